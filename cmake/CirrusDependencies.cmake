@@ -1,0 +1,31 @@
+# Third-party packages, each as one SYSTEM target. SPDX-License-Identifier: MIT
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(Protobuf REQUIRED)
+
+pkg_check_modules(FMT REQUIRED fmt)
+# Header-only fmt: the agent is static and the archive is not packaged.
+add_library(cirrus_fmt INTERFACE)
+target_compile_definitions(cirrus_fmt INTERFACE FMT_HEADER_ONLY=1)
+target_include_directories(cirrus_fmt SYSTEM INTERFACE ${FMT_INCLUDE_DIRS})
+
+add_library(cirrus_protobuf INTERFACE)
+target_link_libraries(cirrus_protobuf INTERFACE protobuf::libprotobuf)
+
+pkg_check_modules(GRPCPP REQUIRED grpc++)
+add_library(cirrus_grpcpp INTERFACE)
+target_include_directories(cirrus_grpcpp SYSTEM INTERFACE ${GRPCPP_INCLUDE_DIRS})
+target_link_libraries(cirrus_grpcpp INTERFACE grpc++ grpc gpr protobuf::libprotobuf)
+
+find_program(CIRRUS_PROTOC protoc REQUIRED)
+find_program(CIRRUS_GRPC_PLUGIN grpc_cpp_plugin REQUIRED)
+
+if(NOT CIRRUS_AGENT_ONLY)
+  find_package(GTest REQUIRED)
+  find_package(OpenSSL REQUIRED)
+  pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
+  pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl)
+  pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
+  pkg_check_modules(RE2 REQUIRED IMPORTED_TARGET re2)
+  pkg_check_modules(SPDLOG REQUIRED spdlog)
+endif()

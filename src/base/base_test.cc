@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "base/clock.h"
+#include "base/guarded.h"
+#include "base/ids.h"
+#include "base/log.h"
+#include "base/result.h"
+#include "base/secret.h"
+#include "base/stop.h"
+#include "base/strings.h"
+
+namespace cirrus {
+namespace {
+
+Result<int> half(int number) {
+  if (number % 2 != 0) return error(Code::InvalidArgument, "{} is odd", number);
+  return number / 2;
+}
+
+Result<int> quarter(int number) {
+  const int once = CIRRUS_TRY(half(number).note("halving {}", number));
+  return half(once).note("halving {} again", once);
+}
+
+TEST(Result, CarriesTheValueOrTheStoryOfTheFailure) {
+  EXPECT_EQ(quarter(12).value(), 3);
+  const Result<int> failed = quarter(6);
+  ASSERT_FALSE(failed.ok());
+  EXPECT_EQ(failed.error().code(), Code::InvalidArgument);
+  EXPECT_EQ(failed.error().to_string(), "halving 3 again: 3 is odd");
+}
+
+TEST(Result, NamesTheCodeOfASystemCallsErrno) {
+  EXPECT_EQ(code_of_errno(ENOENT), Code::NotFound);
+  EXPECT_EQ(code_of_errno(ENOSPC), Code::ResourceExhausted);
+  EXPECT_EQ(errno_error(EACCES, "cannot open '{}'", "x").message(),
+            "cannot open 'x': Permission denied");
+}
+
+TEST(Secret, NeverPrintsItsText) {
+  const Secret secret("hunter2");
+  EXPECT_EQ(fmt::format("{}", secret), "<redacted>");
+  EXPECT_TRUE(secret.matches("hunter2"));
+  EXPECT_FALSE(secret.matches("hunter3"));
+  EXPECT_FALSE(secret.matches("hunter22"));
+}
+
+TEST(Ids, AreLongEnoughAndDiffer) {
+  EXPECT_EQ(random_hex(16).size(), 32U);
+  EXPECT_NE(random_hex(16), random_hex(16));
+  EXPECT_EQ(random_uuid().size(), 36U);
+  EXPECT_EQ(random_uuid()[14], '4');
+}
+
+TEST(Clock, FormatsTimesBeforeAndAfter1970) {
+  EXPECT_EQ(to_rfc3339(from_unix_millis(0)), "1970-01-01T00:00:00.000Z");
+  EXPECT_EQ(to_rfc3339(from_unix_millis(1234567890123)), "2009-02-13T23:31:30.123Z");
+  EXPECT_EQ(to_rfc3339(from_unix_millis(-1)), "1969-12-31T23:59:59.999Z");
+}
+
+TEST(Clock, ManualMovesOnlyWhenTold) {
+  ManualClock clock;
+  const Monotonic before = clock.now();
+  EXPECT_EQ(clock.now(), before);
+  clock.advance(std::chrono::seconds(3));
+  EXPECT_EQ(clock.now() - before, std::chrono::seconds(3));
+}
+
+TEST(Stop, EndsAWaitAtOnce) {
+  StopSource source;
+  Thread stopper([&] { source.request_stop(); });
+  EXPECT_FALSE(wait_for(source.get_token(), std::chrono::hours(1)));
+}
+
+TEST(Guarded, WakesAWaiterOnUpdate) {
+  Guarded<int> number(0);
+  Thread writer([&] { number.update([](int& n) { n = 7; }); });
+  const int seen = number.wait(
+      StopToken(), [](const int& n) { return n == 7; }, [](int& n, bool) { return n; });
+  EXPECT_EQ(seen, 7);
+}
+
+TEST(Log, QuotesValuesThatWouldSplitOrForgeALine) {
+  std::string written;
+  set_log_sink([&](LogLevel, std::string_view line) { written = std::string(line); });
+  log_info("task ended", {{"task", 12}, {"reason", "bad\nexit=\"1\""}});
+  set_log_sink(nullptr);
+  EXPECT_NE(written.find("info    task ended task=12 reason=\"bad\\nexit=\\\"1\\\"\""),
+            std::string::npos)
+      << written;
+}
+
+TEST(Log, ReadsEveryLevelNameOfTheReference) {
+  for (const char* name : {"panic", "fatal", "error", "warning", "info", "debug", "trace"}) {
+    EXPECT_TRUE(parse_log_level(name).ok()) << name;
+  }
+  EXPECT_EQ(parse_log_level("WARN").value(), LogLevel::Warning);
+  EXPECT_FALSE(parse_log_level("loud").ok());
+}
+
+TEST(Strings, SplitJoinTrimShorten) {
+  EXPECT_EQ(split("a,,b", ','), (std::vector<std::string>{"a", "", "b"}));
+  EXPECT_EQ(split("", ','), (std::vector<std::string>{""}));
+  EXPECT_EQ(join({"a", "b"}, ", "), "a, b");
+  EXPECT_EQ(trim(" \t x y \n"), "x y");
+  EXPECT_EQ(shorten("h\xC3\xA9llo wor", 7), "h\xC3\xA9l...");
+}
+
+TEST(Strings, FindsTheNameThatWasMeant) {
+  const std::vector<std::string> names{"token", "labels", "resources"};
+  EXPECT_EQ(nearest_name("lables", names), "labels");
+  EXPECT_EQ(nearest_name("tokn", names), "token");
+  EXPECT_EQ(nearest_name("entirely_else", names), "");
+}
+
+}  // namespace
+}  // namespace cirrus
