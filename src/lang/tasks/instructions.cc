@@ -132,7 +132,8 @@ Located<bool> Commands::parse_with(Scope& scope, const Node& field, Behaviour be
     if (name) command.set_name(*name);
     return name.has_value();
   };
-  if (level_ == Level::Task && named("background_script", "main")) {
+  // A pipe step knows background scripts inside behaviours only. Source: reference CLI, its schema.
+  if ((level_ == Level::Task || nested) && named("background_script", "main")) {
     assign(CIRRUS_TRY(parse_script(field)), command.mutable_background_script_instruction()->mutable_scripts());
   } else if (named("script", "main")) {
     assign(CIRRUS_TRY(parse_script(field)), command.mutable_script_instruction()->mutable_scripts());
