@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: MIT
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+
+#include "os/cgroup.h"
+#include "os/fd.h"
+#include "os/file_lock.h"
+#include "os/files.h"
+#include "os/host.h"
+#include "os/proc.h"
+#include "os/process.h"
+#include "os/signals.h"
+#include "os/temp_dir.h"
+#include "os/unix_socket.h"
+#include "os/waker.h"
+
+namespace cirrus::os {
+namespace {
+
+Monotonic soon() { return std::chrono::steady_clock::now() + std::chrono::seconds(20); }
+
+CommandOutput shell(const std::string& script, std::string_view input = {}) {
+  SpawnOptions options;
+  options.argv = {"/bin/sh", "-c", script};
+  Result<CommandOutput> output = run_command(options, input, StopToken(), soon());
+  EXPECT_TRUE(output.ok()) << (output.ok() ? "" : output.error().to_string());
+  return output.ok() ? std::move(output).value() : CommandOutput{};
+}
+
+TEST(Process, ReportsCodesAndSignals) {
+  EXPECT_EQ(shell("exit 7").status.code, 7);
+  EXPECT_EQ(shell("kill -9 $$").status.signal, SIGKILL);
+  EXPECT_EQ(shell("kill -9 $$").status.describe(), "killed by signal 9 (Killed)");
+}
+
+TEST(Process, SaysWhichProgramIsMissing) {
+  SpawnOptions options;
+  options.argv = {"/no/such/program"};
+  const Result<Process> spawned = Process::spawn(options);
+  ASSERT_FALSE(spawned.ok());
+  EXPECT_EQ(spawned.error().code(), Code::NotFound);
+  EXPECT_NE(spawned.error().message().find("/no/such/program"), std::string::npos);
+}
+
+TEST(Process, FeedsInputAndSeparatesTheStreams) {
+  const CommandOutput output = shell("cat; echo oops >&2", "hello");
+  EXPECT_EQ(output.output, "hello");
+  EXPECT_EQ(output.errors, "oops\n");
+}
+
+TEST(Process, InheritsNoDescriptorOfOurs) {
+  const Result<Fd> leak = open_file("/dev/null", O_RDONLY);
+  ASSERT_TRUE(leak.ok());
+  EXPECT_EQ(shell("for f in /proc/self/fd/*; do n=${f##*/}; [ $n -gt 2 ] && [ -e $f ] && echo $n; done; true").output, "");
+}
+
+TEST(Process, ResetsIgnoredSignalsInTheChild) {
+  ::signal(SIGCHLD, SIG_DFL);
+  ::signal(SIGPIPE, SIG_IGN);
+  EXPECT_EQ(shell("kill -PIPE $$; echo survived").status.signal, SIGPIPE);
+}
+
+TEST(Process, DestructorKillsTheWholeGroup) {
+  const TempDir directory = TempDir::create("cirrus-os-test").value();
+  const std::string pid_file = (directory.path() / "pid").string();
+  pid_t child = 0;
+  {
+    SpawnOptions options;
+    options.argv = {"/bin/sh", "-c",
+                    "trap '' TERM; sleep 1000 & echo $! > " + pid_file + ".tmp; mv " + pid_file +
+                        ".tmp " + pid_file + "; wait; wait"};
+    options.kill_grace = std::chrono::milliseconds(50);
+    const Process process = Process::spawn(options).value();
+    while (!std::filesystem::exists(pid_file)) ::usleep(1000);
+    child = static_cast<pid_t>(std::stol(read_file(pid_file).value()));
+    EXPECT_TRUE(process_start_time(child).has_value());
+  }
+  const Monotonic deadline = soon();
+  while (::kill(child, 0) == 0 && std::chrono::steady_clock::now() < deadline) {
+    const std::optional<std::uint64_t> start = process_start_time(child);
+    if (!start || !is_alive(child, *start)) break;
+  }
+  const std::optional<std::uint64_t> start = process_start_time(child);
+  EXPECT_TRUE(!start || !is_alive(child, *start));
+}
+
+TEST(Process, WaitEndsAtItsDeadlineAndOnStop) {
+  SpawnOptions options;
+  options.argv = {"sleep", "1000"};
+  Process process = Process::spawn(options).value();
+  const auto now = std::chrono::steady_clock::now();
+  EXPECT_EQ(process.wait(StopToken(), now).error().code(), Code::DeadlineExceeded);
+  StopSource source;
+  source.request_stop();
+  EXPECT_EQ(process.wait(source.get_token(), std::nullopt).error().code(), Code::Cancelled);
+  EXPECT_EQ(process.terminate(std::chrono::seconds(5)).signal, SIGTERM);
+}
+
+TEST(Process, CommandsDoNotHangOnADaemonThatKeepsTheirOutput) {
+  const auto before = std::chrono::steady_clock::now();
+  EXPECT_EQ(shell("setsid sleep 5 & echo done").output, "done\n");
+  EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(4));
+}
+
+TEST(Proc, FindsSurvivorsByTheirEnvironment) {
+  SpawnOptions options;
+  options.argv = {"sleep", "1000"};
+  options.environment = Environment{{"PATH", "/usr/bin:/bin"}, {"CIRRUS_TEST_COOKIE", "c0ffee"}};
+  const Process process = Process::spawn(options).value();
+  EXPECT_EQ(processes_with_variable("CIRRUS_TEST_COOKIE", "c0ffee"),
+            std::vector<pid_t>{process.pid()});
+  EXPECT_TRUE(processes_with_variable("CIRRUS_TEST_COOKIE", "c0ffe").empty());
+  const std::vector<pid_t> ours = descendants_of(::getpid());
+  EXPECT_NE(std::find(ours.begin(), ours.end(), process.pid()), ours.end());
+}
+
+TEST(Files, WriteIsAtomicAndKeepsTheMode) {
+  const TempDir directory = TempDir::create("cirrus-os-test").value();
+  const auto path = directory.path() / "file";
+  ASSERT_TRUE(write_file(path, "one", 0640).ok());
+  ASSERT_TRUE(write_file(path, "two", 0640, true).ok());
+  EXPECT_EQ(read_file(path).value(), "two");
+  struct stat info {};
+  ASSERT_EQ(::stat(path.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0640U);
+  EXPECT_EQ(read_file(path, 2).error().code(), Code::ResourceExhausted);
+  EXPECT_EQ(read_file(directory.path() / "none").error().code(), Code::NotFound);
+}
+
+TEST(Files, RemoveTreeNeverFollowsALink) {
+  const TempDir directory = TempDir::create("cirrus-os-test").value();
+  const auto outside = directory.path() / "outside";
+  const auto tree = directory.path() / "tree";
+  ASSERT_TRUE(make_directories(outside).ok());
+  ASSERT_TRUE(make_directories(tree / "a/b").ok());
+  ASSERT_TRUE(write_file(outside / "precious", "x").ok());
+  std::filesystem::create_directory_symlink(outside, tree / "a/link");
+  ASSERT_TRUE(write_file(tree / "a/b/file", "x").ok());
+  ::chmod((tree / "a/b").c_str(), 0500);
+  EXPECT_TRUE(remove_tree(tree).ok());
+  EXPECT_FALSE(std::filesystem::exists(tree));
+  EXPECT_TRUE(std::filesystem::exists(outside / "precious"));
+  EXPECT_TRUE(remove_tree(tree).ok());
+}
+
+TEST(FileLock, IsHeldByOneAndSeenByOthers) {
+  const TempDir directory = TempDir::create("cirrus-os-test").value();
+  const auto path = directory.path() / "lock";
+  EXPECT_FALSE(FileLock::is_held(path));
+  {
+    const FileLock lock = FileLock::try_acquire(path).value();
+    EXPECT_EQ(FileLock::try_acquire(path).error().code(), Code::AlreadyExists);
+    EXPECT_TRUE(FileLock::is_held(path));
+  }
+  EXPECT_FALSE(FileLock::is_held(path));
+}
+
+TEST(FileLock, LivesOnInAChildThatInheritedIt) {
+  const TempDir directory = TempDir::create("cirrus-os-test").value();
+  const auto path = directory.path() / "lock";
+  SpawnOptions options;
+  options.argv = {"sleep", "1000"};
+  std::optional<Process> child;
+  {
+    const FileLock lock = FileLock::try_acquire(path).value();
+    options.descriptors = {{3, lock.descriptor()}};
+    child = Process::spawn(options).value();
+  }
+  EXPECT_TRUE(FileLock::is_held(path));
+  (void)child->terminate(std::chrono::milliseconds(1000));
+  EXPECT_FALSE(FileLock::is_held(path));
+}
+
+TEST(UnixSocket, RefusesPathsThatDoNotFit) {
+  EXPECT_EQ(listen_unix(std::string(200, 'x'), 0600).error().code(), Code::InvalidArgument);
+}
+
+TEST(UnixSocket, ConnectsAndReplacesAStaleSocket) {
+  const TempDir directory = TempDir::create("cirrus-os-test").value();
+  const auto path = directory.path() / "s";
+  { const Fd stale = listen_unix(path, 0600).value(); }
+  EXPECT_FALSE(connect_unix(path).ok());
+  const Fd listener = listen_unix(path, 0666).value();
+  const Fd client = connect_unix(path).value();
+  const Fd server = accept_connection(listener.get()).value();
+  ASSERT_TRUE(write_all(client.get(), "ping").ok());
+  EXPECT_EQ(read_exactly(server.get(), 4).value(), "ping");
+}
+
+TEST(Waker, StopMakesAWaitReturn) {
+  const Waker waker = Waker::create().value();
+  StopSource source;
+  Thread stopper([&] { source.request_stop(); });
+  EXPECT_FALSE(wait_readable(waker.fd(), source.get_token(), std::nullopt).value());
+  waker.wake();
+  EXPECT_TRUE(wait_readable(waker.fd(), StopToken(), soon()).value());
+  waker.clear();
+  EXPECT_FALSE(
+      wait_readable(waker.fd(), StopToken(), std::chrono::steady_clock::now()).value());
+}
+
+TEST(Signals, ArriveAsCalls) {
+  block_signals({SIGUSR2});
+  std::atomic<int> seen{0};
+  Waker waker = Waker::create().value();
+  const SignalThread thread({SIGUSR2}, [&](int number) {
+    seen = number;
+    waker.wake();
+  });
+  ::kill(::getpid(), SIGUSR2);
+  ASSERT_TRUE(wait_readable(waker.fd(), StopToken(), soon()).value());
+  EXPECT_EQ(seen.load(), SIGUSR2);
+}
+
+TEST(Cgroup, KillsEverythingInside) {
+  const Result<Cgroup> group = Cgroup::create("test-" + std::to_string(::getpid()));
+  if (!group.ok()) GTEST_SKIP() << "no cgroup v2 here: " << group.error().to_string();
+  SpawnOptions options;
+  options.argv = {"sleep", "1000"};
+  Process process = Process::spawn(options).value();
+  ASSERT_TRUE(group.value().add(process.pid()).ok());
+  EXPECT_FALSE(group.value().empty());
+  ASSERT_TRUE(group.value().kill().ok());
+  EXPECT_EQ(process.wait(StopToken(), soon()).value().signal, SIGKILL);
+  EXPECT_TRUE(group.value().remove().ok());
+}
+
+TEST(Host, SpeaksTheLabelsOfTheReference) {
+#if defined(__linux__)
+  EXPECT_EQ(os_name(), "linux");
+#endif
+#if defined(__x86_64__)
+  EXPECT_EQ(arch_name(), "amd64");
+#elif defined(__aarch64__)
+  EXPECT_EQ(arch_name(), "arm64");
+#endif
+  EXPECT_TRUE(executable_path().ok());
+}
+
+}  // namespace
+}  // namespace cirrus::os

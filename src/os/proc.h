@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+// Facts about other processes on this machine.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "os/fd.h"
+
+namespace cirrus::os {
+
+/// When process `pid` started, in clock ticks since boot: with the pid it names one process for
+/// ever, while a pid alone may be used again. nullopt: no such process.
+std::optional<std::uint64_t> process_start_time(pid_t pid);
+
+/// True if `pid` is alive (a zombie is not) and started at `start_time`.
+bool is_alive(pid_t pid, std::uint64_t start_time);
+
+/// A descriptor that becomes readable when `pid` ends; invalid if there is no such process.
+Fd open_pidfd(pid_t pid);
+
+/// Pids of live processes that have `KEY=value` in the environment they were started with. Costs
+/// a walk over all processes (about 10 µs each). Processes we may not read are left out.
+std::vector<pid_t> processes_with_variable(std::string_view key, std::string_view value);
+
+/// Pids of all live descendants of `ancestor`, without itself.
+std::vector<pid_t> descendants_of(pid_t ancestor);
+
+/// Makes this process adopt orphaned descendants instead of init. Descendants of agents stay
+/// findable that way.
+void become_subreaper();
+
+}  // namespace cirrus::os

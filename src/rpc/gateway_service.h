@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+// The gateway's side of Attach, without gRPC.
+//
+// Call order: `attach` once per stream with its hello; then `on_message` for each message, in
+// order; `on_closed` exactly once, last. Calls for one stream never overlap; different streams
+// run on different threads. A session answers through its AgentConnection.
+#pragma once
+
+#include <memory>
+
+#include "base/result.h"
+#include "cirrus_gateway.pb.h"
+
+namespace cirrus::rpc {
+
+namespace gw = cirrus::gateway::v1;
+
+/// The stream to one attached agent. Thread-safe; sending on a closed stream does nothing.
+class AgentConnection {
+ public:
+  virtual ~AgentConnection() = default;
+  virtual void send(gw::GatewayMessage message) = 0;
+  /// Ends the stream; `on_closed` follows.
+  virtual void close(Error reason) = 0;
+  /// Continues reading after a session's `on_message` returned false.
+  virtual void resume_reading() = 0;
+};
+
+class AgentSession {
+ public:
+  virtual ~AgentSession() = default;
+  /// False: the session cannot take more now and will call `resume_reading`.
+  virtual bool on_message(const gw::AgentMessage& message) = 0;
+  virtual void on_closed() = 0;
+};
+
+class GatewayService {
+ public:
+  virtual ~GatewayService() = default;
+  /// Admits an agent. Errors: Unauthenticated, NotFound; the stream ends with that status.
+  virtual Result<std::shared_ptr<AgentSession>> attach(
+      const gw::AgentMessage::Hello& hello, std::shared_ptr<AgentConnection> connection) = 0;
+};
+
+}  // namespace cirrus::rpc
