@@ -288,12 +288,12 @@ class GrpcUpstream final : public Upstream {
     CIRRUS_TRY(from_grpc(stub_->Register(&call.context, request, &response)));
     return RegisterReply{Secret(response.session_token()), call.server_features()};
   }
-  Result<PollReply> poll(const pb::PollRequest& request, const Secret& session,
-                         std::uint64_t number, const StopToken& stop,
-                         Monotonic deadline) override {
+  Result<PollReply> poll(const pb::PollRequest& request, const PollContext& context,
+                         const StopToken& stop, Monotonic deadline) override {
     Call call(stop, deadline);
-    add_worker(call, session);
-    call.context.AddMetadata(kPollNumber, std::to_string(number));
+    add_worker(call, context.session);
+    call.context.AddMetadata(kPollNumber, std::to_string(context.number));
+    if (context.draining) call.context.AddMetadata(kDraining, "1");
     PollReply reply;
     CIRRUS_TRY(from_grpc(stub_->Poll(&call.context, request, &reply.response)));
     reply.server = call.server_features();

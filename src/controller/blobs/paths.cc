@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+#include "controller/blobs/paths.h"
+
+#include <openssl/sha.h>
+
+namespace cirrus::controller::blobs {
+
+namespace {
+constexpr std::size_t kLongest = 200;
+
+bool stays(char c, bool first) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+         c == '_' || (c == '.' && !first);
+}
+
+std::string sha256_hex(std::string_view bytes) {
+  unsigned char digest[SHA256_DIGEST_LENGTH];
+  SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), digest);
+  std::string hex;
+  for (const unsigned char byte : digest) hex += fmt::format("{:02x}", byte);
+  return hex;
+}
+}  // namespace
+
+std::string encode_component(std::string_view name) {
+  if (name.empty()) return "%";
+  std::string encoded;
+  for (const char c : name) {
+    if (stays(c, encoded.empty())) {
+      encoded += c;
+    } else {
+      encoded += fmt::format("%{:02X}", static_cast<unsigned>(static_cast<unsigned char>(c)));
+    }
+  }
+  if (encoded.size() <= kLongest) return encoded;
+  return encoded.substr(0, 100) + "%" + sha256_hex(name);
+}
+
+}  // namespace cirrus::controller::blobs

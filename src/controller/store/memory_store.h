@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <functional>
+#include <map>
+
+#include "base/guarded.h"
+#include "controller/store/store.h"
+
+namespace cirrus::controller::store {
+
+/// Keeps everything in memory. Survives the objects that use it, so tests can "restart" on it.
+class MemoryStore final : public Store {
+ public:
+  Result<Loaded> load() override;
+  Status apply(const Changes& changes) override;
+  Result<std::optional<BuildRows>> read_build(model::BuildId id) override;
+  Result<std::optional<model::BuildId>> build_of(model::TaskId id) override;
+  Result<std::vector<model::BuildId>> list_builds(std::int64_t before, int limit) override;
+  Result<std::vector<AuditRecord>> list_audit(int limit) override;
+
+  /// Called before each write; an error it returns is the result, and nothing is written.
+  void fail_with(std::function<Status()> hook);
+  /// Writes that succeeded.
+  int commits() const;
+
+ private:
+  struct Rows {
+    std::map<std::string, std::string> settings;
+    std::map<std::string, PoolRecord> pools;
+    std::map<std::string, RegistrationTokenRecord> registration_tokens;
+    std::map<std::string, ApiTokenRecord> api_tokens;
+    std::map<std::pair<std::string, std::string>, WorkerRecord> workers;
+    std::map<model::BuildId, BuildRecord> builds;
+    std::map<std::pair<model::BuildId, int>, DefinitionRecord> definitions;
+    std::map<model::TaskId, TaskRecord> tasks;
+    std::map<std::pair<model::TaskId, int>, StepRecord> steps;
+    std::vector<AuditRecord> audit;
+    std::function<Status()> hook;
+    int commits = 0;
+  };
+  static BuildRows collect(const Rows& rows, const BuildRecord& build);
+
+  Guarded<Rows> rows_;
+};
+
+}  // namespace cirrus::controller::store

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT
+// What the controller keeps: one struct per kind of row. Times are milliseconds since 1970 UTC,
+// 0 meaning "not yet". Messages of the wire travel as opaque bytes.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/entity_ids.h"
+#include "model/label_selector.h"
+#include "model/resources.h"
+#include "model/task_status.h"
+
+namespace cirrus::controller::store {
+
+struct PoolRecord {
+  std::string name;
+  bool hold_reference_polls = true;     ///< may polls of reference workers be held
+  bool paused = false;                  ///< no task starts in a paused pool
+  std::int64_t lost_after_ms = 600000;  ///< silence after which a worker's tasks run again
+};
+
+/// A token that lets workers join a pool. Only its SHA-256 is kept.
+struct RegistrationTokenRecord {
+  std::string id;
+  std::string pool;
+  std::string hash;
+  std::int64_t created_ms = 0;
+  std::int64_t expires_ms = 0;  ///< end of the overlap after a rotation; 0: never
+  std::int64_t revoked_ms = 0;
+};
+
+/// A token of the HTTP API. Only its SHA-256 is kept.
+struct ApiTokenRecord {
+  std::string id;
+  std::string name;
+  std::string role;  ///< `admin`, `operator`, `submitter`, `reader`
+  std::string hash;
+  std::int64_t created_ms = 0;
+  std::int64_t revoked_ms = 0;
+};
+
+struct WorkerRecord {
+  std::string pool;
+  std::string name;
+  std::string instance;    ///< empty: a reference worker
+  bool disabled = false;   ///< paused or cordoned: gets no new tasks
+  model::Labels labels;
+  model::Resources resources;
+  std::int64_t first_seen_ms = 0;
+};
+
+struct BuildRecord {
+  model::BuildId id;
+  std::string repository;
+  std::string branch;
+  std::string commit;
+  std::string message;
+  std::map<std::string, std::string> environment;  ///< given at submission
+  int priority = 0;
+  model::BuildStatus status = model::BuildStatus::Created;
+  std::int64_t created_ms = 0;
+  std::int64_t finished_ms = 0;
+  std::string issues;  ///< opaque: EvaluateConfigResponse holding issues only
+};
+
+/// What a task is, the same for all its attempts. `node` numbers the tasks of one build.
+struct DefinitionRecord {
+  model::BuildId build;
+  int node = 0;
+  std::vector<int> depends_on;  ///< nodes
+  std::string task;             ///< opaque: the evaluated Task message
+};
+
+/// One attempt of one task.
+struct TaskRecord {
+  model::TaskId id;
+  model::BuildId build;
+  int node = 0;
+  int attempt = 1;
+  model::TaskStatus status = model::TaskStatus::Created;
+  std::string reason;  ///< why it failed, was aborted or skipped
+  std::string pool;    ///< of its worker, empty before assignment
+  std::string worker;
+  bool holds_worker = false;  ///< books its worker's resources: assignment until stopped or lost
+  bool triggered = false;     ///< a manual task that was triggered
+  std::string client_secret;
+  std::string server_secret;
+  std::string clone_token;
+  std::int64_t created_ms = 0;
+  std::int64_t assigned_ms = 0;
+  std::int64_t started_ms = 0;
+  std::int64_t finished_ms = 0;
+};
+
+struct StepRecord {
+  model::TaskId task;
+  int index = 0;
+  std::string name;
+  model::StepStatus status = model::StepStatus::Created;
+  std::int64_t duration_ns = 0;
+};
+
+/// Who did what to what; append only.
+struct AuditRecord {
+  std::int64_t at_ms = 0;
+  std::string actor;
+  std::string action;
+  std::string subject;
+};
+
+/// A build with everything below it.
+struct BuildRows {
+  BuildRecord build;
+  std::vector<DefinitionRecord> definitions;
+  std::vector<TaskRecord> tasks;
+  std::vector<StepRecord> steps;
+};
+
+/// What one transaction writes. Rows replace those of the same key.
+struct Changes {
+  std::vector<std::pair<std::string, std::string>> settings;  ///< key, value
+  std::vector<PoolRecord> pools;
+  std::vector<RegistrationTokenRecord> registration_tokens;
+  std::vector<ApiTokenRecord> api_tokens;
+  std::vector<WorkerRecord> workers;
+  std::vector<BuildRecord> builds;
+  std::vector<DefinitionRecord> definitions;
+  std::vector<TaskRecord> tasks;
+  std::vector<StepRecord> steps;
+  std::vector<AuditRecord> audit;
+
+  bool empty() const {
+    return settings.empty() && pools.empty() && registration_tokens.empty() &&
+           api_tokens.empty() && workers.empty() && builds.empty() && definitions.empty() &&
+           tasks.empty() && steps.empty() && audit.empty();
+  }
+};
+
+/// What the state loop needs at start: all configuration, and every build that is not final or
+/// has a task that still holds a worker.
+struct Loaded {
+  std::map<std::string, std::string> settings;
+  std::vector<PoolRecord> pools;
+  std::vector<RegistrationTokenRecord> registration_tokens;
+  std::vector<ApiTokenRecord> api_tokens;
+  std::vector<WorkerRecord> workers;
+  std::vector<BuildRows> builds;
+  std::int64_t last_build_id = 0;
+  std::int64_t last_task_id = 0;
+};
+
+}  // namespace cirrus::controller::store

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT
+#include "controller/store/sqlite_database.h"
+
+#include <sqlite3.h>
+
+namespace cirrus::controller::store {
+
+namespace {
+Code code_of(int result) {
+  switch (result & 0xff) {
+    case SQLITE_FULL: return Code::ResourceExhausted;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB: return Code::DataLoss;
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+    case SQLITE_READONLY: return Code::PermissionDenied;
+    case SQLITE_CANTOPEN: return Code::NotFound;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_IOERR: return Code::Unavailable;
+    default: return Code::Internal;
+  }
+}
+
+Error failure(sqlite3* connection, int result) {
+  return error(code_of(result), "the store failed: {}", sqlite3_errmsg(connection));
+}
+}  // namespace
+
+void Statement::Finalize::operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
+void Database::Close::operator()(sqlite3* connection) const { sqlite3_close_v2(connection); }
+
+Statement& Statement::reset() {
+  sqlite3_reset(statement_.get());
+  bound_ = 0;
+  column_ = 0;
+  return *this;
+}
+
+Statement& Statement::bind(std::int64_t value) {
+  sqlite3_bind_int64(statement_.get(), ++bound_, value);
+  return *this;
+}
+
+Statement& Statement::bind(std::string_view bytes) {
+  // An empty view may have a null pointer, which would bind NULL.
+  sqlite3_bind_blob64(statement_.get(), ++bound_, bytes.empty() ? "" : bytes.data(), bytes.size(),
+                      SQLITE_TRANSIENT);
+  return *this;
+}
+
+Result<bool> Statement::step() {
+  column_ = 0;
+  const int result = sqlite3_step(statement_.get());
+  if (result == SQLITE_ROW) return true;
+  if (result == SQLITE_DONE) return false;
+  Error why = failure(sqlite3_db_handle(statement_.get()), result);
+  sqlite3_reset(statement_.get());
+  return why;
+}
+
+Status Statement::run() {
+  const Result<bool> row = step();
+  if (!row.ok()) return row.error();
+  reset();
+  return {};
+}
+
+std::int64_t Statement::next_int() { return sqlite3_column_int64(statement_.get(), column_++); }
+
+std::string Statement::next_text() {
+  const int column = column_++;
+  const void* const bytes = sqlite3_column_blob(statement_.get(), column);
+  const int size = sqlite3_column_bytes(statement_.get(), column);
+  if (bytes == nullptr || size <= 0) return {};
+  return std::string(static_cast<const char*>(bytes), static_cast<std::size_t>(size));
+}
+
+Result<Database> Database::open(const std::filesystem::path& path, Mode mode) {
+  sqlite3* connection = nullptr;
+  const int flags = SQLITE_OPEN_NOMUTEX |
+                    (mode == Mode::ReadOnly ? SQLITE_OPEN_READONLY
+                                            : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+  const int result = sqlite3_open_v2(path.c_str(), &connection, flags, nullptr);
+  Database database(connection);
+  if (result != SQLITE_OK) {
+    Error why = connection != nullptr ? failure(connection, result)
+                                      : error(Code::ResourceExhausted, "out of memory");
+    why.add_note(fmt::format("opening {}", path.string()));
+    return why;
+  }
+  sqlite3_extended_result_codes(connection, 1);
+  sqlite3_busy_timeout(connection, 2000);
+  return database;
+}
+
+Status Database::execute(const std::string& sql) {
+  const int result = sqlite3_exec(connection_.get(), sql.c_str(), nullptr, nullptr, nullptr);
+  if (result != SQLITE_OK) return failure(connection_.get(), result);
+  return {};
+}
+
+Result<Statement> Database::prepare(std::string_view sql) {
+  sqlite3_stmt* statement = nullptr;
+  const int result =
+      sqlite3_prepare_v3(connection_.get(), sql.data(), static_cast<int>(sql.size()),
+                         SQLITE_PREPARE_PERSISTENT, &statement, nullptr);
+  if (result != SQLITE_OK) return failure(connection_.get(), result);
+  return Statement(statement);
+}
+
+}  // namespace cirrus::controller::store

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT
+#include "controller/store/sqlite_schema.h"
+
+#include <iterator>
+
+namespace cirrus::controller::store {
+
+namespace {
+/// Step N brings version N to N+1. Never edit one that was released: add another.
+constexpr const char* kMigrations[] = {
+    R"sql(
+CREATE TABLE settings (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE pools (name TEXT PRIMARY KEY, hold INTEGER NOT NULL, paused INTEGER NOT NULL,
+  lost_after_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE registration_tokens (id TEXT PRIMARY KEY, pool TEXT NOT NULL, hash TEXT NOT NULL,
+  created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, revoked_ms INTEGER NOT NULL)
+  WITHOUT ROWID;
+CREATE TABLE api_tokens (id TEXT PRIMARY KEY, name TEXT NOT NULL, role TEXT NOT NULL,
+  hash TEXT NOT NULL, created_ms INTEGER NOT NULL, revoked_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE workers (pool TEXT NOT NULL, name TEXT NOT NULL, instance TEXT NOT NULL,
+  disabled INTEGER NOT NULL, labels BLOB NOT NULL, resources BLOB NOT NULL,
+  first_seen_ms INTEGER NOT NULL, PRIMARY KEY (pool, name)) WITHOUT ROWID;
+CREATE TABLE builds (id INTEGER PRIMARY KEY, repository TEXT NOT NULL, branch TEXT NOT NULL,
+  commit_id TEXT NOT NULL, message TEXT NOT NULL, environment BLOB NOT NULL,
+  priority INTEGER NOT NULL, status INTEGER NOT NULL, created_ms INTEGER NOT NULL,
+  finished_ms INTEGER NOT NULL, issues BLOB NOT NULL);
+CREATE INDEX builds_open ON builds (id) WHERE status < 2;
+CREATE TABLE definitions (build INTEGER NOT NULL, node INTEGER NOT NULL, depends_on TEXT NOT NULL,
+  task BLOB NOT NULL, PRIMARY KEY (build, node)) WITHOUT ROWID;
+CREATE TABLE tasks (id INTEGER PRIMARY KEY, build INTEGER NOT NULL, node INTEGER NOT NULL,
+  attempt INTEGER NOT NULL, status INTEGER NOT NULL, reason TEXT NOT NULL, pool TEXT NOT NULL,
+  worker TEXT NOT NULL, holds_worker INTEGER NOT NULL, triggered INTEGER NOT NULL,
+  client_secret TEXT NOT NULL, server_secret TEXT NOT NULL, clone_token TEXT NOT NULL,
+  created_ms INTEGER NOT NULL, assigned_ms INTEGER NOT NULL, started_ms INTEGER NOT NULL,
+  finished_ms INTEGER NOT NULL);
+CREATE INDEX tasks_by_build ON tasks (build);
+CREATE INDEX tasks_held ON tasks (build) WHERE holds_worker = 1;
+CREATE TABLE steps (task INTEGER NOT NULL, position INTEGER NOT NULL, name TEXT NOT NULL,
+  status INTEGER NOT NULL, duration_ns INTEGER NOT NULL, PRIMARY KEY (task, position))
+  WITHOUT ROWID;
+CREATE TABLE audit (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, actor TEXT NOT NULL,
+  action TEXT NOT NULL, subject TEXT NOT NULL);
+)sql",
+};
+}  // namespace
+
+int current_schema_version() { return static_cast<int>(std::size(kMigrations)); }
+
+Status migrate(Database& database) {
+  // The version is a table and not a pragma, so that every implementation can have the same.
+  CIRRUS_TRY(database.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)"));
+  int version = 0;
+  {
+    Statement read = CIRRUS_TRY(database.prepare("SELECT version FROM schema_version"));
+    if (CIRRUS_TRY(read.step())) version = static_cast<int>(read.next_int());
+  }
+  if (version > current_schema_version()) {
+    return error(Code::FailedPrecondition,
+                 "the store has schema version {}, this program knows up to {}: start the newer "
+                 "program, or restore a back-up made before the upgrade",
+                 version, current_schema_version());
+  }
+  for (; version < current_schema_version(); ++version) {
+    CIRRUS_TRY(database.execute("BEGIN IMMEDIATE"));
+    Status done = database.execute(kMigrations[version]);
+    if (done.ok()) {
+      done = database.execute(fmt::format(
+          "DELETE FROM schema_version; INSERT INTO schema_version VALUES ({}); COMMIT", version + 1));
+    }
+    if (!done.ok()) {
+      const Status undone = database.execute("ROLLBACK");
+      return std::move(done).note("migrating the store to schema version {}{}", version + 1,
+                                  undone.ok() ? "" : " (and rolling back failed)");
+    }
+  }
+  return {};
+}
+
+}  // namespace cirrus::controller::store

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+#include <gtest/gtest.h>
+
+#include "controller/store/field_codec.h"
+#include "controller/store/memory_store.h"
+#include "controller/store/sqlite_database.h"
+#include "controller/store/sqlite_schema.h"
+#include "controller/store/sqlite_store.h"
+#include "controller/store/testing/store_contract.h"
+#include "os/files.h"
+#include "os/temp_dir.h"
+
+namespace cirrus::controller::store {
+
+namespace {
+class MemoryHarness final : public StoreHarness {
+ public:
+  Store& store() override { return store_; }
+  void reopen() override {}
+
+ private:
+  MemoryStore store_;
+};
+
+class SqliteHarness final : public StoreHarness {
+ public:
+  SqliteHarness() : directory_(os::TempDir::create("store-test").value()) { reopen(); }
+  Store& store() override { return *store_; }
+  void reopen() override {
+    store_.reset();
+    auto opened = open_sqlite_store(directory_.path() / "controller.db");
+    ASSERT_TRUE(opened.ok()) << opened.error().to_string();
+    store_ = std::move(opened).value();
+  }
+
+ private:
+  os::TempDir directory_;
+  std::unique_ptr<Store> store_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Memory, StoreContract, testing::Values([] {
+                           return std::unique_ptr<StoreHarness>(std::make_unique<MemoryHarness>());
+                         }));
+INSTANTIATE_TEST_SUITE_P(Sqlite, StoreContract, testing::Values([] {
+                           return std::unique_ptr<StoreHarness>(std::make_unique<SqliteHarness>());
+                         }));
+}  // namespace
+
+TEST(SqliteStore, RefusesAStoreOfANewerProgram) {
+  const os::TempDir directory = os::TempDir::create("store-test").value();
+  const auto path = directory.path() / "controller.db";
+  { ASSERT_TRUE(open_sqlite_store(path).ok()); }
+  {
+    Database database = Database::open(path, Database::Mode::ReadWrite).value();
+    ASSERT_TRUE(database.execute("UPDATE schema_version SET version = 999").ok());
+  }
+  const auto opened = open_sqlite_store(path);
+  ASSERT_FALSE(opened.ok());
+  EXPECT_EQ(opened.error().code(), Code::FailedPrecondition);
+  EXPECT_NE(opened.error().message().find("schema version 999"), std::string::npos);
+}
+
+TEST(SqliteStore, SaysHowToRepairAFileThatIsNoStore) {
+  const os::TempDir directory = os::TempDir::create("store-test").value();
+  const auto path = directory.path() / "controller.db";
+  ASSERT_TRUE(os::write_file(path, std::string(8192, 'x')).ok());
+  const auto opened = open_sqlite_store(path);
+  ASSERT_FALSE(opened.ok());
+  EXPECT_EQ(opened.error().code(), Code::DataLoss);
+  EXPECT_NE(opened.error().message().find(".recover"), std::string::npos);
+}
+
+TEST(MemoryStore, WritesNothingWhenToldToFail) {
+  MemoryStore store;
+  store.fail_with([]() -> Status { return error(Code::ResourceExhausted, "disk full"); });
+  Changes changes;
+  changes.settings = {{"a", "b"}};
+  EXPECT_EQ(store.apply(changes).error().code(), Code::ResourceExhausted);
+  EXPECT_TRUE(store.load().value().settings.empty());
+  EXPECT_EQ(store.commits(), 0);
+}
+
+TEST(FieldCodec, RefusesDamage) {
+  EXPECT_EQ(decode_strings(encode_strings({"", "a:b", std::string("\0", 1)})).value().size(), 3U);
+  for (const char* bad : {"x", "5:abc", "1", "-1:", "99999999999999999999:"}) {
+    EXPECT_EQ(decode_strings(bad).error().code(), Code::DataLoss) << bad;
+  }
+  EXPECT_EQ(decode_numbers("1,2,30").value(), (std::vector<int>{1, 2, 30}));
+  EXPECT_FALSE(decode_numbers("1;2").ok());
+}
+
+}  // namespace cirrus::controller::store

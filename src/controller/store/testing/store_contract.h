@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT
+// What every Store must do. Instantiate with a factory; `reopen` gives a store over the same data.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+
+#include "controller/store/store.h"
+
+namespace cirrus::controller::store {
+
+/// Makes stores over one set of data.
+class StoreHarness {
+ public:
+  virtual ~StoreHarness() = default;
+  virtual Store& store() = 0;
+  /// Lets go of the store and opens it again, as after a restart.
+  virtual void reopen() = 0;
+};
+
+using HarnessFactory = std::function<std::unique_ptr<StoreHarness>()>;
+
+class StoreContract : public testing::TestWithParam<HarnessFactory> {
+ protected:
+  void SetUp() override { harness_ = GetParam()(); }
+  Store& store() { return harness_->store(); }
+  void reopen() { harness_->reopen(); }
+
+  static BuildRows sample_build(std::int64_t build, std::int64_t first_task) {
+    BuildRows rows;
+    rows.build.id = model::BuildId{build};
+    rows.build.repository = "local/hello";
+    rows.build.branch = "main";
+    rows.build.environment = {{"KEY", std::string("a\0b", 3)}, {"EMPTY", ""}};
+    rows.build.status = model::BuildStatus::Executing;
+    rows.build.issues = std::string("\x01\x00\xff", 3);
+    rows.definitions = {{rows.build.id, 0, {}, "first"}, {rows.build.id, 1, {0}, "second"}};
+    for (int node = 0; node < 2; ++node) {
+      TaskRecord task;
+      task.id = model::TaskId{first_task + node};
+      task.build = rows.build.id;
+      task.node = node;
+      task.client_secret = "client";
+      task.holds_worker = node == 0;
+      task.status = node == 0 ? model::TaskStatus::Executing : model::TaskStatus::Created;
+      rows.tasks.push_back(task);
+      rows.steps.push_back({task.id, 0, "a step / with ':' any\nname", model::StepStatus::Created, 5});
+    }
+    return rows;
+  }
+  static Changes changes_of(const BuildRows& rows) {
+    Changes changes;
+    changes.builds = {rows.build};
+    changes.definitions = rows.definitions;
+    changes.tasks = rows.tasks;
+    changes.steps = rows.steps;
+    return changes;
+  }
+
+  std::unique_ptr<StoreHarness> harness_;
+};
+
+TEST_P(StoreContract, AnEmptyStoreLoadsEmpty) {
+  const Result<Loaded> loaded = store().load();
+  ASSERT_TRUE(loaded.ok()) << loaded.error().to_string();
+  EXPECT_TRUE(loaded.value().builds.empty());
+  EXPECT_EQ(loaded.value().last_task_id, 0);
+}
+
+TEST_P(StoreContract, KeepsConfigurationOverAReopen) {
+  Changes changes;
+  changes.settings = {{"key", std::string("\0secret", 7)}};
+  changes.pools = {{"default", false, true, 1234}};
+  changes.registration_tokens = {{"t1", "default", "hash", 1, 2, 3}};
+  changes.api_tokens = {{"a1", "admin", "admin", "hash2", 4, 5}};
+  changes.workers = {{"default", "w 1", "inst", true, {{"os", "linux"}}, {{"cpu", 0.1}}, 9}};
+  ASSERT_TRUE(store().apply(changes).ok());
+  reopen();
+  const Loaded loaded = store().load().value();
+  EXPECT_EQ(loaded.settings.at("key"), std::string("\0secret", 7));
+  ASSERT_EQ(loaded.pools.size(), 1U);
+  EXPECT_FALSE(loaded.pools[0].hold_reference_polls);
+  EXPECT_TRUE(loaded.pools[0].paused);
+  EXPECT_EQ(loaded.pools[0].lost_after_ms, 1234);
+  ASSERT_EQ(loaded.registration_tokens.size(), 1U);
+  EXPECT_EQ(loaded.registration_tokens[0].revoked_ms, 3);
+  ASSERT_EQ(loaded.api_tokens.size(), 1U);
+  EXPECT_EQ(loaded.api_tokens[0].hash, "hash2");
+  ASSERT_EQ(loaded.workers.size(), 1U);
+  EXPECT_TRUE(loaded.workers[0].disabled);
+  EXPECT_EQ(loaded.workers[0].labels.at("os"), "linux");
+  EXPECT_EQ(loaded.workers[0].resources.at("cpu"), 0.1);
+}
+
+TEST_P(StoreContract, KeepsABuildWithAllItsRows) {
+  ASSERT_TRUE(store().apply(changes_of(sample_build(3, 10))).ok());
+  reopen();
+  const Loaded loaded = store().load().value();
+  EXPECT_EQ(loaded.last_build_id, 3);
+  EXPECT_EQ(loaded.last_task_id, 11);
+  ASSERT_EQ(loaded.builds.size(), 1U);
+  const BuildRows& rows = loaded.builds[0];
+  EXPECT_EQ(rows.build.environment.at("KEY"), std::string("a\0b", 3));
+  EXPECT_EQ(rows.build.environment.at("EMPTY"), "");
+  EXPECT_EQ(rows.build.issues, std::string("\x01\x00\xff", 3));
+  ASSERT_EQ(rows.definitions.size(), 2U);
+  EXPECT_EQ(rows.definitions[1].depends_on, std::vector<int>{0});
+  ASSERT_EQ(rows.tasks.size(), 2U);
+  EXPECT_TRUE(rows.tasks[0].holds_worker);
+  ASSERT_EQ(rows.steps.size(), 2U);
+  EXPECT_EQ(rows.steps[0].name, "a step / with ':' any\nname");
+}
+
+TEST_P(StoreContract, LaterRowsReplaceEarlierOnes) {
+  BuildRows rows = sample_build(1, 1);
+  ASSERT_TRUE(store().apply(changes_of(rows)).ok());
+  rows.tasks[0].status = model::TaskStatus::Completed;
+  rows.steps[0].status = model::StepStatus::Completed;
+  Changes changes;
+  changes.tasks = {rows.tasks[0]};
+  changes.steps = {rows.steps[0]};
+  ASSERT_TRUE(store().apply(changes).ok());
+  const auto read = store().read_build(model::BuildId{1});
+  ASSERT_TRUE(read.ok() && read.value());
+  EXPECT_EQ(read.value()->tasks[0].status, model::TaskStatus::Completed);
+  EXPECT_EQ(read.value()->steps[0].status, model::StepStatus::Completed);
+  EXPECT_EQ(read.value()->tasks.size(), 2U);
+}
+
+TEST_P(StoreContract, LoadsOnlyWhatIsUnfinishedOrHeld) {
+  BuildRows done = sample_build(1, 1);
+  done.build.status = model::BuildStatus::Completed;
+  for (TaskRecord& task : done.tasks) task.holds_worker = false;
+  BuildRows held = sample_build(2, 3);
+  held.build.status = model::BuildStatus::Aborted;
+  ASSERT_TRUE(store().apply(changes_of(done)).ok());
+  ASSERT_TRUE(store().apply(changes_of(held)).ok());
+  const Loaded loaded = store().load().value();
+  ASSERT_EQ(loaded.builds.size(), 1U);
+  EXPECT_EQ(loaded.builds[0].build.id, model::BuildId{2});
+  EXPECT_EQ(loaded.last_build_id, 2);
+}
+
+TEST_P(StoreContract, FindsBuildsAndTasksById) {
+  for (int i = 1; i <= 3; ++i) ASSERT_TRUE(store().apply(changes_of(sample_build(i, i * 10))).ok());
+  EXPECT_EQ(store().build_of(model::TaskId{21}).value(), model::BuildId{2});
+  EXPECT_EQ(store().build_of(model::TaskId{99}).value(), std::nullopt);
+  EXPECT_FALSE(store().read_build(model::BuildId{9}).value());
+  const std::vector<model::BuildId> newest = {model::BuildId{3}, model::BuildId{2}};
+  EXPECT_EQ(store().list_builds(0, 2).value(), newest);
+  EXPECT_EQ(store().list_builds(2, 10).value(), std::vector{model::BuildId{1}});
+}
+
+TEST_P(StoreContract, ListsTheAuditNewestFirst) {
+  Changes changes;
+  changes.audit = {{1, "a", "one", "x"}, {2, "a", "two", "y"}};
+  ASSERT_TRUE(store().apply(changes).ok());
+  const auto newest = store().list_audit(1).value();
+  ASSERT_EQ(newest.size(), 1U);
+  EXPECT_EQ(newest[0].action, "two");
+}
+
+}  // namespace cirrus::controller::store
