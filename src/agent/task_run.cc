@@ -208,7 +208,7 @@ void TaskRun::take_env_file(Step& step) {
 }
 
 void TaskRun::use_new_secrets() {
-  for (const Background& one : background_) one.log->replace_patterns(secrets_.patterns());
+  for (StepLog& log : logs_) log.replace_patterns(secrets_.patterns());
 }
 
 void TaskRun::report(const std::string& step, wire::Status status, Duration took, bool signaled,

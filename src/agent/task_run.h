@@ -41,6 +41,7 @@ struct TaskParts {
 struct StepOutcome {
   bool succeeded = false;
   bool signaled = false;
+  bool cut_short = false;  ///< by the deadline or a stop order
 };
 
 /// Runs on the calling thread. Everything the outside may learn goes through the outbox; when
@@ -71,6 +72,8 @@ class TaskRun {
     LiveScript script;
     StepLog* log;
   };
+
+  class Clone;
 
   Status prepare();
   std::vector<const wire::Command*> selected_commands() const;
