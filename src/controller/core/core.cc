@@ -25,9 +25,11 @@ Result<std::unique_ptr<Core>> Core::start(store::Store& store, const Clock& cloc
 
 Core::~Core() { stop(); }
 
-void Core::post(Command command) {
-  queue_.update([&](Queue& queue) {
-    if (!queue.closed) queue.commands.push_back(std::move(command));
+bool Core::post(Command command) {
+  return queue_.update([&](Queue& queue) {
+    if (queue.closed) return false;
+    queue.commands.push_back(std::move(command));
+    return true;
   });
 }
 

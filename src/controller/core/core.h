@@ -34,8 +34,8 @@ class Core {
   Core(const Core&) = delete;
   Core& operator=(const Core&) = delete;
 
-  /// Runs `command` on the loop. After `stop`, commands are dropped unanswered.
-  void post(Command command);
+  /// Runs `command` on the loop. False after `stop`: it will not run, answer UNAVAILABLE yourself.
+  [[nodiscard]] bool post(Command command);
   /// Posts and waits for the answer: for start-up and tests, never from an edge's threads.
   template <typename T>
   Result<T> ask(std::function<void(State&, Reply<T>, Moment)> question);
@@ -72,7 +72,7 @@ class Core {
 template <typename T>
 Result<T> Core::ask(std::function<void(State&, Reply<T>, Moment)> question) {
   auto slot = std::make_shared<Guarded<std::optional<Result<T>>>>();
-  post([slot, question = std::move(question)](State& state, Moment now) {
+  const bool taken = post([slot, question = std::move(question)](State& state, Moment now) {
     question(
         state,
         [slot](Result<T> result) {
@@ -80,6 +80,7 @@ Result<T> Core::ask(std::function<void(State&, Reply<T>, Moment)> question) {
         },
         now);
   });
+  if (!taken) return error(Code::Unavailable, "the controller is shutting down");
   return slot->wait(
       StopToken(), [](const auto& waiting) { return waiting.has_value(); },
       [](auto& waiting, bool) { return *std::move(waiting); });
