@@ -80,6 +80,8 @@ class TaskFixture : public ::testing::Test {
     if (!gateway_) gateway_ = std::make_unique<FakeGateway>(script);
     return *gateway_;
   }
+  /// For a second run in one test.
+  void new_gateway() { gateway_ = nullptr; }
   std::string log(const std::string& step) { return gateway().log(step); }
 
   gateway::v1::Bootstrap bootstrap;
