@@ -70,7 +70,7 @@ ScriptOutcome ScriptRunner::finish(LiveScript script, const ScriptLimits& limits
     std::string processes = timed_out ? describe_descendants() : std::string();
     (void)stop_tree(script, timed_out ? std::chrono::milliseconds(0) : limits.kill_grace,
                     background);
-    drain(script, false, log);
+    drain(script, limits, false, log);
     if (!processes.empty()) log.write("\nWhat was running:\n    PID    PPID COMMAND\n" + processes);
     log.write(timed_out ? "\n" + limits.deadline_text : "\nContext canceled!");
     return outcome;
@@ -82,7 +82,7 @@ ScriptOutcome ScriptRunner::finish(LiveScript script, const ScriptLimits& limits
   } else {
     status = stop_tree(script, std::chrono::milliseconds(0), background);
   }
-  drain(script, limits.escaping, log);
+  drain(script, limits, limits.escaping, log);
   outcome.succeeded = status.success();
   outcome.signaled = status.signal.has_value();
   if (status.signal) {
@@ -111,8 +111,9 @@ os::ExitStatus ScriptRunner::stop_tree(LiveScript& script, std::chrono::millisec
   return status;
 }
 
-void ScriptRunner::drain(LiveScript& script, bool escaping, StepLog& log) {
-  if (escaping || !script.output->wait_closed(kDrainPatience)) {
+void ScriptRunner::drain(LiveScript& script, const ScriptLimits& limits, bool escaping,
+                         StepLog& log) {
+  if (escaping || !script.output->wait_closed(kDrainPatience, limits.give_up)) {
     std::vector<std::string> holders;
     if (!escaping) {
       for (const pid_t pid : os::holders_of_pipe(script.output_witness.get())) {

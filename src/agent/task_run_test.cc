@@ -254,5 +254,15 @@ TEST_F(Tasks, StopReadingWhenTheGatewayIsSlow) {
   EXPECT_THAT(log("main"), HasSubstr("\n1000000\n"));
 }
 
+TEST_F(Tasks, GiveUpWhenNobodyComesForTheLog) {
+  script.refusals = 1'000'000;
+  outbox_limit = 64 * 1024;
+  bootstrap.mutable_commands()->set_timeout_in_seconds(1);
+  gateway_patience = std::chrono::milliseconds(300);
+  add_script("main", {"seq 1 1000000"});
+  run_alone();
+  EXPECT_TRUE(outbox->abandoned());
+}
+
 }  // namespace
 }  // namespace cirrus::agent
