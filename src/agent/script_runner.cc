@@ -8,6 +8,7 @@
 #include <cctype>
 #include <cstring>
 
+#include "agent/bootstrap.h"
 #include "base/strings.h"
 #include "os/process_table.h"
 
@@ -39,11 +40,13 @@ std::string signal_words(int number) {
 
 Result<LiveScript> ScriptRunner::start(const ScriptJob& job, StepLog& log) {
   os::Pipe pipe = CIRRUS_TRY(os::make_pipe());
+  const os::Fd input = CIRRUS_TRY(open_empty_input());
   os::SpawnOptions options;
   options.argv = job.argv;
   options.environment = job.environment;
   options.working_directory = job.working_directory;
-  options.descriptors = {{1, pipe.write_end.get()}, {2, pipe.write_end.get()}};
+  options.descriptors = {
+      {0, input.get()}, {1, pipe.write_end.get()}, {2, pipe.write_end.get()}};
   options.kill_grace = std::chrono::milliseconds(0);
   os::Process process = CIRRUS_TRY(os::Process::spawn(options));
   pipe.write_end.reset();
