@@ -9,13 +9,21 @@ add_library(cirrus_fmt INTERFACE)
 target_compile_definitions(cirrus_fmt INTERFACE FMT_HEADER_ONLY=1)
 target_include_directories(cirrus_fmt SYSTEM INTERFACE ${FMT_INCLUDE_DIRS})
 
+# By name, not by path: a static link takes the archives, every other link the shared libraries.
 add_library(cirrus_protobuf INTERFACE)
-target_link_libraries(cirrus_protobuf INTERFACE protobuf::libprotobuf)
+target_include_directories(cirrus_protobuf SYSTEM INTERFACE ${Protobuf_INCLUDE_DIRS})
+target_link_libraries(cirrus_protobuf INTERFACE protobuf Threads::Threads)
 
 pkg_check_modules(GRPCPP REQUIRED grpc++)
 add_library(cirrus_grpcpp INTERFACE)
 target_include_directories(cirrus_grpcpp SYSTEM INTERFACE ${GRPCPP_INCLUDE_DIRS})
-target_link_libraries(cirrus_grpcpp INTERFACE grpc++ grpc gpr protobuf::libprotobuf)
+target_link_libraries(cirrus_grpcpp INTERFACE grpc++ grpc gpr protobuf absl_synchronization)
+
+# What the shared libraries bring along by themselves, for the static agent.
+add_library(cirrus_grpcpp_static INTERFACE)
+list(REMOVE_DUPLICATES GRPCPP_STATIC_LIBRARIES)
+target_link_libraries(cirrus_grpcpp_static INTERFACE
+  -Wl,--start-group grpc++ grpc gpr protobuf ${GRPCPP_STATIC_LIBRARIES} -Wl,--end-group)
 
 find_program(CIRRUS_PROTOC protoc REQUIRED)
 find_program(CIRRUS_GRPC_PLUGIN grpc_cpp_plugin REQUIRED)

@@ -10,8 +10,10 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
+#include <atomic>
 #include <charconv>
 #include <deque>
+#include <set>
 
 #include "base/guarded.h"
 #include "base/log.h"
@@ -30,12 +32,22 @@ using ErrorCode = boost::system::error_code;
 constexpr std::size_t kPiece = 64 * 1024;
 constexpr std::size_t kBacklog = 1 << 20;
 
+class Connection;
+
 struct Shared {
   HttpServerOptions options;
   Admit admit;
   Handle handle;
   asio::io_context io{1};
-  std::size_t connections = 0;  // server thread only
+  std::size_t connections = 0;            // server thread only
+  std::set<Connection*> open;             // server thread only
+  std::atomic<bool> stopped{false};       // set once; late answers are dropped
+
+  /// Runs `body` on the server's thread, unless it has ended.
+  template <typename Body>
+  void post(Body&& body) {
+    if (!stopped) asio::post(io, std::forward<Body>(body));
+  }
 };
 
 /// Removes a spooled body.
@@ -48,8 +60,6 @@ struct Spool {
   }
 };
 
-class Connection;
-
 /// The producer's end of a streamed body.
 class Stream final : public ByteStream {
  public:
@@ -57,6 +67,7 @@ class Stream final : public ByteStream {
     std::size_t pending = 0;
     bool closed = false;
     std::function<void()> on_close;
+    std::function<void()> on_drain;
   };
   Stream(std::shared_ptr<Shared> shared, std::weak_ptr<Connection> connection)
       : shared_(std::move(shared)), connection_(std::move(connection)) {}
@@ -72,6 +83,9 @@ class Stream final : public ByteStream {
   std::size_t pending() const override {
     return state_.with([](const State& state) { return state.pending; });
   }
+  void on_drain(std::function<void()> drained) override {
+    state_.with([&](State& state) { state.on_drain = std::move(drained); });
+  }
   void on_close(std::function<void()> closed) override {
     const bool now = state_.with([&](State& state) {
       if (!state.closed) state.on_close = closed;
@@ -81,14 +95,20 @@ class Stream final : public ByteStream {
   }
   /// By the connection, on the server's thread.
   void sent(std::size_t bytes) {
-    state_.update([&](State& state) { state.pending -= std::min(bytes, state.pending); });
+    const std::function<void()> drained = state_.update([&](State& state) {
+      state.pending -= std::min(bytes, state.pending);
+      return state.pending < kBacklog / 2 ? state.on_drain : nullptr;
+    });
+    if (drained) drained();
   }
   void close() {
-    const std::function<void()> callback = state_.update([](State& state) {
+    // Both callbacks go: they may own what owns this stream.
+    const auto callbacks = state_.update([](State& state) {
       state.closed = true;
-      return std::exchange(state.on_close, nullptr);
+      return std::pair(std::exchange(state.on_close, nullptr),
+                       std::exchange(state.on_drain, nullptr));
     });
-    if (callback) callback();
+    if (callbacks.first) callbacks.first();
   }
 
  private:
@@ -104,9 +124,11 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   Connection(std::shared_ptr<Shared> shared, tcp::socket socket)
       : shared_(std::move(shared)), stream_(std::move(socket)), comment_(shared_->io) {
     ++shared_->connections;
+    shared_->open.insert(this);
   }
   ~Connection() {
     --shared_->connections;
+    shared_->open.erase(this);
     if (body_) body_->close();
   }
 
@@ -157,6 +179,16 @@ class Connection final : public std::enable_shared_from_this<Connection> {
           self->arm_comment();
           self->write_more();
         });
+  }
+
+  /// Ends the connection at once.
+  void drop() {
+    if (dropped_) return;
+    dropped_ = true;
+    comment_.cancel();
+    if (body_) body_->close();
+    ErrorCode ignored;
+    stream_.socket().close(ignored);
   }
 
   void queue(std::string bytes, bool counted) {
@@ -212,7 +244,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     // No deadline while others think.
     stream_.expires_never();
     shared_->admit(request_, [self = shared_from_this()](Admission admission) {
-      asio::post(self->shared_->io, [self, admission = std::move(admission)]() mutable {
+      self->shared_->post([self, admission = std::move(admission)]() mutable {
         self->on_admission(std::move(admission));
       });
     });
@@ -357,15 +389,6 @@ class Connection final : public std::enable_shared_from_this<Connection> {
                       });
   }
 
-  void drop() {
-    if (dropped_) return;
-    dropped_ = true;
-    comment_.cancel();
-    if (body_) body_->close();
-    ErrorCode ignored;
-    stream_.socket().close(ignored);
-  }
-
   void close_gracefully() {
     ErrorCode ignored;
     stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
@@ -402,14 +425,14 @@ class ConnectionResponder final : public Responder {
       : shared_(std::move(shared)), connection_(std::move(connection)) {}
 
   void respond(HttpResponse response) override {
-    asio::post(shared_->io, [connection = std::move(connection_),
+    shared_->post([connection = std::move(connection_),
                              response = std::move(response)]() mutable {
       connection->write_whole(std::move(response));
     });
   }
   std::shared_ptr<ByteStream> stream(HttpResponse head) override {
     auto body = std::make_shared<Stream>(shared_, connection_);
-    asio::post(shared_->io, [connection = std::move(connection_), head = std::move(head),
+    shared_->post([connection = std::move(connection_), head = std::move(head),
                              body]() mutable {
       connection->begin_stream(std::move(head), std::move(body));
     });
@@ -438,14 +461,14 @@ bool Stream::write(std::string bytes) {
     return !state.closed;
   });
   if (!open) return false;
-  asio::post(shared_->io, [connection = connection_.lock(), bytes = std::move(bytes)]() mutable {
+  shared_->post([connection = connection_.lock(), bytes = std::move(bytes)]() mutable {
     if (connection) connection->queue(std::move(bytes), true);
   });
   return true;
 }
 
 void Stream::finish() {
-  asio::post(shared_->io, [connection = connection_.lock()] {
+  shared_->post([connection = connection_.lock()] {
     if (connection) connection->finish_stream();
   });
 }
@@ -492,10 +515,15 @@ class Server final : public HttpServer {
   int port() const override { return port_; }
   void stop() override {
     if (!thread_.joinable()) return;
-    shared_->io.stop();
+    // Closing everything ends all pending operations, and with them the loop.
+    asio::post(shared_->io, [this] {
+      ErrorCode ignored;
+      acceptor_.close(ignored);
+      retry_.cancel();
+      for (Connection* const connection : std::set<Connection*>(shared_->open)) connection->drop();
+      shared_->stopped = true;
+    });
     thread_.join();
-    ErrorCode ignored;
-    acceptor_.close(ignored);
   }
 
  private:

@@ -54,6 +54,8 @@ class ByteStream {
   /// Calls `closed` (once, from the server's thread) when the client is gone or all was sent; at
   /// once if that has happened.
   virtual void on_close(std::function<void()> closed) = 0;
+  /// Calls `drained` from the server's thread whenever bytes went out and little is queued.
+  virtual void on_drain(std::function<void()> drained) = 0;
 };
 
 /// Where the answer to one request goes. Exactly one of the two calls, from any thread.
@@ -74,6 +76,7 @@ class EventStream {
   bool send(std::string_view event, std::string_view data);
   void finish() { stream_->finish(); }
   std::size_t pending() const { return stream_->pending(); }
+  void on_drain(std::function<void()> drained) { stream_->on_drain(std::move(drained)); }
   void on_close(std::function<void()> closed) { stream_->on_close(std::move(closed)); }
 
  private:

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "os/fd.h"
+
 namespace cirrus::os {
 
 /// When process `pid` started, in clock ticks since boot: with the pid it names one process for
@@ -18,6 +20,9 @@ std::optional<std::uint64_t> process_start_time(pid_t pid);
 
 /// True if `pid` is alive (a zombie is not) and started at `start_time`.
 bool is_alive(pid_t pid, std::uint64_t start_time);
+
+/// A descriptor that becomes readable when `pid` ends; invalid if there is no such process.
+Fd open_pidfd(pid_t pid);
 
 /// Pids of live processes that have `KEY=value` in the environment they were started with. Costs
 /// a walk over all processes (about 10 µs each). Processes we may not read are left out.

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -67,6 +68,12 @@ std::optional<std::uint64_t> process_start_time(pid_t pid) {
 bool is_alive(pid_t pid, std::uint64_t start_time) {
   const std::optional<Stat> stat = read_stat(pid);
   return stat && stat->start_time == start_time && stat->state != 'Z' && stat->state != 'X';
+}
+
+Fd open_pidfd(pid_t pid) {
+  Fd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (fd.valid()) (void)::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
+  return fd;
 }
 
 std::vector<pid_t> processes_with_variable(std::string_view key, std::string_view value) {

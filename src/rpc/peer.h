@@ -19,6 +19,7 @@ inline constexpr char kApiEndpoint[] = "org.cirruslabs.api-endpoint";
 inline constexpr char kFeatures[] = "cirrus-features";
 inline constexpr char kInstance[] = "cirrus-instance";
 inline constexpr char kPollNumber[] = "cirrus-poll-number";
+inline constexpr char kDraining[] = "cirrus-draining";
 inline constexpr char kLogOffset[] = "cirrus-log-offset";
 inline constexpr char kLogStored[] = "cirrus-log-stored";
 

@@ -33,6 +33,15 @@ struct PollReply {
   Features server;
 };
 
+/// What goes with a poll beside the message.
+struct PollContext {
+  Secret session;
+  /// Grows with every poll of a session, so that the server can tell a new poll from a parked one.
+  std::uint64_t number = 0;
+  /// The worker takes no new tasks (feature of ours; a reference server never sees this).
+  bool draining = false;
+};
+
 class Upstream {
  public:
   virtual ~Upstream() = default;
@@ -40,11 +49,8 @@ class Upstream {
   virtual const std::string& endpoint() const = 0;
   virtual Result<RegisterReply> register_worker(const pb::WorkerInfo& info, const StopToken& stop,
                                                 Monotonic deadline) = 0;
-  /// `number` grows with every poll of a session, so that the server can tell a new poll from a
-  /// parked older one.
-  virtual Result<PollReply> poll(const pb::PollRequest& request, const Secret& session,
-                                 std::uint64_t number, const StopToken& stop,
-                                 Monotonic deadline) = 0;
+  virtual Result<PollReply> poll(const pb::PollRequest& request, const PollContext& context,
+                                 const StopToken& stop, Monotonic deadline) = 0;
   virtual Status task_started(const Secret& session, const TaskCredential& task,
                               const StopToken& stop, Monotonic deadline) = 0;
   virtual Status task_failed(const Secret& session, const TaskCredential& task,

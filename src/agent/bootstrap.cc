@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+#include "agent/bootstrap.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <array>
+#include <string>
+
+#include "os/fd.h"
+#include "os/proc.h"
+
+namespace cirrus::agent {
+namespace {
+
+constexpr std::size_t kMaxBootstrap = 16U << 20U;
+
+}  // namespace
+
+Result<std::optional<gateway::v1::Bootstrap>> read_bootstrap(int fd) {
+  std::array<char, 1> first{};
+  const std::size_t got = CIRRUS_TRY(os::read_some(fd, first));
+  if (got == 0) return std::optional<gateway::v1::Bootstrap>();
+  const std::string prefix =
+      first[0] + CIRRUS_TRY(os::read_exactly(fd, 3).note("reading the bootstrap's length"));
+  std::size_t size = 0;
+  for (const char c : prefix) size = (size << 8U) | static_cast<unsigned char>(c);
+  if (size > kMaxBootstrap) {
+    return error(Code::InvalidArgument, "the bootstrap is too long: {} bytes", size);
+  }
+  const std::string bytes = CIRRUS_TRY(os::read_exactly(fd, size).note("reading the bootstrap"));
+  gateway::v1::Bootstrap bootstrap;
+  if (!bootstrap.ParseFromString(bytes)) {
+    return error(Code::InvalidArgument, "the bootstrap is not a message of this protocol");
+  }
+  return std::optional<gateway::v1::Bootstrap>(std::move(bootstrap));
+}
+
+void detach_from_starter() {
+  os::close_on_exec_from(3);
+  for (int number = 1; number < NSIG; ++number) {
+    if (number != SIGKILL && number != SIGSTOP) (void)::signal(number, SIG_DFL);
+  }
+  sigset_t none;
+  sigemptyset(&none);
+  (void)::sigprocmask(SIG_SETMASK, &none, nullptr);
+  os::become_subreaper();
+  (void)::setsid();  // fails if we lead a session already, which is as good
+}
+
+void release_standard_input() {
+  const Result<os::Fd> null = os::open_file("/dev/null", O_RDONLY);
+  if (null.ok()) {
+    (void)::dup2(null.value().get(), 0);
+  } else {
+    (void)::close(0);
+  }
+}
+
+}  // namespace cirrus::agent

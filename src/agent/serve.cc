@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+#include "agent/serve.h"
+
+#include <signal.h>
+
+#include <memory>
+
+#include "agent/log_pump.h"
+#include "agent/outbox.h"
+#include "agent/task_run.h"
+#include "agent/uplink.h"
+#include "os/signals.h"
+
+namespace cirrus::agent {
+namespace {
+
+// Source: the worker's rule for agents nobody adopts.
+constexpr std::chrono::minutes kLostAfter{15};
+constexpr std::chrono::seconds kLookAgain{1};
+
+/// Waits until all is acknowledged. False: no gateway came back in time.
+bool deliver(Outbox& outbox, const Uplink& uplink, Monotonic task_deadline) {
+  for (;;) {
+    const Monotonic now = std::chrono::steady_clock::now();
+    if (outbox.wait_until_empty(now + kLookAgain)) return true;
+    if (!uplink.attached() && now > task_deadline + kLostAfter) return false;
+  }
+}
+
+}  // namespace
+
+void block_task_signals() { os::block_signals({SIGINT, SIGTERM, SIGHUP, SIGCHLD}); }
+
+Status serve(const gateway::v1::Bootstrap& bootstrap, rpc::GatewayLink& link,
+             std::string_view version) {
+  Outbox outbox;
+  const std::unique_ptr<TaskControl> control = CIRRUS_TRY(TaskControl::create());
+  const os::SignalThread signals({SIGINT, SIGTERM, SIGHUP, SIGCHLD}, [&control](int number) {
+    if (number == SIGCHLD) {
+      control->child_ended();
+    } else if (number != SIGHUP) {
+      control->cancel("signal " + std::to_string(number));
+    }
+  });
+  Uplink uplink({.task_id = bootstrap.task_id(),
+                 .agent_secret = Secret(bootstrap.agent_secret()),
+                 .gateway_secret = Secret(bootstrap.gateway_secret()),
+                 .agent_version = std::string(version)},
+                link, outbox,
+                [&control](const std::string& reason) { control->cancel(reason); });
+  const std::unique_ptr<LogPump> pump = CIRRUS_TRY(LogPump::create(outbox));
+  TaskRun task({.bootstrap = bootstrap,
+                .inherited = os::current_environment(),
+                .outbox = outbox,
+                .pump = *pump,
+                .control = *control,
+                .clock = system_clock(),
+                .on_started = [&uplink] { uplink.start(); }});
+  task.run();
+  const Monotonic began = std::chrono::steady_clock::now();
+  if (!deliver(outbox, uplink, std::max(task.deadline(), began))) {
+    return error(Code::Unavailable, "no task gateway came back to take the results");
+  }
+  return {};
+}
+
+}  // namespace cirrus::agent

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT
+// One task from its bootstrap to the acknowledged end.
+#pragma once
+
+#include <string_view>
+
+#include "base/result.h"
+#include "cirrus_gateway.pb.h"
+#include "rpc/gateway_link.h"
+
+namespace cirrus::agent {
+
+/// Blocks the signals an agent reacts to. To be called first, before any thread exists.
+void block_task_signals();
+
+/// Runs the task and returns once the gateway has acknowledged everything. Errors: Unavailable if
+/// no gateway was found until 15 minutes past the task's time (its processes are dead then);
+/// others if the agent cannot get pipes or threads.
+Status serve(const gateway::v1::Bootstrap& bootstrap, rpc::GatewayLink& link,
+             std::string_view version);
+
+}  // namespace cirrus::agent

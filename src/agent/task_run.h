@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT
+// TaskRun: the steps of one task, in order, to their end.
+#pragma once
+
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/environment.h"
+#include "agent/log_pump.h"
+#include "agent/outbox.h"
+#include "agent/script_runner.h"
+#include "agent/secrets.h"
+#include "agent/step_log.h"
+#include "agent/task_control.h"
+#include "agent/task_setup.h"
+#include "cirrus_gateway.pb.h"
+
+namespace cirrus::agent {
+
+/// Protocol messages by short names, for this folder.
+namespace wire = org::cirruslabs::ci::services::cirruscigrpc;
+
+/// What a task run works with; all of it outlives the run.
+struct TaskParts {
+  const gateway::v1::Bootstrap& bootstrap;
+  os::Environment inherited;
+  Outbox& outbox;
+  LogPump& pump;
+  TaskControl& control;
+  const Clock& clock;
+  /// Called once, after the first process was spawned or when there is none to spawn: the time to
+  /// open the connection, which must not delay the first script.
+  std::function<void()> on_started;
+};
+
+/// How a step ended.
+struct StepOutcome {
+  bool succeeded = false;
+  bool signaled = false;
+  bool cut_short = false;  ///< by the deadline or a stop order
+};
+
+/// Runs on the calling thread. Everything the outside may learn goes through the outbox; when
+/// run() returns, no process of the task is alive and the last event is queued.
+///
+///   prepare -> (each step: decide -> EXECUTING -> instruction -> CIRRUS_ENV -> result) -> finish
+class TaskRun {
+ public:
+  explicit TaskRun(TaskParts parts);
+  ~TaskRun();
+  TaskRun(const TaskRun&) = delete;
+  TaskRun& operator=(const TaskRun&) = delete;
+
+  void run();
+  /// The end of the task's time; the epoch if the run never got that far.
+  Monotonic deadline() const { return deadline_; }
+
+ private:
+  /// What the step being run has at hand.
+  struct Step {
+    const wire::Command& command;
+    StepLog& log;
+    std::string env_file;
+    ScriptLimits limits;
+  };
+  /// A background script that was started.
+  struct Background {
+    LiveScript script;
+    StepLog* log;
+  };
+
+  class Clone;
+
+  Status prepare();
+  std::vector<const wire::Command*> selected_commands() const;
+  bool should_run(const wire::Command& command) const;
+  bool time_is_up() const;
+  void run_step(const wire::Command& command);
+  StepOutcome run_instruction(Step& step);
+  void finish();
+
+  // Instructions.
+  StepOutcome run_script(Step& step, const std::vector<std::string>& lines);
+  StepOutcome run_direct(Step& step, const std::vector<std::string>& lines);
+  StepOutcome start_background(Step& step, const std::vector<std::string>& lines);
+  StepOutcome write_file_instruction(Step& step);
+  StepOutcome clone(Step& step);
+  StepOutcome restore_cache(Step& step);
+
+  /// Runs one process in the foreground, with a line in the log if it cannot start.
+  StepOutcome run_process(Step& step, std::vector<std::string> argv, os::Environment environment);
+  Result<std::vector<std::string>> script_command(const std::vector<std::string>& lines,
+                                                  std::filesystem::path& file);
+  ScriptJob job(const Step& step, std::vector<std::string> argv, os::Environment environment);
+  os::Environment step_environment(const Step& step) const;
+  ScriptLimits limits_for(const wire::Command& command) const;
+  std::vector<StepTree> background_trees() const;
+  void started();
+
+  StepLog& open_log(const std::string& step);
+  void take_env_file(Step& step);
+  void use_new_secrets();
+  void report(const std::string& step, wire::Status status, Duration took, bool signaled,
+              const StepLog* log);
+  void report_error(const std::string& message);
+
+  const TaskParts parts_;
+  ScriptRunner runner_;
+  os::Environment process_;
+  std::unique_ptr<TaskEnvironment> environment_;
+  std::unique_ptr<Scratch> scratch_;
+  Secrets secrets_;
+  std::string shell_;
+  std::filesystem::path working_directory_;
+  std::list<StepLog> logs_;
+  std::list<Background> background_;
+  std::vector<wire::CommandResult> history_;
+  Monotonic deadline_{};
+  bool failed_ = false;
+  bool left_ = false;     // by an exit instruction
+  bool started_ = false;
+};
+
+}  // namespace cirrus::agent

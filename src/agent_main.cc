@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+// cirrus-agent: runs one task's steps and tells the gateway on its worker.
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <cstdio>
+#include <string_view>
+
+#include "agent/bootstrap.h"
+#include "agent/serve.h"
+#include "base/log.h"
+#include "rpc/grpc/gateway_client.h"
+
+namespace {
+
+constexpr std::string_view kUsage =
+    "Usage: cirrus-agent run\n"
+    "\n"
+    "Runs the steps of one task. A worker starts it and hands it a bootstrap message on standard\n"
+    "input; it is not meant to be started by hand. At the end of the input it exits quietly.\n"
+    "\n"
+    "  --version   print the version\n"
+    "  --help      print this text\n"
+    "\n"
+    "Example: cirrus worker run --name my-machine --token TOKEN   (starts agents by itself)\n";
+
+int run() {
+  using namespace cirrus;  // NOLINT(google-build-using-namespace): one function of the entry point
+  agent::detach_from_starter();
+  agent::block_task_signals();
+  rpc::warm_up_gateway_client();
+  const Result<std::optional<gateway::v1::Bootstrap>> bootstrap = agent::read_bootstrap(0);
+  if (!bootstrap.ok()) {
+    log_error("cannot start", {{"reason", bootstrap.error()}});
+    return 1;
+  }
+  if (!bootstrap.value()) return 0;
+  agent::release_standard_input();
+  const std::unique_ptr<rpc::GatewayLink> link =
+      rpc::make_gateway_client(bootstrap.value()->gateway_path());
+  const Status served = agent::serve(*bootstrap.value(), *link, CIRRUS_VERSION);
+  if (!served.ok()) log_error("the task could not be run", {{"reason", served.error()}});
+  return served.ok() ? 0 : 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string_view command = argc > 1 ? argv[1] : "";
+  if (command == "run" && argc == 2) return run();
+  if (command == "--version" || command == "-version" || command == "version") {
+    fmt::print("cirrus-agent {}\n", CIRRUS_VERSION);
+    return 0;
+  }
+  if (command == "--help" || command == "-help" || command == "-h" || command == "help") {
+    fmt::print("{}", kUsage);
+    return 0;
+  }
+  fmt::print(stderr, "{}", kUsage);
+  return 2;
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+// Gateway: all task gateways of one worker, and the sockets their agents come to.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "base/guarded.h"
+#include "gateway/task_gateway.h"
+#include "os/fd.h"
+#include "os/waker.h"
+
+namespace cirrus::gateway {
+
+/// Listens on each task's socket and hands every accepted connection to `adopt`, whose server
+/// calls back `attach`. Thread-safe.
+class Gateway final : public rpc::GatewayService {
+ public:
+  static Result<std::unique_ptr<Gateway>> create();
+  ~Gateway() override;
+
+  /// Where accepted connections go; set once, before the first task.
+  void set_adopter(std::function<void(os::Fd)> adopt);
+
+  /// Makes the task's socket (again) and serves it. Errors: AlreadyExists for an id twice.
+  Status add(std::shared_ptr<TaskGateway> task);
+  /// Closes the socket and forgets the task; its directory is the caller's.
+  void remove(const std::string& task_id);
+
+  Result<std::shared_ptr<rpc::AgentSession>> attach(
+      const gw::AgentMessage::Hello& hello,
+      std::shared_ptr<rpc::AgentConnection> connection) override;
+
+ private:
+  struct Entry {
+    std::shared_ptr<TaskGateway> task;
+    std::shared_ptr<os::Fd> listener;
+  };
+
+  explicit Gateway(os::Waker waker) : waker_(std::move(waker)) {}
+  void accept_loop(const StopToken& stop);
+
+  os::Waker waker_;
+  std::function<void(os::Fd)> adopt_;  // constant after set_adopter
+  Guarded<std::map<std::string, Entry>> tasks_;
+  Thread acceptor_;  // last: uses everything above
+};
+
+}  // namespace cirrus::gateway

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: MIT
+#include "gateway/task_gateway.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/log.h"
+#include "os/files.h"
+
+namespace cirrus::gateway {
+
+/// One attached stream; messages of streams that were replaced are ignored.
+class TaskGateway::Session final : public rpc::AgentSession {
+ public:
+  Session(std::shared_ptr<TaskGateway> gateway, std::uint64_t generation)
+      : gateway_(std::move(gateway)), generation_(generation) {}
+  bool on_message(const gw::AgentMessage& message) override {
+    return gateway_->on_message(generation_, message);
+  }
+  void on_closed() override { gateway_->on_closed(generation_); }
+
+ private:
+  std::shared_ptr<TaskGateway> gateway_;
+  std::uint64_t generation_;
+};
+
+Result<std::shared_ptr<TaskGateway>> TaskGateway::open(TaskGatewayOptions options,
+                                                       rpc::TaskService& service) {
+  std::shared_ptr<TaskGateway> gateway(new TaskGateway(std::move(options), service));
+  CIRRUS_TRY(gateway->load().note("opening the spool of task {}", gateway->task_id()));
+  gateway->forwarder_ =
+      Thread([raw = gateway.get()](const StopToken& stop) { raw->forward(stop); });
+  return gateway;
+}
+
+TaskGateway::~TaskGateway() { close(); }
+
+void TaskGateway::close() {
+  forwarder_.request_stop();
+  if (forwarder_.joinable()) forwarder_.join();
+  const std::shared_ptr<rpc::AgentConnection> connection =
+      state_.with([](State& state) { return std::exchange(state.connection, nullptr); });
+  if (connection) connection->close(error(Code::Unavailable, "the worker is going away"));
+}
+
+Status TaskGateway::load() {
+  CIRRUS_TRY(os::make_directories(options_.paths.spool()));
+  CIRRUS_TRY(os::make_directories(options_.paths.results()));
+  State loaded;
+  for (const std::string& step : CIRRUS_TRY(spooled_steps(options_.paths.spool()))) {
+    StepLog log;
+    log.spool = std::make_unique<Spool>(CIRRUS_TRY(Spool::open(options_.paths.spool(), step)));
+    log.spooled = log.spool->size();
+    loaded.logs.emplace(step, std::move(log));
+  }
+  // `done` holds the number of the last forwarded event; files above it are still to be sent.
+  std::vector<std::uint64_t> numbers;
+  std::error_code failure;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(options_.paths.results(), failure)) {
+    const std::string name = entry.path().filename().string();
+    std::uint64_t number = 0;
+    const auto parsed = std::from_chars(name.data(), name.data() + name.size(), number);
+    if (parsed.ec == std::errc() && parsed.ptr == name.data() + name.size()) {
+      numbers.push_back(number);
+    }
+  }
+  std::sort(numbers.begin(), numbers.end());
+  const Result<std::string> done = os::read_file(options_.paths.results() / "done", 64);
+  if (done.ok()) {
+    (void)std::from_chars(done.value().data(), done.value().data() + done.value().size(),
+                          loaded.last_sequence);
+  }
+  for (const std::uint64_t number : numbers) {
+    const std::string bytes =
+        CIRRUS_TRY(os::read_file(options_.paths.results() / std::to_string(number)));
+    gw::AgentMessage::Event event;
+    if (!event.ParseFromString(bytes)) {
+      return error(Code::DataLoss, "result {} is damaged", number);
+    }
+    loaded.last_sequence = std::max(loaded.last_sequence, number);
+    loaded.progress.finished = loaded.progress.finished || event.has_finished();
+    loaded.progress.attached_once = true;
+    loaded.events.push_back(std::move(event));
+  }
+  if (std::filesystem::exists(options_.paths.results() / "finished")) {
+    loaded.progress.finished = true;
+    loaded.progress.attached_once = true;
+  }
+  state_.with([&](State& state) { state = std::move(loaded); });
+  return {};
+}
+
+Result<std::shared_ptr<rpc::AgentSession>> TaskGateway::attach(
+    const gw::AgentMessage::Hello& hello, std::shared_ptr<rpc::AgentConnection> connection) {
+  if (!options_.agent_secret.matches(hello.agent_secret())) {
+    return error(Code::Unauthenticated, "wrong secret for task {}", options_.task_id);
+  }
+  gw::GatewayMessage welcome;
+  welcome.mutable_welcome()->set_gateway_secret(options_.gateway_secret.reveal());
+  std::shared_ptr<rpc::AgentConnection> replaced;
+  std::optional<std::string> cancel_reason;
+  // Nothing of the older stream may be half-way through while positions are read.
+  const std::lock_guard ingest(ingest_mutex_);
+  const std::uint64_t generation = state_.update([&](State& state) {
+    for (const auto& [step, log] : state.logs) {
+      gw::LogPosition& position = *welcome.mutable_welcome()->add_stored();
+      position.set_step(step);
+      position.set_offset(log.spooled);
+    }
+    welcome.mutable_welcome()->set_acknowledged_sequence(state.last_sequence);
+    replaced = std::exchange(state.connection, connection);
+    cancel_reason = state.cancel_reason;
+    state.progress.attached_once = true;
+    state.reading_paused = false;
+    return ++state.generation;
+  });
+  if (replaced) replaced->close(error(Code::Aborted, "a newer stream of this agent took over"));
+  connection->send(std::move(welcome));
+  if (cancel_reason) {
+    gw::GatewayMessage message;
+    message.mutable_cancel()->set_reason(*cancel_reason);
+    connection->send(std::move(message));
+  }
+  return std::shared_ptr<rpc::AgentSession>(
+      std::make_shared<Session>(shared_from_this(), generation));
+}
+
+void TaskGateway::cancel(const std::string& reason) {
+  std::shared_ptr<rpc::AgentConnection> connection = state_.update([&](State& state) {
+    if (!state.cancel_reason) state.cancel_reason = reason;
+    return state.connection;
+  });
+  if (!connection) return;
+  gw::GatewayMessage message;
+  message.mutable_cancel()->set_reason(reason);
+  connection->send(std::move(message));
+}
+
+void TaskGateway::agent_gone() {
+  state_.update([](State& state) { state.agent_gone = true; });
+}
+
+TaskProgress TaskGateway::progress() const {
+  return state_.with([](const State& state) { return state.progress; });
+}
+
+bool TaskGateway::wait(const StopToken& stop, std::optional<Monotonic> deadline,
+                       const std::function<bool(const TaskProgress&)>& ready) {
+  const auto is_ready = [&](State& state) { return ready(state.progress); };
+  const auto answer = [](State&, bool reached) { return reached; };
+  if (deadline) return state_.wait_until(stop, *deadline, is_ready, answer);
+  return state_.wait(stop, is_ready, answer);
+}
+
+bool TaskGateway::on_message(std::uint64_t generation, const gw::AgentMessage& message) {
+  const std::lock_guard ingest(ingest_mutex_);
+  if (state_.with([&](const State& state) { return state.generation != generation; })) return true;
+  if (message.has_log()) return on_log(generation, message.log());
+  if (message.has_event()) on_event(generation, message.event());
+  return true;
+}
+
+bool TaskGateway::on_log(std::uint64_t generation, const gw::AgentMessage::Log& log) {
+  Spool* spool = nullptr;
+  std::shared_ptr<rpc::AgentConnection> connection;
+  state_.with([&](State& state) {
+    const auto found = state.logs.find(log.step());
+    if (found != state.logs.end()) spool = found->second.spool.get();
+    connection = state.connection;
+  });
+  if (!connection) return true;
+  if (spool == nullptr) {
+    Result<Spool> opened = Spool::open(options_.paths.spool(), log.step());
+    if (!opened.ok()) {
+      log_error("log spool failed", {{"task", task_id()}, {"error", opened.error()}});
+      connection->close(std::move(opened).error());
+      return true;
+    }
+    auto owned = std::make_unique<Spool>(std::move(opened).value());
+    spool = owned.get();
+    state_.with([&](State& state) { state.logs[log.step()].spool = std::move(owned); });
+  }
+  if (log.offset() > spool->size()) {
+    connection->close(error(Code::FailedPrecondition, "the log of '{}' has a gap at {}", log.step(),
+                            spool->size()));
+    return true;
+  }
+  // What overlaps was stored before a reconnect.
+  const std::string_view data = log.data();
+  const std::uint64_t known = std::min<std::uint64_t>(spool->size() - log.offset(), data.size());
+  const std::string_view fresh = data.substr(static_cast<std::size_t>(known));
+  if (!fresh.empty()) {
+    Status appended = spool->append(fresh);
+    if (!appended.ok()) {
+      // The agent keeps the bytes and comes back; a full disk blocks the script until then.
+      log_error("log spool failed", {{"task", task_id()}, {"error", appended.error()}});
+      connection->close(std::move(appended).error());
+      return true;
+    }
+  }
+  gw::GatewayMessage stored;
+  stored.mutable_log_stored()->mutable_position()->set_step(log.step());
+  stored.mutable_log_stored()->mutable_position()->set_offset(spool->size());
+  const bool go_on = state_.update([&](State& state) {
+    state.logs[log.step()].spooled = spool->size();
+    std::uint64_t waiting = 0;
+    for (const auto& [step, entry] : state.logs) waiting += entry.spooled - entry.upstream;
+    if (waiting <= options_.spool_quota || state.generation != generation) return true;
+    state.reading_paused = true;
+    return false;
+  });
+  connection->send(std::move(stored));
+  return go_on;
+}
+
+void TaskGateway::on_event(std::uint64_t, const gw::AgentMessage::Event& event) {
+  std::uint64_t last = 0;
+  std::shared_ptr<rpc::AgentConnection> connection;
+  state_.with([&](State& state) {
+    last = state.last_sequence;
+    connection = state.connection;
+  });
+  if (!connection) return;
+  if (event.sequence() > last + 1) {
+    connection->close(error(Code::FailedPrecondition, "event {} is missing", last + 1));
+    return;
+  }
+  if (event.sequence() == last + 1) {
+    Status written =
+        os::write_file(options_.paths.results() / std::to_string(event.sequence()),
+                       event.SerializeAsString());
+    if (!written.ok()) {
+      log_error("result spool failed", {{"task", task_id()}, {"error", written.error()}});
+      connection->close(std::move(written).error());
+      return;
+    }
+    if (event.has_finished()) {
+      (void)os::write_file(options_.paths.results() / "finished", "");
+    }
+    state_.update([&](State& state) {
+      state.last_sequence = event.sequence();
+      state.events.push_back(event);
+      state.progress.finished = state.progress.finished || event.has_finished();
+    });
+  }
+  gw::GatewayMessage stored;
+  stored.mutable_event_stored()->set_sequence(std::max(last, event.sequence()));
+  connection->send(std::move(stored));
+}
+
+void TaskGateway::on_closed(std::uint64_t generation) {
+  state_.update([&](State& state) {
+    if (state.generation == generation) state.connection = nullptr;
+  });
+}
+
+}  // namespace cirrus::gateway

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: MIT
+#include "isolation/none/none.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <mutex>
+
+#include "base/ids.h"
+#include "base/log.h"
+#include "isolation/none/working_directory.h"
+#include "os/cgroup.h"
+#include "os/file_lock.h"
+#include "os/files.h"
+#include "os/proc.h"
+#include "os/waker.h"
+
+namespace cirrus::isolation {
+
+namespace {
+
+constexpr auto kSweepTime = std::chrono::seconds(10);
+
+std::string framed(std::string_view message) {
+  const auto size = static_cast<std::uint32_t>(message.size());
+  std::string bytes;
+  for (int shift = 24; shift >= 0; shift -= 8) {
+    bytes.push_back(static_cast<char>((size >> shift) & 0xFFU));
+  }
+  bytes += message;
+  return bytes;
+}
+
+// Kills whatever still carries the task's cookie, again and again until nothing does: a process
+// that forks while we look is found in the next round.
+Status sweep(const std::string& cookie) {
+  if (cookie.empty()) return {};
+  const Monotonic deadline = system_clock().now() + kSweepTime;
+  for (;;) {
+    const std::vector<pid_t> survivors = os::processes_with_variable("CIRRUS_TASK_COOKIE", cookie);
+    if (survivors.empty()) return {};
+    if (system_clock().now() > deadline) {
+      return error(Code::Internal, "{} processes of the task cannot be killed", survivors.size());
+    }
+    for (const pid_t pid : survivors) (void)::kill(pid, SIGKILL);
+    wait_for(StopToken(), std::chrono::milliseconds(5));
+  }
+}
+
+Status kill_group(const std::string& path) {
+  if (path.empty()) return {};
+  const os::Cgroup group = os::Cgroup::at(path);
+  const Monotonic deadline = system_clock().now() + kSweepTime;
+  while (!group.empty()) {
+    if (system_clock().now() > deadline) {
+      return error(Code::Internal, "processes in cgroup '{}' cannot be killed", path);
+    }
+    CIRRUS_TRY(group.kill());
+    wait_for(StopToken(), std::chrono::milliseconds(1));
+  }
+  Status removed = group.remove();
+  // The last process may still be leaving.
+  for (int attempt = 0; !removed.ok() && attempt < 100; ++attempt) {
+    wait_for(StopToken(), std::chrono::milliseconds(2));
+    removed = group.remove();
+  }
+  return removed;
+}
+
+class NoneInstance final : public Instance {
+ public:
+  NoneInstance(InstanceRecord record, std::optional<os::Process> process, os::Fd input,
+               os::Fd watched)
+      : record_(std::move(record)),
+        process_(std::move(process)),
+        input_(std::move(input)),
+        watched_(std::move(watched)) {}
+  // The agent outlives its worker: letting go of an instance must not end it.
+  ~NoneInstance() override {
+    if (process_ && !process_->try_wait()) process_->release();
+  }
+
+  const InstanceRecord& record() const override { return record_; }
+
+  Status send_bootstrap(std::string_view message) override {
+    Status sent = os::write_all(input_.get(), framed(message));
+    input_.reset();
+    return std::move(sent).note("handing the task to its agent");
+  }
+
+  bool wait_end(const StopToken& stop, std::optional<Monotonic> deadline) override {
+    if (ended_) return true;
+    if (process_) {
+      ended_ = process_->wait(stop, deadline).ok();
+    } else if (watched_.valid()) {
+      const Result<bool> readable = os::wait_readable(watched_.get(), stop, deadline);
+      ended_ = readable.ok() && readable.value();
+    } else {
+      ended_ = true;
+    }
+    return ended_;
+  }
+
+  std::string end_description() const override {
+    if (!process_ || !process_->reaped()) return {};
+    os::Process& process = const_cast<os::Process&>(*process_);
+    const std::optional<os::ExitStatus> status = process.try_wait();
+    return status ? status->describe() : std::string();
+  }
+
+  void interrupt() override {
+    if (alive()) (void)::kill(static_cast<pid_t>(record_.agent_pid), SIGTERM);
+  }
+
+  Status destroy() override {
+    Status first;
+    const auto keep = [&first](Status status) {
+      if (first.ok() && !status.ok()) first = std::move(status);
+    };
+    if (process_ && !process_->try_wait()) {
+      process_->send_signal(SIGKILL);
+      (void)process_->wait(StopToken(), system_clock().now() + kSweepTime);
+    } else if (!process_ && alive()) {
+      (void)::kill(static_cast<pid_t>(record_.agent_pid), SIGKILL);
+    }
+    keep(kill_group(record_.cgroup_path));
+    // A cgroup catches everything; without one the cookie finds what left the agent's session.
+    if (record_.cgroup_path.empty()) keep(sweep(record_.task_cookie));
+    if (!record_.working_directory.empty()) keep(os::remove_tree(record_.working_directory));
+    record_.working_directory.clear();
+    return first;
+  }
+
+ private:
+  bool alive() const {
+    return record_.agent_pid > 0 &&
+           os::is_alive(static_cast<pid_t>(record_.agent_pid), record_.agent_start_time);
+  }
+
+  InstanceRecord record_;
+  std::optional<os::Process> process_;  // absent: adopted
+  os::Fd input_;
+  os::Fd watched_;  // a pidfd, if adopted alive
+  bool ended_ = false;
+};
+
+// An agent that waits for its bootstrap.
+struct IdleAgent {
+  os::Process process;
+  os::Fd input;
+  std::filesystem::path lock_file;
+  std::filesystem::path agent_log;
+  std::string cgroup_path;
+  LaunchRequest request;
+};
+
+Result<IdleAgent> start_agent(const LaunchRequest& request) {
+  const os::FileLock lock = CIRRUS_TRY(os::FileLock::try_acquire(request.lock_file));
+  const os::Fd log = CIRRUS_TRY(
+      os::open_file(request.agent_log, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600));
+  os::Pipe input = CIRRUS_TRY(os::make_pipe());
+  os::SpawnOptions options;
+  options.argv = {request.agent_program.string(), "run"};
+  options.environment = request.environment;
+  options.descriptors = {{0, input.read_end.get()},
+                         {1, log.get()},
+                         {2, log.get()},
+                         {3, lock.descriptor()}};
+  options.working_directory = "/";
+  options.kill_grace = std::chrono::milliseconds(0);
+  std::string cgroup_path;
+  const Result<os::Cgroup> cgroup = os::Cgroup::create(random_hex(6));
+  os::Process process = CIRRUS_TRY(os::Process::spawn(options).note("starting the agent"));
+  if (cgroup.ok()) {
+    // The agent is still waiting for its bootstrap: nothing of the task can be outside.
+    if (cgroup.value().add(process.pid()).ok()) {
+      cgroup_path = cgroup.value().path().string();
+      // Whoever finds the lock released knows which group to remove.
+      (void)os::write_all_at(lock.descriptor(), cgroup_path, 0);
+    } else {
+      (void)cgroup.value().remove();
+    }
+  }
+  return IdleAgent{std::move(process),        std::move(input.write_end), request.lock_file,
+                   request.agent_log,         cgroup_path,                request};
+}
+
+class None final : public Isolation {
+ public:
+  explicit None(bool keep_ready_agent) : keep_ready_(keep_ready_agent) {}
+  ~None() override {
+    if (maker_.joinable()) maker_.join();
+    if (ready_) discard(*ready_);
+  }
+
+  Result<std::unique_ptr<Instance>> launch(const LaunchRequest& request,
+                                           const StopToken&) override {
+    InstanceRecord record;
+    record.task_cookie = request.task_cookie;
+    record.working_directory = CIRRUS_TRY(make_working_directory()).string();
+    Result<IdleAgent> agent = take(request);
+    if (!agent.ok()) {
+      (void)os::remove_tree(record.working_directory);
+      return std::move(agent).error();
+    }
+    record.agent_pid = agent.value().process.pid();
+    record.agent_start_time =
+        os::process_start_time(agent.value().process.pid()).value_or(0);
+    record.cgroup_path = agent.value().cgroup_path;
+    return std::unique_ptr<Instance>(std::make_unique<NoneInstance>(
+        std::move(record), std::move(agent.value().process), std::move(agent.value().input),
+        os::Fd()));
+  }
+
+  Result<std::unique_ptr<Instance>> adopt(const InstanceRecord& record) override {
+    os::Fd watched;
+    const auto pid = static_cast<pid_t>(record.agent_pid);
+    if (pid > 0 && os::is_alive(pid, record.agent_start_time)) {
+      // The pid may have been reused between the check and the open: check once more after it.
+      watched = os::open_pidfd(pid);
+      if (!os::is_alive(pid, record.agent_start_time)) watched.reset();
+    }
+    return std::unique_ptr<Instance>(std::make_unique<NoneInstance>(
+        record, std::nullopt, os::Fd(), std::move(watched)));
+  }
+
+ private:
+  static void discard(IdleAgent& agent) {
+    agent.input.reset();  // end of its input: it exits
+    (void)agent.process.terminate(std::chrono::milliseconds(0));
+    if (!agent.cgroup_path.empty()) (void)kill_group(agent.cgroup_path);
+    std::error_code ignored;
+    std::filesystem::remove(agent.lock_file, ignored);
+    std::filesystem::remove(agent.agent_log, ignored);
+  }
+
+  // The ready agent if it is alive and was made for the same program and environment; the lock
+  // and log files move into the task's directory (a lock belongs to the file, not to its name).
+  Result<IdleAgent> take(const LaunchRequest& request) {
+    std::optional<IdleAgent> agent;
+    {
+      const std::lock_guard lock(mutex_);
+      agent = std::move(ready_);
+      ready_.reset();
+    }
+    if (agent) {
+      const bool fits = agent->request.agent_program == request.agent_program &&
+                        agent->request.environment == request.environment &&
+                        !agent->process.try_wait();
+      if (fits && ::rename(agent->lock_file.c_str(), request.lock_file.c_str()) == 0) {
+        (void)::rename(agent->agent_log.c_str(), request.agent_log.c_str());
+        prepare_next(request);
+        return std::move(*agent);
+      }
+      discard(*agent);
+    }
+    Result<IdleAgent> started = start_agent(request);
+    prepare_next(request);
+    return started;
+  }
+
+  void prepare_next(const LaunchRequest& like) {
+    if (!keep_ready_) return;
+    const std::lock_guard lock(mutex_);
+    if (ready_ || making_) return;
+    making_ = true;
+    if (maker_.joinable()) maker_.join();
+    LaunchRequest request = like;
+    const std::filesystem::path directory = like.lock_file.parent_path().parent_path();
+    const std::string name = ".ready-" + random_hex(6);
+    request.lock_file = directory / (name + ".lock");
+    request.agent_log = directory / (name + ".log");
+    maker_ = Thread([this, request] { make_ready(request); });
+  }
+
+  void make_ready(const LaunchRequest& request) {
+    Result<IdleAgent> agent = start_agent(request);
+    const std::lock_guard lock(mutex_);
+    making_ = false;
+    if (agent.ok()) {
+      ready_ = std::move(agent).value();
+    } else {
+      log_warning("no agent could be kept ready", {{"error", agent.error()}});
+    }
+  }
+
+  const bool keep_ready_;
+  std::mutex mutex_;
+  std::optional<IdleAgent> ready_;  // guarded by mutex_
+  bool making_ = false;             // guarded by mutex_
+  Thread maker_;                    // guarded by mutex_
+};
+
+}  // namespace
+
+std::unique_ptr<Isolation> make_none(bool keep_ready_agent) {
+  return std::make_unique<None>(keep_ready_agent);
+}
+
+}  // namespace cirrus::isolation

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT
+// The language as a JSON Schema, for editors.
+#pragma once
+
+#include <string>
+
+#include "lang/evaluate.h"
+
+namespace cirrus::lang {
+
+/// A draft-04 schema with descriptions. Of `options` it uses the instance kinds, task properties,
+/// descriptors and `our_extensions`; with none of them the structure equals the reference's, which
+/// is looser than the evaluator in places. Source: reference CLI, schema generation.
+std::string json_schema(const EvaluateOptions& options);
+
+}  // namespace cirrus::lang

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT
+// The endpoint string that operators write. Source: protocol, endpoint string grammar.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace cirrus::rpc {
+
+/// Where the hosted service was; the reference's default of `--rpc-endpoint`.
+inline constexpr char kHostedEndpoint[] = "https://grpc.cirrus-ci.com:443";
+
+struct Endpoint {
+  /// What gRPC dials: `host:port` or `unix:/path`.
+  std::string target;
+  bool tls = true;
+  /// As written, less one trailing slash.
+  std::string text;
+
+  /// `http://h:p` and `unix:` are cleartext, `https://h:p` and anything else TLS. A missing port
+  /// is 443, also for `http://`. Errors: InvalidArgument for an empty string, white space, or a
+  /// path after the port.
+  static Result<Endpoint> parse(std::string_view text);
+};
+
+}  // namespace cirrus::rpc

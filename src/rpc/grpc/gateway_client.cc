@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT
+#include "rpc/grpc/gateway_client.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <utility>
+
+#include "cirrus_gateway.grpc.pb.h"
+
+namespace cirrus::rpc {
+namespace {
+
+using gateway::v1::AgentMessage;
+using gateway::v1::Gateway;
+using gateway::v1::GatewayMessage;
+
+// A log message carries 256 KiB of data at most; the bootstrap's limit leaves room for the rest.
+constexpr int kMaxMessageBytes = 16 << 20;
+
+class AttachStream final : public GatewayStream {
+ public:
+  explicit AttachStream(std::shared_ptr<grpc::Channel> channel)
+      : channel_(std::move(channel)),
+        stub_(Gateway::NewStub(channel_)),
+        stream_(stub_->Attach(&context_)) {}
+  AttachStream(const AttachStream&) = delete;
+  AttachStream& operator=(const AttachStream&) = delete;
+  ~AttachStream() override {
+    context_.TryCancel();
+    // Whatever the status says, the caller can only connect again.
+    static_cast<void>(stream_->Finish());
+  }
+
+  bool write(const AgentMessage& message) override {
+    return stream_->Write(message);
+  }
+  bool read(GatewayMessage& message) override { return stream_->Read(&message); }
+  void cancel() override { context_.TryCancel(); }
+
+ private:
+  grpc::ClientContext context_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<Gateway::Stub> stub_;
+  std::unique_ptr<grpc::ClientReaderWriter<AgentMessage, GatewayMessage>> stream_;
+};
+
+class GatewayClient final : public GatewayLink {
+ public:
+  explicit GatewayClient(std::string socket_path) : target_("unix:" + std::move(socket_path)) {}
+
+  Result<std::unique_ptr<GatewayStream>> connect() override {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+    // Each attempt is a channel of its own: a shared subchannel would bring its back-off along.
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
+    arguments.SetMaxSendMessageSize(kMaxMessageBytes);
+    auto channel =
+        grpc::CreateCustomChannel(target_, grpc::InsecureChannelCredentials(), arguments);
+    return std::unique_ptr<GatewayStream>(std::make_unique<AttachStream>(std::move(channel)));
+  }
+
+ private:
+  const std::string target_;
+};
+
+}  // namespace
+
+std::unique_ptr<GatewayLink> make_gateway_client(std::string socket_path) {
+  return std::make_unique<GatewayClient>(std::move(socket_path));
+}
+
+void warm_up_gateway_client() {
+  // Touches the generated descriptors, which are built on first use.
+  static_cast<void>(AgentMessage::descriptor());
+  static_cast<void>(GatewayMessage::descriptor());
+}
+
+}  // namespace cirrus::rpc

@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: MIT
+#include "rpc/grpc/upstream_client.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+#include <grpcpp/support/channel_arguments.h>
+
+#include <charconv>
+#include <fstream>
+#include <sstream>
+
+#include "cirrus_agent.grpc.pb.h"
+#include "cirrus_workers.grpc.pb.h"
+#include "rpc/grpc/status.h"
+
+namespace cirrus::rpc {
+
+namespace {
+
+constexpr int kMaxMessage = 64 << 20;  // Source: protocol, sizes: a server should take 64 MiB.
+
+grpc::ChannelArguments channel_arguments() {
+  grpc::ChannelArguments arguments;
+  // The library applies lower-case proxy variables to loopback too; the proxy is decided above.
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  // Ours (design 3.8): the default back-off turned an outage of 3 s into 5 s.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
+  // Finds a half-open connection in less than 30 s.
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 15000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  // Otherwise both channels would share one connection.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetMaxReceiveMessageSize(kMaxMessage);
+  arguments.SetMaxSendMessageSize(kMaxMessage);
+  return arguments;
+}
+
+Result<std::string> read_pem(const std::string& path) {
+  if (path.empty()) return std::string();
+  std::ifstream file(path);
+  if (!file) return error(Code::InvalidArgument, "cannot read PEM file '{}'", path);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+Result<std::shared_ptr<grpc::ChannelCredentials>> credentials_of(const UpstreamOptions& options) {
+  if (!options.endpoint.tls) return grpc::InsecureChannelCredentials();
+  grpc::SslCredentialsOptions ssl;
+  ssl.pem_root_certs = CIRRUS_TRY(read_pem(options.ca_file));
+  ssl.pem_cert_chain = CIRRUS_TRY(read_pem(options.certificate_file));
+  ssl.pem_private_key = CIRRUS_TRY(read_pem(options.key_file));
+  return grpc::SslCredentials(ssl);
+}
+
+std::chrono::system_clock::time_point to_deadline(Monotonic deadline) {
+  const auto left = deadline - system_clock().now();
+  return system_clock().wall() +
+         std::chrono::duration_cast<std::chrono::system_clock::duration>(left);
+}
+
+std::string first_value(const std::multimap<grpc::string_ref, grpc::string_ref>& metadata,
+                        const char* key) {
+  const auto found = metadata.find(key);
+  if (found == metadata.end()) return {};
+  return {found->second.data(), found->second.size()};
+}
+
+// One call's context: cancelled on stop, bounded by the deadline.
+struct Call {
+  grpc::ClientContext context;
+  StopCallback<std::function<void()>> on_stop;
+
+  Call(const StopToken& stop, Monotonic deadline)
+      : on_stop(stop, std::function<void()>([this] { context.TryCancel(); })) {
+    context.set_deadline(to_deadline(deadline));
+  }
+  Call(const StopToken& stop, std::nullptr_t)
+      : on_stop(stop, std::function<void()>([this] { context.TryCancel(); })) {}
+
+  Features server_features() const {
+    return Features::parse(first_value(context.GetServerInitialMetadata(), kFeatures));
+  }
+};
+
+void add_task(grpc::ClientContext& context, const TaskCredential& task) {
+  context.AddMetadata(kTaskId, task.task_id);
+  context.AddMetadata(kClientSecret, task.client_secret.reveal());
+}
+
+// The deprecated message, filled only for decimal ids. Source: protocol, rule 2.
+pb::TaskIdentification identification(const TaskCredential& task) {
+  pb::TaskIdentification message;
+  std::int64_t number = 0;
+  const char* end = task.task_id.data() + task.task_id.size();
+  const auto parsed = std::from_chars(task.task_id.data(), end, number);
+  if (parsed.ec == std::errc() && parsed.ptr == end) {
+    message.set_task_id(number);
+    message.set_secret(task.client_secret.reveal());
+  }
+  return message;
+}
+
+class GrpcLogStream final : public LogStream {
+ public:
+  GrpcLogStream(pb::CirrusCIService::Stub& stub, const TaskCredential& task,
+                const std::string& endpoint, const std::string& step, std::uint64_t offset,
+                const StopToken& stop)
+      : call_(stop, nullptr) {
+    add_task(call_.context, task);
+    call_.context.AddMetadata(kApiEndpoint, endpoint);
+    call_.context.AddMetadata(kFeatures, Features::ours().to_string());
+    call_.context.AddMetadata(kLogOffset, std::to_string(offset));
+    writer_ = stub.StreamLogs(&call_.context, &response_);
+    pb::LogEntry entry;
+    *entry.mutable_key()->mutable_task_identification() = identification(task);
+    entry.mutable_key()->set_command_name(step);
+    (void)writer_->Write(entry);
+  }
+  ~GrpcLogStream() override {
+    if (finished_) return;
+    call_.context.TryCancel();
+    (void)writer_->Finish();
+  }
+
+  Result<std::optional<std::uint64_t>> stored() override {
+    writer_->WaitForInitialMetadata();
+    const std::string text = first_value(call_.context.GetServerInitialMetadata(), kLogStored);
+    if (text.empty()) return std::optional<std::uint64_t>();
+    std::uint64_t number = 0;
+    const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (parsed.ec != std::errc()) {
+      return error(Code::Internal, "the server sent '{}' as a log offset", text);
+    }
+    return std::optional(number);
+  }
+  Status write(std::string_view bytes) override {
+    pb::LogEntry entry;
+    entry.mutable_chunk()->set_data(bytes.data(), bytes.size());
+    if (writer_->Write(entry)) return {};
+    return error(Code::Unavailable, "the log stream broke");
+  }
+  Result<std::uint64_t> finish() override {
+    finished_ = true;
+    (void)writer_->WritesDone();
+    CIRRUS_TRY(from_grpc(writer_->Finish()));
+    return static_cast<std::uint64_t>(response_.bytes_logged());
+  }
+
+ private:
+  Call call_;
+  pb::UploadLogsResponse response_;
+  std::unique_ptr<grpc::ClientWriter<pb::LogEntry>> writer_;
+  bool finished_ = false;
+};
+
+class GrpcTaskService final : public TaskService {
+ public:
+  GrpcTaskService(std::shared_ptr<grpc::Channel> control, std::shared_ptr<grpc::Channel> bulk,
+                  std::string endpoint, TaskCredential credential)
+      : control_(pb::CirrusCIService::NewStub(std::move(control))),
+        bulk_(pb::CirrusCIService::NewStub(std::move(bulk))),
+        endpoint_(std::move(endpoint)),
+        credential_(std::move(credential)) {}
+
+  Result<pb::CommandsResponse> initial_commands(const pb::InitialCommandsRequest& request,
+                                                const StopToken& stop,
+                                                Monotonic deadline) override {
+    pb::CommandsResponse response;
+    CIRRUS_TRY(unary(&pb::CirrusCIService::Stub::InitialCommands, request, response, stop, deadline));
+    return response;
+  }
+  Status report_updates(const pb::ReportCommandUpdatesRequest& request, const StopToken& stop,
+                        Monotonic deadline) override {
+    pb::ReportCommandUpdatesResponse response;
+    return unary(&pb::CirrusCIService::Stub::ReportCommandUpdates, request, response, stop, deadline);
+  }
+  Status report_finished(const pb::ReportAgentFinishedRequest& request, const StopToken& stop,
+                         Monotonic deadline) override {
+    pb::ReportAgentFinishedResponse response;
+    return unary(&pb::CirrusCIService::Stub::ReportAgentFinished, request, response, stop, deadline);
+  }
+  Status report_warning(const pb::ReportAgentProblemRequest& request, const StopToken& stop,
+                        Monotonic deadline) override {
+    google::protobuf::Empty response;
+    return unary(&pb::CirrusCIService::Stub::ReportAgentWarning, request, response, stop, deadline);
+  }
+  Status report_error(const pb::ReportAgentProblemRequest& request, const StopToken& stop,
+                      Monotonic deadline) override {
+    google::protobuf::Empty response;
+    return unary(&pb::CirrusCIService::Stub::ReportAgentError, request, response, stop, deadline);
+  }
+  Status report_signal(const pb::ReportAgentSignalRequest& request, const StopToken& stop,
+                       Monotonic deadline) override {
+    google::protobuf::Empty response;
+    return unary(&pb::CirrusCIService::Stub::ReportAgentSignal, request, response, stop, deadline);
+  }
+  Status report_annotations(const pb::ReportAnnotationsCommandRequest& request,
+                            const StopToken& stop, Monotonic deadline) override {
+    google::protobuf::Empty response;
+    return unary(&pb::CirrusCIService::Stub::ReportAnnotations, request, response, stop, deadline);
+  }
+  Status heartbeat(const StopToken& stop, Monotonic deadline) override {
+    pb::HeartbeatResponse response;
+    return unary(&pb::CirrusCIService::Stub::Heartbeat, pb::HeartbeatRequest(), response, stop,
+                 deadline);
+  }
+  std::unique_ptr<LogStream> open_log(const std::string& step, std::uint64_t offset,
+                                      const StopToken& stop) override {
+    return std::make_unique<GrpcLogStream>(*bulk_, credential_, endpoint_, step, offset, stop);
+  }
+  Status save_log(const std::string& step, const std::function<Result<std::string>()>& read,
+                  const StopToken& stop, Monotonic deadline) override {
+    Call call(stop, deadline);
+    prepare(call);
+    pb::UploadLogsResponse response;
+    const std::unique_ptr<grpc::ClientWriter<pb::LogEntry>> writer =
+        bulk_->SaveLogs(&call.context, &response);
+    pb::LogEntry entry;
+    *entry.mutable_key()->mutable_task_identification() = identification(credential_);
+    entry.mutable_key()->set_command_name(step);
+    entry.mutable_key()->set_raw(true);
+    bool open = writer->Write(entry);
+    Status read_status;
+    while (open) {
+      Result<std::string> bytes = read();
+      if (!bytes.ok()) {
+        read_status = std::move(bytes).error();
+        call.context.TryCancel();
+        break;
+      }
+      if (bytes.value().empty()) break;
+      pb::LogEntry chunk;
+      *chunk.mutable_chunk()->mutable_data() = std::move(bytes).value();
+      open = writer->Write(chunk);
+    }
+    (void)writer->WritesDone();
+    const grpc::Status status = writer->Finish();
+    if (!read_status.ok()) return read_status;
+    return from_grpc(status);
+  }
+
+ private:
+  void prepare(Call& call) const {
+    add_task(call.context, credential_);
+    call.context.AddMetadata(kApiEndpoint, endpoint_);
+    call.context.AddMetadata(kFeatures, Features::ours().to_string());
+  }
+
+  template <typename Method, typename Request, typename Response>
+  Status unary(Method method, Request request, Response& response, const StopToken& stop,
+               Monotonic deadline) {
+    Call call(stop, deadline);
+    prepare(call);
+    *request.mutable_task_identification() = identification(credential_);
+    return from_grpc(((*control_).*method)(&call.context, request, &response));
+  }
+
+  std::unique_ptr<pb::CirrusCIService::Stub> control_;
+  std::unique_ptr<pb::CirrusCIService::Stub> bulk_;
+  std::string endpoint_;
+  TaskCredential credential_;
+};
+
+class GrpcUpstream final : public Upstream {
+ public:
+  GrpcUpstream(UpstreamOptions options, std::shared_ptr<grpc::Channel> control,
+               std::shared_ptr<grpc::Channel> bulk)
+      : options_(std::move(options)),
+        control_(std::move(control)),
+        bulk_(std::move(bulk)),
+        stub_(pb::CirrusWorkersService::NewStub(control_)) {}
+
+  const std::string& endpoint() const override { return options_.endpoint.text; }
+
+  Result<RegisterReply> register_worker(const pb::WorkerInfo& info, const StopToken& stop,
+                                        Monotonic deadline) override {
+    Call call(stop, deadline);
+    add_ours(call);
+    pb::RegisterRequest request;
+    request.set_registration_token(options_.identity.registration_token.reveal());
+    *request.mutable_worker_info() = info;
+    pb::RegisterResponse response;
+    CIRRUS_TRY(from_grpc(stub_->Register(&call.context, request, &response)));
+    return RegisterReply{Secret(response.session_token()), call.server_features()};
+  }
+  Result<PollReply> poll(const pb::PollRequest& request, const PollContext& context,
+                         const StopToken& stop, Monotonic deadline) override {
+    Call call(stop, deadline);
+    add_worker(call, context.session);
+    call.context.AddMetadata(kPollNumber, std::to_string(context.number));
+    if (context.draining) call.context.AddMetadata(kDraining, "1");
+    PollReply reply;
+    CIRRUS_TRY(from_grpc(stub_->Poll(&call.context, request, &reply.response)));
+    reply.server = call.server_features();
+    return reply;
+  }
+  Status task_started(const Secret& session, const TaskCredential& task, const StopToken& stop,
+                      Monotonic deadline) override {
+    Call call(stop, deadline);
+    add_worker(call, session);
+    add_task(call.context, task);
+    google::protobuf::Empty response;
+    return from_grpc(stub_->TaskStarted(&call.context, identification(task), &response));
+  }
+  Status task_failed(const Secret& session, const TaskCredential& task, const std::string& message,
+                     const StopToken& stop, Monotonic deadline) override {
+    Call call(stop, deadline);
+    add_worker(call, session);
+    add_task(call.context, task);
+    pb::TaskFailedRequest request;
+    *request.mutable_task_identification() = identification(task);
+    request.set_message(message);
+    google::protobuf::Empty response;
+    return from_grpc(stub_->TaskFailed(&call.context, request, &response));
+  }
+  Status task_stopped(const Secret& session, const TaskCredential& task, const StopToken& stop,
+                      Monotonic deadline) override {
+    Call call(stop, deadline);
+    add_worker(call, session);
+    add_task(call.context, task);
+    google::protobuf::Empty response;
+    return from_grpc(stub_->TaskStopped(&call.context, identification(task), &response));
+  }
+  Result<bool> set_disabled(bool disabled, const StopToken& stop, Monotonic deadline) override {
+    Call call(stop, deadline);
+    add_worker(call, Secret());
+    pb::UpdateStatusRequest request;
+    request.set_disabled(disabled);
+    pb::WorkerStatus response;
+    CIRRUS_TRY(from_grpc(stub_->UpdateStatus(&call.context, request, &response)));
+    return response.disabled();
+  }
+  Result<std::vector<std::string>> running_tasks(const StopToken& stop,
+                                                 Monotonic deadline) override {
+    Call call(stop, deadline);
+    add_worker(call, Secret());
+    pb::QueryRunningTasksResponse response;
+    CIRRUS_TRY(from_grpc(
+        stub_->QueryRunningTasks(&call.context, pb::QueryRunningTasksRequest(), &response)));
+    std::vector<std::string> ids(response.running_tasks().begin(), response.running_tasks().end());
+    if (ids.empty()) {
+      for (const std::int64_t id : response.old_running_tasks()) ids.push_back(std::to_string(id));
+    }
+    return ids;
+  }
+  std::unique_ptr<TaskService> task_service(TaskCredential credential) override {
+    return std::make_unique<GrpcTaskService>(control_, bulk_, options_.endpoint.text,
+                                             std::move(credential));
+  }
+
+ private:
+  void add_ours(Call& call) const {
+    call.context.AddMetadata(kFeatures, Features::ours().to_string());
+    if (!options_.identity.instance.empty()) {
+      call.context.AddMetadata(kInstance, options_.identity.instance);
+    }
+  }
+  // Source: protocol, metadata table: `pause` and `resume` send an empty session token.
+  void add_worker(Call& call, const Secret& session) const {
+    add_ours(call);
+    call.context.AddMetadata(kRegistrationToken, options_.identity.registration_token.reveal());
+    call.context.AddMetadata(kSessionToken, session.reveal());
+    call.context.AddMetadata(kWorkerName, options_.identity.worker_name);
+  }
+
+  UpstreamOptions options_;
+  std::shared_ptr<grpc::Channel> control_;
+  std::shared_ptr<grpc::Channel> bulk_;
+  std::unique_ptr<pb::CirrusWorkersService::Stub> stub_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Upstream>> make_upstream(UpstreamOptions options) {
+  const std::shared_ptr<grpc::ChannelCredentials> credentials =
+      CIRRUS_TRY(credentials_of(options));
+  std::shared_ptr<grpc::Channel> control =
+      grpc::CreateCustomChannel(options.endpoint.target, credentials, channel_arguments());
+  std::shared_ptr<grpc::Channel> bulk =
+      grpc::CreateCustomChannel(options.endpoint.target, credentials, channel_arguments());
+  return std::unique_ptr<Upstream>(std::make_unique<GrpcUpstream>(
+      std::move(options), std::move(control), std::move(bulk)));
+}
+
+Result<std::unique_ptr<TaskService>> make_task_service(const Endpoint& endpoint,
+                                                       TaskCredential credential) {
+  UpstreamOptions options;
+  options.endpoint = endpoint;
+  const std::shared_ptr<grpc::ChannelCredentials> credentials =
+      CIRRUS_TRY(credentials_of(options));
+  const std::shared_ptr<grpc::Channel> channel =
+      grpc::CreateCustomChannel(endpoint.target, credentials, channel_arguments());
+  return std::unique_ptr<TaskService>(
+      std::make_unique<GrpcTaskService>(channel, channel, endpoint.text, std::move(credential)));
+}
+
+}  // namespace cirrus::rpc

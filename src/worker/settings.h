@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+// Settings: what a worker's owner configured, from flags and the YAML file.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/log.h"
+#include "base/result.h"
+#include "base/secret.h"
+#include "worker/security_policy.h"
+
+namespace cirrus::worker {
+
+struct UpstreamSettings {
+  Secret token;
+  std::string endpoint;
+};
+
+struct LogSettings {
+  LogLevel level = LogLevel::Info;
+  /// Empty: standard error.
+  std::string file;
+  /// Bytes; 0: never rotate.
+  std::uint64_t rotate_size = 0;
+  /// 0: keep all.
+  std::uint64_t max_rotations = 0;
+};
+
+struct Settings {
+  std::string name;
+  std::vector<UpstreamSettings> upstreams;
+  /// The owner's labels; the reserved ones are added when they are sent.
+  std::map<std::string, std::string> labels;
+  std::map<std::string, double> resources;
+  LogSettings log;
+  SecurityPolicy security;
+  /// Sentences the owner should see at start.
+  std::vector<std::string> warnings;
+  /// Between a stop order and the end of every process of the task.
+  /// Ours: long enough for `always` steps; the reference kills after 3 s.
+  std::chrono::milliseconds cancel_grace{30'000};
+};
+
+/// What flags (and the environment below them) say; absent members were not given.
+struct Flags {
+  std::optional<std::string> name;
+  std::optional<Secret> token;
+  std::optional<std::string> endpoint;
+  std::map<std::string, std::string> labels;
+  std::map<std::string, double> resources;
+};
+
+/// Reads `k=v[,k=v…]` with CSV quoting. Errors: InvalidArgument naming the pair.
+Result<std::map<std::string, std::string>> parse_labels(const std::vector<std::string>& flags);
+/// Reads `k=number[,…]`. Errors: InvalidArgument; NaN, infinite and negative amounts are refused.
+Result<std::map<std::string, double>> parse_resources(const std::vector<std::string>& flags);
+/// `640 KB`, `100 MiB`, `1.5G`, `1,000`: bytes. Source: reference worker, logging.
+Result<std::uint64_t> parse_size(std::string_view text);
+
+/// Lays the YAML text (empty: no file) over the flags and checks the whole. `file` names it in
+/// errors, `default_name` is used when nobody named the worker.
+/// Errors: InvalidArgument: one sentence with `file:line:column` where the file is wrong.
+Result<Settings> make_settings(const Flags& flags, std::string_view yaml, const std::string& file,
+                               const std::string& default_name);
+
+/// The host name without `.lan` and then `.local` at its end. Source: reference worker, --name.
+std::string name_from_host(std::string host);
+
+}  // namespace cirrus::worker

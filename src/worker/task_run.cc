@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: MIT
+#include "worker/task_run.h"
+
+#include "base/ids.h"
+#include "base/log.h"
+#include "os/file_lock.h"
+#include "os/files.h"
+#include "worker/backoff.h"
+
+namespace cirrus::worker {
+
+namespace {
+
+constexpr auto kCallTime = std::chrono::seconds(30);
+// An agent whose final report is on disk has nothing left to do but exit.
+constexpr auto kExitTime = std::chrono::seconds(10);
+// Ours (design 3.3): beyond the task's own timeout and the extension for `always` steps.
+constexpr auto kGiveUpAfterTimeout = std::chrono::minutes(15);
+
+Monotonic in(Duration time) { return system_clock().now() + time; }
+
+// The server's answer will not change by asking again.
+bool is_refusal(Code code) {
+  switch (code) {
+    case Code::InvalidArgument:
+    case Code::NotFound:
+    case Code::AlreadyExists:
+    case Code::PermissionDenied:
+    case Code::FailedPrecondition:
+    case Code::Aborted:
+    case Code::OutOfRange:
+    case Code::Unimplemented:
+    case Code::Unauthenticated: return true;
+    default: return false;
+  }
+}
+
+rpc::TaskCredential credential_of(const TaskRecord& record) {
+  return {record.task_id(), Secret(record.client_secret()), Secret(record.server_secret())};
+}
+
+}  // namespace
+
+TaskRun::TaskRun(const TaskEnvironment& environment, std::shared_ptr<Session> session,
+                 TaskRecord record, std::function<void(const std::string& id)> on_end)
+    : environment_(environment),
+      session_(std::move(session)),
+      id_(record.task_id()),
+      resources_(record.resources().begin(), record.resources().end()),
+      on_end_(std::move(on_end)),
+      service_(session_->upstream().task_service(credential_of(record))),
+      record_(std::move(record)),
+      thread_([this](const StopToken& stop) { run(stop); }) {}
+
+TaskRun::~TaskRun() {
+  thread_.request_stop();
+  state_.notify_all();
+  if (thread_.joinable()) thread_.join();
+  if (gateway_) {
+    environment_.gateway->remove(id_);
+    gateway_->close();
+  }
+}
+
+void TaskRun::cancel(const std::string& reason) {
+  state_.update([&](State& state) {
+    if (state.cancelled) return;
+    state.cancelled = reason;
+    state.kill_at = in(environment_.cancel_grace);
+  });
+}
+
+void TaskRun::kill(const std::string& reason) {
+  state_.update([&](State& state) {
+    if (!state.cancelled) state.cancelled = reason;
+    state.kill_at = system_clock().now();
+  });
+}
+
+gateway::TaskPaths TaskRun::paths() const {
+  return {environment_.tasks_directory / directory_name_of_task(id_), record_.run_directory()};
+}
+
+void TaskRun::save() {
+  const Status saved = save_task_record(paths().directory, record_);
+  if (!saved.ok()) log_error("task record not saved", {{"task", id_}, {"error", saved.error()}});
+}
+
+void TaskRun::fail(const Error& failure) {
+  log_warning("task failed on this worker", {{"task", id_}, {"error", failure}});
+  if (record_.failure().empty()) record_.set_failure(failure.to_string());
+}
+
+Status TaskRun::persist(const StopToken& stop, const char* what,
+                        const std::function<Status(Monotonic deadline)>& call) {
+  Backoff backoff(std::chrono::milliseconds(100), std::chrono::seconds(2));
+  for (;;) {
+    const Status answered = call(in(kCallTime));
+    if (answered.ok() || is_refusal(answered.error().code())) return answered;
+    if (stop.stop_requested()) return error(Code::Cancelled, "detached");
+    log_debug("will report again", {{"task", id_}, {"what", what}, {"error", answered.error()}});
+    if (!wait_for(stop, backoff.next())) return error(Code::Cancelled, "detached");
+  }
+}
+
+void TaskRun::run(const StopToken& stop) {
+  if (record_.phase() == TaskRecord::ASSIGNED) {
+    if (!start(stop)) {
+      // Detached: everything stays on disk. Dropped by the server: nothing stays.
+      if (stop.stop_requested()) return;
+      tear_down();
+    } else {
+      follow(stop);
+      if (stop.stop_requested()) return;
+    }
+  } else if (record_.phase() == TaskRecord::BOOTSTRAPPED) {
+    adopt(stop);
+    follow(stop);
+    if (stop.stop_requested()) return;
+  }
+  report_end(stop);
+  if (stop.stop_requested()) return;
+  clean_up();
+  on_end_(id_);
+}
+
+bool TaskRun::start(const StopToken& stop) {
+  log_info("started task", {{"task", id_}, {"upstream", session_->endpoint()}});
+  if (launch(stop) && announce(stop) && hand_over(stop)) return true;
+  return false;
+}
+
+// Launches the agent. It waits for its bootstrap, so nothing of the task runs yet.
+bool TaskRun::launch(const StopToken& stop) {
+  const Status launched = [&]() -> Status {
+    // A new run directory each time: the short name keeps the socket's path below its limit.
+    record_.set_run_directory((environment_.run_directory / random_hex(5)).string());
+    CIRRUS_TRY(os::make_directories(paths().directory));
+    record_.set_version(kTaskRecordVersion);
+    record_.set_agent_secret(random_hex(32));
+    record_.set_gateway_secret(random_hex(32));
+    record_.set_task_cookie(random_hex(16));
+    record_.set_log_offsets(session_->server().log_offsets());
+    isolation::Isolation* isolation = environment_.isolation_for(record_.isolation());
+    if (isolation == nullptr) {
+      return error(Code::Unimplemented, "this worker has no isolation of the kind the task wants");
+    }
+    CIRRUS_TRY(save_task_record(paths().directory, record_));
+    isolation::LaunchRequest request;
+    request.task_id = id_;
+    request.agent_program = environment_.agent_program;
+    request.lock_file = paths().lock();
+    request.agent_log = paths().agent_log();
+    request.environment = environment_.agent_environment;
+    request.task_cookie = record_.task_cookie();
+    instance_ = CIRRUS_TRY(isolation->launch(request, stop));
+    const isolation::InstanceRecord& made = instance_->record();
+    record_.set_agent_pid(made.agent_pid);
+    record_.set_agent_start_time(made.agent_start_time);
+    record_.set_cgroup_path(made.cgroup_path);
+    record_.set_working_directory(made.working_directory);
+    return open_gateway();
+  }();
+  if (launched.ok()) return true;
+  fail(launched.error());
+  return false;
+}
+
+Status TaskRun::open_gateway() {
+  gateway::TaskGatewayOptions options;
+  options.task_id = id_;
+  options.paths = paths();
+  options.agent_secret = Secret(record_.agent_secret());
+  options.gateway_secret = Secret(record_.gateway_secret());
+  options.log_offsets = record_.log_offsets();
+  gateway_ = CIRRUS_TRY(gateway::TaskGateway::open(std::move(options), *service_));
+  return environment_.gateway->add(gateway_);
+}
+
+bool TaskRun::announce(const StopToken& stop) {
+  const Status answered = persist(stop, "TaskStarted", [&](Monotonic deadline) {
+    return session_->upstream().task_started(session_->token(), credential_of(record_), stop,
+                                             deadline);
+  });
+  if (answered.ok()) return true;
+  if (stop.stop_requested()) return false;
+  // The server's veto: it has given the task to somebody else, or it is over.
+  log_warning("task dropped by the controller", {{"task", id_}, {"error", answered.error()}});
+  report_ = false;
+  return false;
+}
+
+bool TaskRun::hand_over(const StopToken& stop) {
+  if (!record_.has_commands()) {
+    rpc::pb::InitialCommandsRequest request;
+    request.set_local_timestamp(to_unix_millis(system_clock().wall()) / 1000);
+    Status fetched = persist(stop, "InitialCommands", [&](Monotonic deadline) -> Status {
+      *record_.mutable_commands() =
+          CIRRUS_TRY(service_->initial_commands(request, stop, deadline));
+      return {};
+    });
+    if (!fetched.ok()) {
+      if (!stop.stop_requested()) fail(std::move(fetched).note("fetching the commands").error());
+      return false;
+    }
+  }
+  if (!Secret(record_.server_secret()).matches(record_.commands().servertoken())) {
+    fail(error(Code::Unauthenticated,
+               "the server that sent the commands is not the one that scheduled the task"));
+    return false;
+  }
+  gateway::gw::Bootstrap bootstrap;
+  bootstrap.set_task_id(id_);
+  bootstrap.set_gateway_path(paths().socket().string());
+  bootstrap.set_agent_secret(record_.agent_secret());
+  bootstrap.set_gateway_secret(record_.gateway_secret());
+  *bootstrap.mutable_commands() = record_.commands();
+  bootstrap.mutable_commands()->clear_servertoken();
+  bootstrap.set_pre_created_working_dir(record_.working_directory());
+  bootstrap.set_scratch_directory(paths().scratch().string());
+  bootstrap.set_task_cookie(record_.task_cookie());
+  bootstrap.set_kill_grace_milliseconds(3000);
+  bootstrap.set_cgroup_path(record_.cgroup_path());
+  if (const Status made = os::make_directories(paths().scratch()); !made.ok()) {
+    fail(made.error());
+    return false;
+  }
+  const std::int64_t timeout = std::max<std::int64_t>(record_.commands().timeout_in_seconds(), 1);
+  record_.set_give_up_at(
+      to_unix_millis(system_clock().wall() + std::chrono::seconds(timeout) + kGiveUpAfterTimeout));
+  // From here the agent may know what to do, so it must never be started a second time.
+  record_.clear_commands();
+  record_.set_phase(TaskRecord::BOOTSTRAPPED);
+  if (const Status saved = save_task_record(paths().directory, record_); !saved.ok()) {
+    fail(saved.error());
+    return false;
+  }
+  Status sent = instance_->send_bootstrap(bootstrap.SerializeAsString());
+  if (sent.ok()) return true;
+  // The agent died while it waited.
+  fail(sent.error());
+  return false;
+}
+
+void TaskRun::adopt(const StopToken&) {
+  isolation::InstanceRecord made;
+  made.agent_pid = record_.agent_pid();
+  made.agent_start_time = record_.agent_start_time();
+  made.cgroup_path = record_.cgroup_path();
+  made.working_directory = record_.working_directory();
+  made.task_cookie = record_.task_cookie();
+  isolation::Isolation* isolation = environment_.isolation_for(record_.isolation());
+  if (isolation != nullptr) {
+    Result<std::unique_ptr<isolation::Instance>> adopted = isolation->adopt(made);
+    if (adopted.ok()) instance_ = std::move(adopted).value();
+  }
+  if (const Status opened = open_gateway(); !opened.ok()) fail(opened.error());
+  log_info("adopted task", {{"task", id_}, {"pid", record_.agent_pid()}});
+}
+
+// Follows the agent to its end and everything it reported to the controller.
+void TaskRun::follow(const StopToken& stop) {
+  if (!instance_ || !gateway_) {
+    tear_down();
+    return;
+  }
+  state_.update([](State& state) { state.agent_alive = true; });
+  // A second thread waits for the process, so that this one can wait for everything at once.
+  Guarded<bool> ended(false);
+  Thread watcher([&](const StopToken& watcher_stop) {
+    if (!instance_->wait_end(watcher_stop, std::nullopt)) return;
+    ended.update([](bool& value) { value = true; });
+    state_.update([](State& state) { state.agent_alive = false; });
+  });
+  bool cancel_sent = false;
+  std::optional<Monotonic> exit_deadline;
+  const WallTime give_up = from_unix_millis(record_.give_up_at());
+  Monotonic give_up_at = in(std::max<Duration>(give_up - system_clock().wall(), Duration::zero()));
+  while (!stop.stop_requested()) {
+    const bool gone = ended.with([](const bool& value) { return value; });
+    const gateway::TaskProgress progress = gateway_->progress();
+    if (gone) break;
+    if (progress.fenced) {
+      report_ = false;
+      cancel("the controller has given the task to somebody else");
+    }
+    if (progress.finished && !exit_deadline) exit_deadline = in(kExitTime);
+    std::optional<std::string> cancelled;
+    std::optional<Monotonic> kill_at;
+    state_.with([&](State& state) {
+      cancelled = state.cancelled;
+      kill_at = state.kill_at;
+    });
+    if (cancelled && !cancel_sent) {
+      log_info("sent cancellation signal to task", {{"task", id_}, {"reason", *cancelled}});
+      gateway_->cancel(*cancelled);
+      if (!progress.attached_once) instance_->interrupt();
+      cancel_sent = true;
+    }
+    Monotonic next = give_up_at;
+    if (kill_at) next = std::min(next, *kill_at);
+    if (exit_deadline) next = std::min(next, *exit_deadline);
+    if (system_clock().now() >= next) {
+      if (!progress.finished) {
+        fail(cancelled ? error(Code::Cancelled, "stopped: {}", *cancelled)
+                       : error(Code::DeadlineExceeded, "the agent outlived the task's time limit"));
+      }
+      break;
+    }
+    // Wakes on a stop order, a kill, the agent's end or the next deadline.
+    state_.wait_until(
+        stop, std::min(next, in(std::chrono::seconds(5))),
+        [&](State& state) {
+          return !state.agent_alive || (state.cancelled.has_value() && !cancel_sent) ||
+                 (state.kill_at && (!kill_at || *state.kill_at < *kill_at));
+        },
+        [](State&, bool) {});
+  }
+  watcher.request_stop();
+  watcher.join();
+  if (stop.stop_requested()) return;
+  const bool finished_before = gateway_->progress().finished;
+  const std::string description = instance_->end_description();
+  tear_down();
+  gateway_->agent_gone();
+  if (!finished_before && !gateway_->progress().finished) {
+    fail(error(Code::Aborted, "agent process exited unexpectedly{}",
+               description.empty() ? "" : " (" + description + ")"));
+  }
+  (void)gateway_->wait(stop, std::nullopt,
+                       [](const gateway::TaskProgress& progress) { return progress.forwarded; });
+  if (gateway_->progress().fenced) report_ = false;
+  if (stop.stop_requested()) return;
+  record_.set_phase(TaskRecord::ENDED);
+  save();
+}
+
+void TaskRun::tear_down() {
+  state_.update([](State& state) { state.agent_alive = false; });
+  if (!instance_) return;
+  const Status destroyed = instance_->destroy();
+  if (!destroyed.ok()) {
+    log_error("task not cleaned up", {{"task", id_}, {"error", destroyed.error()}});
+  }
+}
+
+void TaskRun::report_end(const StopToken& stop) {
+  if (!report_) return;
+  const rpc::TaskCredential credential = credential_of(record_);
+  if (!record_.failure().empty()) {
+    const Status answered = persist(stop, "TaskFailed", [&](Monotonic deadline) {
+      return session_->upstream().task_failed(session_->token(), credential, record_.failure(),
+                                              stop, deadline);
+    });
+    if (stop.stop_requested()) return;
+    if (!answered.ok()) {
+      log_warning("failure not accepted", {{"task", id_}, {"error", answered.error()}});
+    }
+  }
+  const Status answered = persist(stop, "TaskStopped", [&](Monotonic deadline) {
+    return session_->upstream().task_stopped(session_->token(), credential, stop, deadline);
+  });
+  if (!answered.ok() && !stop.stop_requested()) {
+    log_warning("end not accepted", {{"task", id_}, {"error", answered.error()}});
+  }
+}
+
+void TaskRun::clean_up() {
+  if (gateway_) {
+    environment_.gateway->remove(id_);
+    gateway_->close();
+    gateway_.reset();
+  }
+  if (!record_.run_directory().empty()) (void)os::remove_tree(record_.run_directory());
+  const Status removed = os::remove_tree(paths().directory);
+  if (!removed.ok()) log_warning("task directory stays", {{"task", id_}, {"error", removed.error()}});
+  log_info("task completed", {{"task", id_}});
+}
+
+}  // namespace cirrus::worker

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT
+#include "worker/upstream_loop.h"
+
+#include "base/log.h"
+#include "worker/backoff.h"
+
+namespace cirrus::worker {
+
+namespace {
+constexpr auto kRegisterTime = std::chrono::seconds(30);
+// Ours: the longest hold of a server (25 s) and a minute for the way.
+constexpr auto kPollTime = std::chrono::seconds(85);
+constexpr std::uint32_t kFirstInterval = 10;    // Source: reference worker, seconds
+constexpr std::uint32_t kLongestInterval = 3600;  // Source: reference worker, seconds
+
+Monotonic in(Duration time) { return system_clock().now() + time; }
+
+bool is_refusal(Code code) {
+  return code == Code::Unauthenticated || code == Code::PermissionDenied ||
+         code == Code::AlreadyExists;
+}
+}  // namespace
+
+UpstreamLoop::UpstreamLoop(std::shared_ptr<Session> session, PollOwner& owner)
+    : session_(std::move(session)),
+      owner_(owner),
+      thread_([this](const StopToken& stop) { run(stop); }) {}
+
+UpstreamLoop::~UpstreamLoop() {
+  request_stop();
+  if (thread_.joinable()) thread_.join();
+}
+
+void UpstreamLoop::request_stop() {
+  thread_.request_stop();
+  state_.update([](State& state) { state.interrupt.request_stop(); });
+}
+
+void UpstreamLoop::drain() {
+  state_.update([](State& state) {
+    state.draining = true;
+    state.poll_now = true;
+    state.interrupt.request_stop();
+  });
+}
+
+void UpstreamLoop::poll_soon() {
+  state_.update([](State& state) { state.poll_now = true; });
+}
+
+void UpstreamLoop::pause(const StopToken& stop, Duration time) {
+  state_.wait_until(
+      stop, in(time), [](State& state) { return state.poll_now; },
+      [](State& state, bool) { state.poll_now = false; });
+}
+
+Status UpstreamLoop::register_here(const StopToken& stop) {
+  const rpc::pb::PollRequest request = owner_.make_poll(*session_);
+  rpc::RegisterReply reply = CIRRUS_TRY(
+      session_->upstream().register_worker(request.worker_info(), stop, in(kRegisterTime)));
+  session_->renew(std::move(reply.session_token), reply.server);
+  const bool first = state_.update([](State& state) { return !std::exchange(state.registered, true); });
+  log_info(first ? "registered on upstream" : "registered on upstream again",
+           {{"upstream", session_->endpoint()}, {"server", reply.server.to_string()}});
+  return {};
+}
+
+Result<rpc::PollReply> UpstreamLoop::poll_once(const StopToken& stop) {
+  rpc::PollContext context;
+  context.session = session_->token();
+  context.number = ++number_;
+  // A fresh source per poll: what interrupted the last one must not end this one.
+  const StopToken interrupt = state_.update([&](State& state) {
+    context.draining = state.draining;
+    state.interrupt = StopSource();
+    if (stop.stop_requested()) state.interrupt.request_stop();
+    return state.interrupt.get_token();
+  });
+  return session_->upstream().poll(owner_.make_poll(*session_), context, interrupt, in(kPollTime));
+}
+
+void UpstreamLoop::run(const StopToken& stop) {
+  Backoff backoff(std::chrono::milliseconds(100), std::chrono::seconds(2));
+  Backoff refused(std::chrono::seconds(1), std::chrono::seconds(30));
+  std::uint32_t interval = kFirstInterval;
+  bool registered_once = false;
+  bool must_register = true;
+  while (!stop.stop_requested()) {
+    if (must_register) {
+      const Status registered = register_here(stop);
+      if (stop.stop_requested()) return;
+      if (!registered.ok()) {
+        log_warning("failed to register on the upstream",
+                    {{"upstream", session_->endpoint()}, {"error", registered.error()}});
+        if (is_refusal(registered.error().code())) {
+          if (!registered_once) {
+            owner_.on_refused(*session_, registered.error());
+          }
+          pause(stop, refused.next());
+        } else {
+          pause(stop, backoff.next());
+        }
+        continue;
+      }
+      registered_once = true;
+      must_register = false;
+      backoff.reset();
+      refused.reset();
+    }
+    const bool reference = !session_->server().hold();
+    if (reference && state_.with([](const State& state) { return state.draining; })) {
+      // A reference server would answer with tasks.
+      pause(stop, std::chrono::seconds(interval));
+      continue;
+    }
+    const Result<rpc::PollReply> reply = poll_once(stop);
+    if (stop.stop_requested()) return;
+    if (!reply.ok()) {
+      const Code code = reply.error().code();
+      if (code == Code::Cancelled) continue;  // taken back by drain
+      log_warning("failed to poll the upstream",
+                  {{"upstream", session_->endpoint()}, {"error", reply.error()}});
+      if (code == Code::Unauthenticated || code == Code::PermissionDenied ||
+          code == Code::NotFound) {
+        session_->forget();
+        must_register = true;
+      }
+      pause(stop, backoff.next());
+      continue;
+    }
+    backoff.reset();
+    const rpc::pb::PollResponse& response = reply.value().response;
+    owner_.on_reply(session_, response);
+    // An empty session token means: register before every poll. Source: protocol, sequence 2.
+    if (session_->token().empty()) must_register = true;
+    const std::uint32_t wanted = response.poll_interval_in_seconds();
+    if (wanted >= 1 && wanted <= kLongestInterval) interval = wanted;
+    if (!reference) continue;
+    pause(stop, std::chrono::seconds(interval));
+  }
+}
+
+}  // namespace cirrus::worker

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+// UpstreamLoop: registers at one upstream and polls it, on a thread of its own.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/guarded.h"
+#include "worker/session.h"
+
+namespace cirrus::worker {
+
+/// What a loop asks of its worker. Called from the loop's thread.
+class PollOwner {
+ public:
+  virtual ~PollOwner() = default;
+  /// The request to send to this upstream now.
+  virtual rpc::pb::PollRequest make_poll(const Session& session) = 0;
+  /// In the reply's order: stops, starts, shutdown. Source: protocol, normal sequence.
+  virtual void on_reply(const std::shared_ptr<Session>& session,
+                        const rpc::pb::PollResponse& reply) = 0;
+  /// The first registration was refused for good. Later refusals are retried for ever.
+  virtual void on_refused(const Session& session, const Error& reason) = 0;
+};
+
+class UpstreamLoop {
+ public:
+  UpstreamLoop(std::shared_ptr<Session> session, PollOwner& owner);
+  ~UpstreamLoop();
+
+  const std::shared_ptr<Session>& session() const { return session_; }
+  bool registered() const { return state_.with([](const State& s) { return s.registered; }); }
+  /// From now on every poll says that no new task is wanted (or none is sent to a reference
+  /// server); a parked poll is taken back at once.
+  void drain();
+  /// A poll that waits its interval is sent now (a reference server learns of free resources).
+  void poll_soon();
+  void request_stop();
+
+ private:
+  struct State {
+    bool draining = false;
+    bool registered = false;
+    bool poll_now = false;
+    StopSource interrupt;
+  };
+
+  void run(const StopToken& stop);
+  Status register_here(const StopToken& stop);
+  Result<rpc::PollReply> poll_once(const StopToken& stop);
+  void pause(const StopToken& stop, Duration time);
+
+  const std::shared_ptr<Session> session_;
+  PollOwner& owner_;
+  std::uint64_t number_ = 0;  // this thread only
+  Guarded<State> state_;
+  Thread thread_;  // last: uses everything above
+};
+
+}  // namespace cirrus::worker
