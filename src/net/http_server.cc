@@ -143,7 +143,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
                             });
   }
 
-  void write_whole(HttpResponse response) {
+  void write_whole(ServerResponse response) {
     auto message = std::make_shared<http::response<http::string_body>>();
     fill(*message, response);
     message->body() = std::move(response.body);
@@ -159,7 +159,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
                       });
   }
 
-  void begin_stream(HttpResponse head, std::shared_ptr<Stream> body) {
+  void begin_stream(ServerResponse head, std::shared_ptr<Stream> body) {
     body_ = std::move(body);
     auto message = std::make_shared<http::response<http::empty_body>>();
     fill(*message, head);
@@ -209,7 +209,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   };
 
   template <typename Message>
-  void fill(Message& message, const HttpResponse& response) {
+  void fill(Message& message, const ServerResponse& response) {
     message.version(11);
     message.result(static_cast<unsigned>(response.status));
     message.set(http::field::server, "cirrus");
@@ -226,7 +226,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
       }
       return;
     }
-    request_ = HttpRequest();
+    request_ = ServerRequest();
     const auto& head = parser_->get();
     keep_alive_ = head.keep_alive();
     request_.method = std::string(head.method_string());
@@ -399,7 +399,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   beast::tcp_stream stream_;
   beast::flat_buffer buffer_;
   std::optional<http::request_parser<http::buffer_body>> parser_;
-  HttpRequest request_;
+  ServerRequest request_;
   std::vector<char> piece_;
   std::shared_ptr<Spool> spool_;
   std::uint64_t limit_ = 0;
@@ -424,13 +424,13 @@ class ConnectionResponder final : public Responder {
   ConnectionResponder(std::shared_ptr<Shared> shared, std::shared_ptr<Connection> connection)
       : shared_(std::move(shared)), connection_(std::move(connection)) {}
 
-  void respond(HttpResponse response) override {
+  void respond(ServerResponse response) override {
     shared_->post([connection = std::move(connection_),
                              response = std::move(response)]() mutable {
       connection->write_whole(std::move(response));
     });
   }
-  std::shared_ptr<ByteStream> stream(HttpResponse head) override {
+  std::shared_ptr<ByteStream> stream(ServerResponse head) override {
     auto body = std::make_shared<Stream>(shared_, connection_);
     shared_->post([connection = std::move(connection_), head = std::move(head),
                              body]() mutable {

@@ -13,7 +13,7 @@ namespace cirrus::net {
 
 /// What may happen to a request once its head is known, before its body is read.
 struct Admission {
-  std::optional<HttpResponse> refusal;  ///< answered instead; the connection is closed
+  std::optional<ServerResponse> refusal;  ///< answered instead; the connection is closed
   std::uint64_t body_limit = 1U << 20U;
   bool spool = false;  ///< the body goes to a file
   std::any principal;
@@ -30,9 +30,9 @@ struct HttpServerOptions {
 };
 
 /// Decides about a request by its head; may answer later, from any thread, exactly once.
-using Admit = std::function<void(const HttpRequest& head, std::function<void(Admission)> decided)>;
+using Admit = std::function<void(const ServerRequest& head, std::function<void(Admission)> decided)>;
 /// Handles a whole request; must not block.
-using Handle = std::function<void(HttpRequest request, std::shared_ptr<Responder> responder)>;
+using Handle = std::function<void(ServerRequest request, std::shared_ptr<Responder> responder)>;
 
 /// HTTP/1.1 on one thread. Slow work belongs elsewhere; answers may come from any thread.
 class HttpServer {

@@ -17,7 +17,7 @@ int hex_digit(char c) {
 }
 }  // namespace
 
-std::string_view HttpRequest::header(const std::string& lower_case_name) const {
+std::string_view ServerRequest::header(const std::string& lower_case_name) const {
   const auto found = headers.find(lower_case_name);
   return found == headers.end() ? std::string_view() : std::string_view(found->second);
 }

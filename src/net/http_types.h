@@ -18,7 +18,7 @@
 
 namespace cirrus::net {
 
-struct HttpRequest {
+struct ServerRequest {
   std::string method;
   std::string target;                           ///< as sent: path and query
   std::string path;                             ///< not decoded
@@ -33,7 +33,7 @@ struct HttpRequest {
   std::string_view header(const std::string& lower_case_name) const;
 };
 
-struct HttpResponse {
+struct ServerResponse {
   int status = 200;
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
@@ -62,9 +62,9 @@ class ByteStream {
 class Responder {
  public:
   virtual ~Responder() = default;
-  virtual void respond(HttpResponse response) = 0;
+  virtual void respond(ServerResponse response) = 0;
   /// Sends the head and returns the stream for the body.
-  virtual std::shared_ptr<ByteStream> stream(HttpResponse head) = 0;
+  virtual std::shared_ptr<ByteStream> stream(ServerResponse head) = 0;
 };
 
 /// Server-sent events over a ByteStream.
