@@ -113,8 +113,8 @@ class State {
     std::string id;
     std::string token;
   };
-  void create_pool(const std::string& name, const std::string& actor, Reply<void> reply,
-                   Moment moment);
+  void create_pool(const std::string& name, std::chrono::milliseconds lost_after,
+                   const std::string& actor, Reply<void> reply, Moment moment);
   /// `overlap`: how long the other live tokens of the pool stay good; absent: for ever.
   void create_registration_token(const std::string& pool,
                                  std::optional<std::chrono::seconds> overlap,
