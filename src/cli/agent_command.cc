@@ -20,7 +20,7 @@ int exec_agent(const std::vector<std::string>& arguments) {
     complain(made.error().to_string());
     return kFailed;
   }
-  const Result<std::filesystem::path> program = agent_embedded::unpack_embedded_agent(directory);
+  const Result<std::filesystem::path> program = unpack_embedded_agent(directory);
   if (!program.ok()) {
     complain(program.error().to_string());
     return kFailed;

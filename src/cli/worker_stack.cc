@@ -47,7 +47,7 @@ class Stack final : public WorkerStack {
     parts.state_directory = data;
     parts.run_directory = run_directory_for(data);
     CIRRUS_TRY(os::make_directories(data / "agents", 0755));
-    parts.agent_program = CIRRUS_TRY(agent_embedded::unpack_embedded_agent(data / "agents")
+    parts.agent_program = CIRRUS_TRY(unpack_embedded_agent(data / "agents")
                                          .note("unpacking the agent"));
     parts.version = program_version();
     gateway_ = CIRRUS_TRY(gateway::Gateway::create());
