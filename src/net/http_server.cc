@@ -41,6 +41,7 @@ struct Shared {
   asio::io_context io{1};
   std::size_t connections = 0;            // server thread only
   std::set<Connection*> open;             // server thread only
+  std::uint64_t spools = 0;               // server thread only; names them
   std::atomic<bool> stopped{false};       // set once; late answers are dropped
 
   /// Runs `body` on the server's thread, unless it has ended.
@@ -276,7 +277,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   Status open_spool() {
     spool_ = std::make_shared<Spool>();
     spool_->path = shared_->options.spool_directory /
-                   fmt::format("body-{}-{}", static_cast<const void*>(this), ++spool_count_);
+                   fmt::format("body-{}", ++shared_->spools);
     spool_->fd = CIRRUS_TRY(os::open_file(spool_->path, O_RDWR | O_CREAT | O_EXCL));
     return {};
   }
@@ -404,7 +405,6 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   std::shared_ptr<Spool> spool_;
   std::uint64_t limit_ = 0;
   std::uint64_t received_ = 0;
-  std::uint64_t spool_count_ = 0;
   bool keep_alive_ = true;
   // Streaming.
   std::shared_ptr<Stream> body_;
@@ -456,6 +456,8 @@ void Connection::dispatch() {
 }
 
 bool Stream::write(std::string bytes) {
+  // An empty chunk would end the body.
+  if (bytes.empty()) return state_.with([](const State& state) { return !state.closed; });
   const bool open = state_.with([&](State& state) {
     if (!state.closed) state.pending += bytes.size();
     return !state.closed;
