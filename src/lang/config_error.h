@@ -25,12 +25,12 @@ enum class ErrorKind {
 /// One configuration error. Unlike base Error it has a place, and it is never passed on by code:
 /// whoever gets it shows it.
 struct ConfigError {
-  std::string message;                ///< one lower-case sentence without full stop
+  std::string message;  ///< one lower-case sentence without full stop
   std::string path = ".cirrus.yml";
-  std::size_t line = 0;               ///< 1-based; 0 if the problem has no single place
+  std::size_t line = 0;  ///< 1-based; 0 if the problem has no single place
   std::size_t column = 0;
-  std::string excerpt;                ///< the source line, a newline, and a caret below the column
-  std::string hint;                   ///< what to do about it; may be empty
+  std::string excerpt;  ///< the source line, a newline, and a caret below the column
+  std::string hint;     ///< what to do about it; may be empty
   ErrorKind kind = ErrorKind::Located;
 };
 
@@ -38,8 +38,12 @@ struct ConfigError {
 template <typename T>
 class [[nodiscard]] Located {
  public:
-  Located(T value) : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT(google-explicit-constructor): the point of the type
-  Located(ConfigError failure) : state_(std::in_place_index<1>, std::move(failure)) {}  // NOLINT(google-explicit-constructor): the point of the type
+  Located(T value)
+      : state_(std::in_place_index<0>, std::move(value)) {
+  }  // NOLINT(google-explicit-constructor): the point of the type
+  Located(ConfigError failure)
+      : state_(std::in_place_index<1>, std::move(failure)) {
+  }  // NOLINT(google-explicit-constructor): the point of the type
 
   bool ok() const { return state_.index() == 0; }
   T& value() & {
@@ -68,7 +72,9 @@ template <>
 class [[nodiscard]] Located<void> {
  public:
   Located() = default;
-  Located(ConfigError failure) : state_(std::in_place_index<1>, std::move(failure)) {}  // NOLINT(google-explicit-constructor): the point of the type
+  Located(ConfigError failure)
+      : state_(std::in_place_index<1>, std::move(failure)) {
+  }  // NOLINT(google-explicit-constructor): the point of the type
 
   bool ok() const { return state_.index() == 0; }
   void value() const { CIRRUS_CHECK(ok(), "value() of a failed Located"); }

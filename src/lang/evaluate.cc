@@ -20,8 +20,8 @@ Located<std::unique_ptr<Tree>> read_tree(std::string_view text, const EvaluateOp
   if (const auto* failure = std::get_if<yaml::SyntaxError>(&document)) {
     return error_at(failure->mark, failure->message, ErrorKind::Syntax);
   }
-  std::unique_ptr<Tree> tree = CIRRUS_TRY(
-      build_tree(std::get<yaml::Document>(std::move(document)), collectible_names(options), limits));
+  std::unique_ptr<Tree> tree = CIRRUS_TRY(build_tree(std::get<yaml::Document>(std::move(document)),
+                                                     collectible_names(options), limits));
   CIRRUS_TRY(expand_matrices(*tree));
   return tree;
 }
@@ -39,13 +39,15 @@ Located<std::vector<Draft>> parse_tasks(Session& session, MessageMaker& maker) {
   std::vector<Draft> drafts;
   for (const Node* child : session.tree.root()->children) {
     if (child->name.starts_with("task_")) {
-      session.warn(*child, fmt::format("'{}' is not a task; did you mean '{}_task'?", shorten(child->name, 60),
-                                       shorten(child->name.substr(5), 60)));
+      session.warn(*child,
+                   fmt::format("'{}' is not a task; did you mean '{}_task'?",
+                               shorten(child->name, 60), shorten(child->name.substr(5), 60)));
     }
     const std::optional<TaskKey> key = task_key(child->name);
     if (!key) continue;
     if (drafts.size() >= session.options.limits.max_tasks) {
-      return error_at(*child, fmt::format("more than {} tasks", session.options.limits.max_tasks), ErrorKind::Limit);
+      return error_at(*child, fmt::format("more than {} tasks", session.options.limits.max_tasks),
+                      ErrorKind::Limit);
     }
     Draft draft = CIRRUS_TRY(parse_task(session, *child, *key, maker));
     draft.id = static_cast<std::int64_t>(drafts.size());
@@ -68,11 +70,13 @@ pb::Task task_of(Draft&& draft, std::int64_t index) {
   task.mutable_required_groups()->Assign(draft.required.begin(), draft.required.end());
   task.set_name(draft.name);
   if (draft.skipped) task.set_status(pb::SKIPPED);
-  for (auto& [name, value] : draft.environment) (*task.mutable_environment())[name] = std::move(value);
+  for (auto& [name, value] : draft.environment)
+    (*task.mutable_environment())[name] = std::move(value);
   auto& properties = *task.mutable_metadata()->mutable_properties();
   for (auto& [name, value] : draft.properties) properties[name] = std::move(value);
   properties["indexWithinBuild"] = fmt::format("{}", index);
-  task.mutable_metadata()->mutable_unique_labels()->Assign(draft.unique_labels.begin(), draft.unique_labels.end());
+  task.mutable_metadata()->mutable_unique_labels()->Assign(draft.unique_labels.begin(),
+                                                           draft.unique_labels.end());
   for (pb::Command& command : draft.commands) *task.add_commands() = std::move(command);
   if (draft.instance) task.mutable_instance()->PackFrom(*draft.instance->message);
   return task;
@@ -116,8 +120,8 @@ void add_tag_hint(ConfigError& failure, std::string_view text) {
     const std::string& source = lines[line - 1];
     const std::size_t at = source.find(": !");
     if (at == std::string::npos) continue;
-    failure.hint = fmt::format("a value that begins with '!' must be quoted: {}: \"{}\"", trim(source.substr(0, at)),
-                               trim(source.substr(at + 2)));
+    failure.hint = fmt::format("a value that begins with '!' must be quoted: {}: \"{}\"",
+                               trim(source.substr(0, at)), trim(source.substr(at + 2)));
     return;
   }
 }
@@ -131,7 +135,8 @@ Outcome evaluate(std::string_view yaml, const SourceTree& files, const EvaluateO
   if (tree.ok()) {
     Session session(options, files, *tree.value());
     const Located<void> done = run(session, options, outcome.evaluation);
-    std::move(session.issues.begin(), session.issues.end(), std::back_inserter(outcome.evaluation.issues));
+    std::move(session.issues.begin(), session.issues.end(),
+              std::back_inserter(outcome.evaluation.issues));
     if (!done.ok()) outcome.error = done.error();
   } else {
     outcome.error = tree.error();
@@ -154,7 +159,9 @@ EvaluateOptions controller_options() {
   return options;
 }
 
-std::map<std::string, std::string> cloud_instances() { return cloud_kind_messages(); }
+std::map<std::string, std::string> cloud_instances() {
+  return cloud_kind_messages();
+}
 
 std::vector<TaskProperty> hosted_task_properties() {
   return {{"auto_cancellation", PropertyType::Bool},

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include "cirrus_instances.pb.h"
-
 #include "lang/json.h"
 
 namespace cirrus::lang {
@@ -15,7 +14,8 @@ Outcome evaluated(std::string_view yaml, const EvaluateOptions& options = contro
 }
 
 TEST(Evaluate, NoneIsolationIsMemberOne) {
-  const Outcome outcome = evaluated("task:\n  persistent_worker:\n    isolation:\n      none: {}\n  script: date\n");
+  const Outcome outcome =
+      evaluated("task:\n  persistent_worker:\n    isolation:\n      none: {}\n  script: date\n");
   ASSERT_FALSE(outcome.error) << render(*outcome.error);
   ASSERT_EQ(outcome.evaluation.tasks.size(), 1u);
   pb::PersistentWorkerInstance worker;

@@ -10,8 +10,9 @@
 
 namespace cirrus::lang {
 
-Result<std::string> tasks_to_json(const std::vector<pb::Task>& tasks,
-                                  const std::shared_ptr<const google::protobuf::DescriptorPool>& descriptors) {
+Result<std::string> tasks_to_json(
+    const std::vector<pb::Task>& tasks,
+    const std::shared_ptr<const google::protobuf::DescriptorPool>& descriptors) {
   const auto& pool = descriptors ? descriptors : known_messages();
   const std::unique_ptr<google::protobuf::util::TypeResolver> resolver(
       google::protobuf::util::NewTypeResolverForDescriptorPool("type.googleapis.com", pool.get()));
@@ -19,8 +20,11 @@ Result<std::string> tasks_to_json(const std::vector<pb::Task>& tasks,
   for (const pb::Task& task : tasks) {
     std::string text;
     const auto status = google::protobuf::util::BinaryToJsonString(
-        resolver.get(), "type.googleapis.com/" + task.GetDescriptor()->full_name(), task.SerializeAsString(), &text, {});
-    if (!status.ok()) return error(Code::Internal, "task '{}' cannot be written as JSON: {}", task.name(), status.ToString());
+        resolver.get(), "type.googleapis.com/" + task.GetDescriptor()->full_name(),
+        task.SerializeAsString(), &text, {});
+    if (!status.ok())
+      return error(Code::Internal, "task '{}' cannot be written as JSON: {}", task.name(),
+                   status.ToString());
     if (result.size() > 1) result += ',';
     result += text;
   }
@@ -31,9 +35,10 @@ std::string issues_to_json(const std::vector<pb::Issue>& issues) {
   std::string result = "[";
   for (const pb::Issue& issue : issues) {
     if (result.size() > 1) result += ',';
-    result += fmt::format(R"({{"level":{},"message":{},"path":{},"line":{},"column":{}}})",
-                          json_quoted(pb::Issue_Level_Name(issue.level())), json_quoted(issue.message()),
-                          json_quoted(issue.path()), issue.line(), issue.column());
+    result +=
+        fmt::format(R"({{"level":{},"message":{},"path":{},"line":{},"column":{}}})",
+                    json_quoted(pb::Issue_Level_Name(issue.level())), json_quoted(issue.message()),
+                    json_quoted(issue.path()), issue.line(), issue.column());
   }
   return result + "]";
 }

@@ -17,7 +17,9 @@ using google::protobuf::FieldDescriptor;
 /// Property names (or patterns) and their schemas as JSON text.
 using Properties = std::map<std::string, std::string>;
 
-std::string text_list_of(const std::string& item) { return fmt::format(R"({{"items":[{}],"type":"array"}})", item); }
+std::string text_list_of(const std::string& item) {
+  return fmt::format(R"({{"items":[{}],"type":"array"}})", item);
+}
 
 const std::string kText = R"({"type":"string"})";
 const std::string kNumber = R"({"type":"number"})";
@@ -26,7 +28,8 @@ const std::string kMemory = R"({"pattern":"\\d+(G|Mb)?","type":"string"})";
 const std::string kTexts = text_list_of(kText);
 const std::string kTextOrTexts = fmt::format(R"({{"anyOf":[{},{}]}})", kText, kTexts);
 const std::string kNumberOrText = fmt::format(R"({{"anyOf":[{},{}]}})", kNumber, kText);
-const std::string kTextMap = fmt::format(R"({{"patternProperties":{{".*":{}}},"type":"object"}})", kText);
+const std::string kTextMap =
+    fmt::format(R"({{"patternProperties":{{".*":{}}},"type":"object"}})", kText);
 const std::string kDefaultAdmin = R"({"default":"admin","type":"string"})";
 
 std::string members(const Properties& properties) {
@@ -38,7 +41,8 @@ std::string members(const Properties& properties) {
   return "{" + result + "}";
 }
 
-std::string object(const Properties& properties, const Properties& patterns = {}, const std::string& more = "") {
+std::string object(const Properties& properties, const Properties& patterns = {},
+                   const std::string& more = "") {
   std::string result = "{";
   if (!more.empty()) result += more + ",";
   if (!patterns.empty()) result += "\"patternProperties\":" + members(patterns) + ",";
@@ -53,56 +57,98 @@ std::string described(const std::string& schema, std::string_view text) {
 
 std::string enumeration(const std::vector<std::string>& values) {
   std::string result;
-  for (const std::string& value : values) result += (result.empty() ? "" : ",") + json_quoted(value);
+  for (const std::string& value : values)
+    result += (result.empty() ? "" : ",") + json_quoted(value);
   return "{\"enum\":[" + result + "]}";
 }
 
 const char* kRequiredImage = R"("required":["image"])";
 
 std::string additional_container() {
-  return object({{"command", described(kText, "What to run instead of the image's default; split like a shell command.")},
-                 {"cpu", kNumber}, {"env", kTextMap}, {"environment", kTextMap}, {"image", kText}, {"memory", kMemory},
-                 {"name", described(kText, "Letters only.")}, {"port", kNumberOrText}, {"ports", text_list_of(kNumberOrText)},
-                 {"privileged", kText}, {"readiness_command", kTextOrTexts}},
-                {}, kRequiredImage);
+  return object(
+      {{"command",
+        described(kText,
+                  "What to run instead of the image's default; split like a shell command.")},
+       {"cpu", kNumber},
+       {"env", kTextMap},
+       {"environment", kTextMap},
+       {"image", kText},
+       {"memory", kMemory},
+       {"name", described(kText, "Letters only.")},
+       {"port", kNumberOrText},
+       {"ports", text_list_of(kNumberOrText)},
+       {"privileged", kText},
+       {"readiness_command", kTextOrTexts}},
+      {}, kRequiredImage);
 }
 
 std::string container() {
-  return described(object({{"additional_containers", text_list_of(additional_container())}, {"cpu", kNumber},
-                           {"docker_arguments", kTextMap}, {"dockerfile", described(kText, "A Dockerfile to build the image from.")},
-                           {"image", kText}, {"kvm", kText}, {"memory", kMemory}, {"registry_config", kText},
-                           {"use_in_memory_disk", kText}, {"use_static_ip", kText}}),
-                   "Run the task in a Linux container.");
+  return described(
+      object({{"additional_containers", text_list_of(additional_container())},
+              {"cpu", kNumber},
+              {"docker_arguments", kTextMap},
+              {"dockerfile", described(kText, "A Dockerfile to build the image from.")},
+              {"image", kText},
+              {"kvm", kText},
+              {"memory", kMemory},
+              {"registry_config", kText},
+              {"use_in_memory_disk", kText},
+              {"use_static_ip", kText}}),
+      "Run the task in a Linux container.");
 }
 
 std::string windows_container() {
-  return described(object({{"cpu", kNumber}, {"docker_arguments", kTextMap}, {"dockerfile", kText}, {"image", kText},
-                           {"memory", kMemory}, {"os_version", enumeration({"2019", "1709", "1803"})}, {"use_static_ip", kText}}),
+  return described(object({{"cpu", kNumber},
+                           {"docker_arguments", kTextMap},
+                           {"dockerfile", kText},
+                           {"image", kText},
+                           {"memory", kMemory},
+                           {"os_version", enumeration({"2019", "1709", "1803"})},
+                           {"use_static_ip", kText}}),
                    "Run the task in a Windows container.");
 }
 
 std::string macos_instance() {
-  return described(object({{"cpu", kNumber}, {"image", kText}, {"memory", kMemory}, {"password", kText}, {"user", kText}}),
+  return described(object({{"cpu", kNumber},
+                           {"image", kText},
+                           {"memory", kMemory},
+                           {"password", kText},
+                           {"user", kText}}),
                    "Run the task in a macOS virtual machine.");
 }
 
 std::string isolation(bool ours) {
   const std::string platform = enumeration({"darwin", "linux", "windows"});
-  const std::string volume = object({{"name", kText}, {"readonly", kText}, {"source", kText}, {"target", kText}}, {},
-                                    R"("required":["source"])");
-  Properties tart = {{"cpu", kNumber}, {"display", kText}, {"image", kText}, {"memory", kMemory},
-                     {"password", kDefaultAdmin}, {"port", kInteger}, {"softnet", R"({"type":"boolean"})"},
-                     {"user", kDefaultAdmin}, {"volumes", text_list_of(volume)}};
-  Properties vetu = {{"cpu", kNumber}, {"disk_size", kInteger}, {"image", kText}, {"memory", kMemory},
-                     {"password", kDefaultAdmin}, {"port", kInteger}, {"user", kDefaultAdmin}};
+  const std::string volume =
+      object({{"name", kText}, {"readonly", kText}, {"source", kText}, {"target", kText}}, {},
+             R"("required":["source"])");
+  Properties tart = {{"cpu", kNumber},
+                     {"display", kText},
+                     {"image", kText},
+                     {"memory", kMemory},
+                     {"password", kDefaultAdmin},
+                     {"port", kInteger},
+                     {"softnet", R"({"type":"boolean"})"},
+                     {"user", kDefaultAdmin},
+                     {"volumes", text_list_of(volume)}};
+  Properties vetu = {{"cpu", kNumber},       {"disk_size", kInteger},     {"image", kText},
+                     {"memory", kMemory},    {"password", kDefaultAdmin}, {"port", kInteger},
+                     {"user", kDefaultAdmin}};
   Properties kinds = {
-      {"container", object({{"cpu", kNumber}, {"docker_arguments", kTextMap}, {"dockerfile", kText}, {"image", kText},
-                            {"memory", kMemory}, {"platform", platform}, {"volumes", kTexts}})},
-      {"parallels", object({{"image", kText}, {"password", kText}, {"platform", platform}, {"user", kText}})}};
+      {"container", object({{"cpu", kNumber},
+                            {"docker_arguments", kTextMap},
+                            {"dockerfile", kText},
+                            {"image", kText},
+                            {"memory", kMemory},
+                            {"platform", platform},
+                            {"volumes", kTexts}})},
+      {"parallels",
+       object({{"image", kText}, {"password", kText}, {"platform", platform}, {"user", kText}})}};
   if (ours) {
     tart["nested"] = R"({"type":"boolean"})";
     tart["disk_size"] = kInteger;
-    vetu["networking"] = object({{"bridged", object({{"interface", kText}})}, {"host", object({})}});
+    vetu["networking"] =
+        object({{"bridged", object({{"interface", kText}})}, {"host", object({})}});
     kinds["none"] = described(object({}), "Run directly on the worker's machine.");
   }
   kinds["tart"] = object(tart);
@@ -111,33 +157,50 @@ std::string isolation(bool ours) {
 }
 
 std::string persistent_worker(bool ours) {
-  return described(object({{"isolation", isolation(ours)},
-                           {"labels", described(ours ? kTextMap : kText, "Labels a worker must have.")},
-                           {"resources", described(ours ? object({}, {{".*", kNumber}}) : kText,
-                                                   "Amounts of the worker's resources the task takes.")}}),
-                   "Run the task on one of your own machines.");
+  return described(
+      object({{"isolation", isolation(ours)},
+              {"labels", described(ours ? kTextMap : kText, "Labels a worker must have.")},
+              {"resources", described(ours ? object({}, {{".*", kNumber}}) : kText,
+                                      "Amounts of the worker's resources the task takes.")}}),
+      "Run the task on one of your own machines.");
 }
 
 Properties instruction_patterns(bool background, bool ours) {
-  Properties cache = {{"fingerprint_key", kText}, {"fingerprint_script", kTextOrTexts}, {"folder", kText},
-                      {"folders", kTextOrTexts}, {"name", kText}, {"optimistically_restore_on_miss", kText},
-                      {"populate_script", kTextOrTexts}, {"reupload_on_changes", kText}};
+  Properties cache = {{"fingerprint_key", kText},
+                      {"fingerprint_script", kTextOrTexts},
+                      {"folder", kText},
+                      {"folders", kTextOrTexts},
+                      {"name", kText},
+                      {"optimistically_restore_on_miss", kText},
+                      {"populate_script", kTextOrTexts},
+                      {"reupload_on_changes", kText}};
   if (ours) cache["save_on"] = enumeration({"always", "success"});
   Properties result = {
-      {"^(.*)artifacts$", described(object({{"format", kText}, {"name", kText}, {"path", kText}, {"paths", kTexts}, {"type", kText}}),
+      {"^(.*)artifacts$", described(object({{"format", kText},
+                                            {"name", kText},
+                                            {"path", kText},
+                                            {"paths", kTexts},
+                                            {"type", kText}}),
                                     "Files to keep after the task.")},
-      {"^(.*)cache$", described(object(cache, {}, R"("oneOf":[{"required":["folder"]},{"required":["folders"]}])"),
-                                "Folders to restore before and save after the task.")},
-      {"^(.*)file$", described(object({{"from_contents", kText}, {"name", kText}, {"path", kText}, {"variable_name", kText}}, {},
-                                      R"("required":["path"])"),
+      {"^(.*)cache$",
+       described(object(cache, {}, R"("oneOf":[{"required":["folder"]},{"required":["folders"]}])"),
+                 "Folders to restore before and save after the task.")},
+      {"^(.*)file$", described(object({{"from_contents", kText},
+                                       {"name", kText},
+                                       {"path", kText},
+                                       {"variable_name", kText}},
+                                      {}, R"("required":["path"])"),
                                "A file to create from a variable or from text.")},
       {"^(.*)script$", described(kTextOrTexts, "Commands to run.")}};
-  if (background) result["^(.*)background_script$"] = described(kTextOrTexts, "Commands to start and leave running.");
+  if (background)
+    result["^(.*)background_script$"] =
+        described(kTextOrTexts, "Commands to start and leave running.");
   return result;
 }
 
 void add_behaviours(Properties& properties, bool ours) {
-  const std::string inner = object({{"upload_caches", kTexts}}, instruction_patterns(/*background=*/true, ours));
+  const std::string inner =
+      object({{"upload_caches", kTexts}}, instruction_patterns(/*background=*/true, ours));
   properties["always"] = described(inner, "Instructions that run whatever happened before.");
   properties["on_failure"] = described(inner, "Instructions that run only after a failure.");
   properties["on_success"] = described(inner, "Instructions that run only while nothing failed.");
@@ -155,13 +218,9 @@ std::string field_schema(const FieldDescriptor& field, int depth) {
     case FieldDescriptor::CPPTYPE_INT32:
     case FieldDescriptor::CPPTYPE_INT64:
     case FieldDescriptor::CPPTYPE_UINT32:
-    case FieldDescriptor::CPPTYPE_UINT64:
-      item = kInteger;
-      break;
+    case FieldDescriptor::CPPTYPE_UINT64: item = kInteger; break;
     case FieldDescriptor::CPPTYPE_FLOAT:
-    case FieldDescriptor::CPPTYPE_DOUBLE:
-      item = kNumber;
-      break;
+    case FieldDescriptor::CPPTYPE_DOUBLE: item = kNumber; break;
     case FieldDescriptor::CPPTYPE_ENUM: {
       std::vector<std::string> values;
       for (int i = 0; i < field.enum_type()->value_count(); ++i) {
@@ -179,8 +238,7 @@ std::string field_schema(const FieldDescriptor& field, int depth) {
         item = message_schema(*field.message_type(), depth + 1);
       }
       break;
-    default:
-      break;
+    default: break;
   }
   if (!field.is_repeated()) return item;
   return item == kText ? kTextOrTexts : text_list_of(item);
@@ -207,12 +265,15 @@ Properties extra_kinds(const EvaluateOptions& options) {
 
 /// Settings that every task kind inherits.
 Properties inherited(const EvaluateOptions& options) {
-  Properties result = {{"allow_failures", described(kText, "The build succeeds even if this task does not.")},
-                       {"env", described(kTextMap, "Environment variables.")},
-                       {"environment", described(kTextMap, "Environment variables.")},
-                       {"only_if", described(kText, "A condition; the task exists only where it is true.")},
-                       {"skip", described(kText, "A condition; where it is true the task counts as passed without running.")},
-                       {"timeout_in", described(kNumber, "How long the task may take.")}};
+  Properties result = {
+      {"allow_failures", described(kText, "The build succeeds even if this task does not.")},
+      {"env", described(kTextMap, "Environment variables.")},
+      {"environment", described(kTextMap, "Environment variables.")},
+      {"only_if", described(kText, "A condition; the task exists only where it is true.")},
+      {"skip",
+       described(kText,
+                 "A condition; where it is true the task counts as passed without running.")},
+      {"timeout_in", described(kNumber, "How long the task may take.")}};
   for (const TaskProperty& property : properties_of(options)) {
     result[property.name] = property.type == PropertyType::List ? kTextOrTexts : kText;
   }
@@ -224,8 +285,10 @@ Properties inherited(const EvaluateOptions& options) {
 std::string json_schema(const EvaluateOptions& options) {
   const bool ours = options.our_extensions;
   const Properties common = inherited(options);
-  Properties instances = {{"container", container()}, {"macos_instance", macos_instance()},
-                          {"persistent_worker", persistent_worker(ours)}, {"windows_container", windows_container()}};
+  Properties instances = {{"container", container()},
+                          {"macos_instance", macos_instance()},
+                          {"persistent_worker", persistent_worker(ours)},
+                          {"windows_container", windows_container()}};
   for (const auto& [name, schema] : extra_kinds(options)) instances[name] = schema;
 
   Properties linked = common;
@@ -237,7 +300,8 @@ std::string json_schema(const EvaluateOptions& options) {
   Properties step = {{"image", kText}, {"upload_caches", kTexts}};
   add_behaviours(step, ours);
   pipe["resources"] = object({{"cpu", kNumber}, {"memory", kMemory}});
-  pipe["steps"] = text_list_of(object(step, instruction_patterns(/*background=*/false, ours), kRequiredImage));
+  pipe["steps"] =
+      text_list_of(object(step, instruction_patterns(/*background=*/false, ours), kRequiredImage));
 
   Properties builder = linked;
   builder["upload_caches"] = kTexts;
@@ -251,11 +315,12 @@ std::string json_schema(const EvaluateOptions& options) {
   Properties top = common;
   top.insert(instances.begin(), instances.end());
   const Properties patterns = instruction_patterns(/*background=*/true, ours);
-  return object(top,
-                {{"^(.*)task$", object(task, patterns)},
-                 {"^(.*)pipe$", object(pipe)},
-                 {"^(.*)docker_builder$", object(builder, patterns)}},
-                R"("$schema":"http://json-schema.org/draft-04/schema#","id":"https://cirrus-ci.org/")");
+  return object(
+      top,
+      {{"^(.*)task$", object(task, patterns)},
+       {"^(.*)pipe$", object(pipe)},
+       {"^(.*)docker_builder$", object(builder, patterns)}},
+      R"("$schema":"http://json-schema.org/draft-04/schema#","id":"https://cirrus-ci.org/")");
 }
 
 }  // namespace cirrus::lang

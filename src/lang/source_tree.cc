@@ -18,11 +18,13 @@ Result<std::optional<std::string>> MemorySourceTree::read(std::string_view path)
   return std::optional(found->second);
 }
 
-Result<std::optional<std::vector<std::string>>> MemorySourceTree::list(std::string_view path) const {
+Result<std::optional<std::vector<std::string>>> MemorySourceTree::list(
+    std::string_view path) const {
   std::string prefix(path);
   if (!prefix.empty()) prefix += '/';
   std::set<std::string> names;
-  for (auto it = files_.lower_bound(prefix); it != files_.end() && it->first.starts_with(prefix); ++it) {
+  for (auto it = files_.lower_bound(prefix); it != files_.end() && it->first.starts_with(prefix);
+       ++it) {
     const std::string rest = it->first.substr(prefix.size());
     names.insert(rest.substr(0, rest.find('/')));
   }

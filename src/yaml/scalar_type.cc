@@ -10,7 +10,9 @@ namespace {
 
 constexpr std::string_view kCorePrefix = "tag:yaml.org,2002:";
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
 
 template <std::size_t N>
 bool one_of(std::string_view text, const std::array<std::string_view, N>& names) {
@@ -23,7 +25,9 @@ bool all_digits(std::string_view text, int base) {
   for (const char c : text) {
     if (c == '_') continue;
     const char lower = c >= 'A' && c <= 'F' ? static_cast<char>(c - 'A' + 'a') : c;
-    const int value = is_digit(lower) ? lower - '0' : lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : 99;
+    const int value = is_digit(lower)                ? lower - '0'
+                      : lower >= 'a' && lower <= 'f' ? lower - 'a' + 10
+                                                     : 99;
     if (value >= base) return false;
     any = true;
   }
@@ -52,9 +56,11 @@ bool is_float(std::string_view text) {
   text = without_sign(text);
   std::size_t at = 0;
   std::size_t digits = 0;
-  for (; at < text.size() && (is_digit(text[at]) || text[at] == '_'); ++at) digits += text[at] != '_';
+  for (; at < text.size() && (is_digit(text[at]) || text[at] == '_'); ++at)
+    digits += text[at] != '_';
   if (at < text.size() && text[at] == '.') {
-    for (++at; at < text.size() && (is_digit(text[at]) || text[at] == '_'); ++at) digits += text[at] != '_';
+    for (++at; at < text.size() && (is_digit(text[at]) || text[at] == '_'); ++at)
+      digits += text[at] != '_';
   }
   if (digits == 0 || text.front() == '_') return false;
   if (at == text.size()) return true;

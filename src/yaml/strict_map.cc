@@ -10,7 +10,9 @@ namespace {
 
 constexpr int kMaxMergeDepth = 20;  ///< Ours: merges of merges; real files use two.
 
-const std::string& text_of(const Entry& entry) { return entry.key->resolved().text; }
+const std::string& text_of(const Entry& entry) {
+  return entry.key->resolved().text;
+}
 
 }  // namespace
 
@@ -95,7 +97,8 @@ Status StrictMap::finish() const {
     if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
     const std::string near = nearest_name(key, known_);
     return error(Code::InvalidArgument, "unknown key '{}' in {} at {}{}", key, what_,
-                 to_string(entry.key->mark), near.empty() ? "" : fmt::format(", did you mean '{}'?", near));
+                 to_string(entry.key->mark),
+                 near.empty() ? "" : fmt::format(", did you mean '{}'?", near));
   }
   return {};
 }

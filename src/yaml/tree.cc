@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "yaml/tree.h"
 
-#include <yaml.h>
-
 #include <map>
 #include <optional>
+
+#include <yaml.h>
 
 #include "base/strings.h"
 
@@ -12,10 +12,13 @@ namespace cirrus::yaml {
 namespace {
 
 std::string_view view(const yaml_char_t* text) {
-  return text == nullptr ? std::string_view{} : std::string_view(reinterpret_cast<const char*>(text));
+  return text == nullptr ? std::string_view{}
+                         : std::string_view(reinterpret_cast<const char*>(text));
 }
 
-Mark mark_of(const yaml_mark_t& mark) { return {mark.line + 1, mark.column + 1}; }
+Mark mark_of(const yaml_mark_t& mark) {
+  return {mark.line + 1, mark.column + 1};
+}
 
 /// Owns one libyaml event.
 struct Event {
@@ -29,13 +32,10 @@ struct Event {
 Style style_of(yaml_scalar_style_t style) {
   switch (style) {
     case YAML_SINGLE_QUOTED_SCALAR_STYLE:
-    case YAML_DOUBLE_QUOTED_SCALAR_STYLE:
-      return Style::Quoted;
+    case YAML_DOUBLE_QUOTED_SCALAR_STYLE: return Style::Quoted;
     case YAML_LITERAL_SCALAR_STYLE:
-    case YAML_FOLDED_SCALAR_STYLE:
-      return Style::Block;
-    default:
-      return Style::Plain;
+    case YAML_FOLDED_SCALAR_STYLE: return Style::Block;
+    default: return Style::Plain;
   }
 }
 
@@ -83,9 +83,7 @@ class Reader {
         attach(node);
         return;
       }
-      case YAML_ALIAS_EVENT:
-        take_alias(event);
-        return;
+      case YAML_ALIAS_EVENT: take_alias(event); return;
       case YAML_MAPPING_START_EVENT:
         open(event, Kind::Map, view(event.data.mapping_start.anchor),
              view(event.data.mapping_start.tag));
@@ -101,8 +99,7 @@ class Reader {
         attach(done);
         return;
       }
-      default:
-        return;
+      default: return;
     }
   }
 
@@ -124,7 +121,8 @@ class Reader {
 
   void open(const yaml_event_t& event, Kind kind, std::string_view anchor, std::string_view tag) {
     if (open_.size() >= limits_.max_depth) {
-      fail(mark_of(event.start_mark), fmt::format("nested deeper than {} levels", limits_.max_depth));
+      fail(mark_of(event.start_mark),
+           fmt::format("nested deeper than {} levels", limits_.max_depth));
       return;
     }
     Node* node = add(event, kind, anchor, tag);
@@ -212,7 +210,9 @@ const Node* Node::find(std::string_view key) const {
   return found;
 }
 
-std::string to_string(Mark mark) { return fmt::format("{}:{}", mark.line, mark.column); }
+std::string to_string(Mark mark) {
+  return fmt::format("{}:{}", mark.line, mark.column);
+}
 
 std::string describe(const Node& node) {
   const Node& actual = node.resolved();

@@ -16,7 +16,8 @@ std::string shown(const Json& value) {
   return text;
 }
 
-void compare_at(const std::string& path, const Json& expected, const Json& actual, std::vector<std::string>& problems) {
+void compare_at(const std::string& path, const Json& expected, const Json& actual,
+                std::vector<std::string>& problems) {
   if (problems.size() >= kMaxProblems) return;
   if (expected.is_object() && actual.is_object()) {
     for (const auto& [key, value] : expected.items()) {
@@ -27,7 +28,8 @@ void compare_at(const std::string& path, const Json& expected, const Json& actua
       }
     }
     for (const auto& [key, value] : actual.items()) {
-      if (!expected.contains(key)) problems.push_back(path + "/" + key + ": expected nothing, found " + shown(value));
+      if (!expected.contains(key))
+        problems.push_back(path + "/" + key + ": expected nothing, found " + shown(value));
     }
     return;
   }
@@ -41,7 +43,8 @@ void compare_at(const std::string& path, const Json& expected, const Json& actua
     }
     return;
   }
-  if (expected != actual) problems.push_back(path + ": expected " + shown(expected) + ", found " + shown(actual));
+  if (expected != actual)
+    problems.push_back(path + ": expected " + shown(expected) + ", found " + shown(actual));
 }
 
 }  // namespace

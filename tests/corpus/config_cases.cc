@@ -23,12 +23,15 @@ lang::TaskProperty property_of(const Json& json) {
 
 EvaluateOptions options_of(const Json& json) {
   EvaluateOptions options;
-  if (json.contains("environment")) options.environment = json["environment"].get<std::map<std::string, std::string>>();
-  if (json.contains("affected_files")) options.affected_files = json["affected_files"].get<std::vector<std::string>>();
+  if (json.contains("environment"))
+    options.environment = json["environment"].get<std::map<std::string, std::string>>();
+  if (json.contains("affected_files"))
+    options.affected_files = json["affected_files"].get<std::vector<std::string>>();
   const Json given = json.value("options", Json::object());
   options.missing_instances_allowed = given.value("missing_instances_allowed", false);
   if (given.contains("additional_instances")) {
-    options.additional_instances = given["additional_instances"].get<std::map<std::string, std::string>>();
+    options.additional_instances =
+        given["additional_instances"].get<std::map<std::string, std::string>>();
   }
   for (const Json& property : given.value("additional_task_properties", Json::array())) {
     options.additional_task_properties.push_back(property_of(property));
@@ -36,12 +39,15 @@ EvaluateOptions options_of(const Json& json) {
   return options;
 }
 
-void check_partial(const Json& expected, const Json& tasks, const Outcome& outcome, std::vector<std::string>& problems) {
+void check_partial(const Json& expected, const Json& tasks, const Outcome& outcome,
+                   std::vector<std::string>& problems) {
   if (expected.contains("task_count") && expected["task_count"] != tasks.size()) {
-    problems.push_back(fmt::format("expected {} tasks, found {}", expected["task_count"].dump(), tasks.size()));
+    problems.push_back(
+        fmt::format("expected {} tasks, found {}", expected["task_count"].dump(), tasks.size()));
   }
   if (expected.contains("tasks_count_before_filtering")) {
-    compare_json(expected["tasks_count_before_filtering"], outcome.evaluation.tasks_count_before_filtering, problems);
+    compare_json(expected["tasks_count_before_filtering"],
+                 outcome.evaluation.tasks_count_before_filtering, problems);
   }
   if (expected.contains("task_names")) {
     Json names = Json::array();
@@ -58,13 +64,16 @@ void check_partial(const Json& expected, const Json& tasks, const Outcome& outco
       compare_json(value, tasks[i].value(key, Json()), problems);
     }
   }
-  for (const auto& [flag, member] : {std::pair("same_instance", "instance"), std::pair("same_environment", "environment")}) {
+  for (const auto& [flag, member] :
+       {std::pair("same_instance", "instance"), std::pair("same_environment", "environment")}) {
     if (!expected.value(flag, false)) continue;
-    for (const Json& task : tasks) compare_json(tasks[0].value(member, Json()), task.value(member, Json()), problems);
+    for (const Json& task : tasks)
+      compare_json(tasks[0].value(member, Json()), task.value(member, Json()), problems);
   }
 }
 
-void check_issues(const Json& expected, const Outcome& outcome, std::vector<std::string>& problems) {
+void check_issues(const Json& expected, const Outcome& outcome,
+                  std::vector<std::string>& problems) {
   Json wanted = Json::array();
   for (Json issue : expected) {
     issue.erase("meaning");
@@ -76,16 +85,20 @@ void check_issues(const Json& expected, const Outcome& outcome, std::vector<std:
   compare_json(wanted, found, problems);
 }
 
-void check_error(const ExpectedError& expected, const Outcome& outcome, std::vector<std::string>& problems) {
+void check_error(const ExpectedError& expected, const Outcome& outcome,
+                 std::vector<std::string>& problems) {
   if (!outcome.error) {
     problems.push_back("expected an error: " + expected.meaning);
     return;
   }
   const lang::ConfigError& failure = *outcome.error;
   const bool located = failure.kind == lang::ErrorKind::Located;
-  if (located != (expected.kind == "located")) problems.push_back("expected a " + expected.kind + " error, found " + lang::render(failure));
-  if (expected.kind == "located" && (failure.line != expected.line || failure.column != expected.column)) {
-    problems.push_back(fmt::format("expected an error at {}:{}, found {}", expected.line, expected.column, lang::render(failure)));
+  if (located != (expected.kind == "located"))
+    problems.push_back("expected a " + expected.kind + " error, found " + lang::render(failure));
+  if (expected.kind == "located" &&
+      (failure.line != expected.line || failure.column != expected.column)) {
+    problems.push_back(fmt::format("expected an error at {}:{}, found {}", expected.line,
+                                   expected.column, lang::render(failure)));
   }
 }
 
@@ -100,10 +113,12 @@ CaseResult run_case(const std::filesystem::path& folder) {
     return result;
   }
   const EvaluateOptions options = options_of(*about);
-  const lang::MemorySourceTree files(about->value("files", Json::object()).get<std::map<std::string, std::string>>());
+  const lang::MemorySourceTree files(
+      about->value("files", Json::object()).get<std::map<std::string, std::string>>());
   const Outcome outcome = lang::evaluate(*input, files, options);
   bool compared = false;
-  if (const std::optional<ExpectedError> expected = read_expected_error(folder / "expected-error.txt")) {
+  if (const std::optional<ExpectedError> expected =
+          read_expected_error(folder / "expected-error.txt")) {
     check_error(*expected, outcome, result.problems);
     compared = true;
   } else if (outcome.error) {

@@ -2,11 +2,11 @@
 // config_corpus --corpus DIR: runs every case of a directory in the corpus layout.
 // Prints each failing case with its differences, a count per folder, and `N passed, M failed`.
 // Exit: 0 all passed, 1 some failed, 2 the directory is unreadable or holds no case.
-#include <fmt/format.h>
-
 #include <cstdio>
 #include <string_view>
 #include <system_error>
+
+#include <fmt/format.h>
 
 #include "case_result.h"
 
@@ -30,7 +30,8 @@ void report(const std::string& folder, const Results& results, Tally& total) {
     fmt::print("FAIL {}{}\n", result.name, result.optional ? " (optional, not counted)" : "");
     for (const std::string& problem : result.problems) fmt::print("    {}\n", problem);
   }
-  if (!results.empty()) fmt::print("{}: {} passed, {} failed\n", folder, tally.passed, tally.failed);
+  if (!results.empty())
+    fmt::print("{}: {} passed, {} failed\n", folder, tally.passed, tally.failed);
   total.passed += tally.passed;
   total.failed += tally.failed;
   total.optional_failed += tally.optional_failed;
@@ -62,7 +63,8 @@ int run(const std::filesystem::path& root) {
 
 int main(int argc, char** argv) {
   if (argc == 3 && std::string_view(argv[1]) == "--corpus") return cirrus::corpus::run(argv[2]);
-  if (argc == 2 && std::string_view(argv[1]).starts_with("--corpus=")) return cirrus::corpus::run(argv[1] + 9);
+  if (argc == 2 && std::string_view(argv[1]).starts_with("--corpus="))
+    return cirrus::corpus::run(argv[1] + 9);
   fmt::print(stderr, "usage: config_corpus --corpus DIR\n");
   return 2;
 }

@@ -18,7 +18,8 @@ TreeResult tree_of(const std::string& text, bool expand) {
   if (const auto* failure = std::get_if<yaml::SyntaxError>(&document)) {
     return lang::error_at(failure->mark, failure->message, lang::ErrorKind::Syntax);
   }
-  TreeResult tree = lang::build_tree(std::get<yaml::Document>(std::move(document)), lang::collectible_names({}), {});
+  TreeResult tree = lang::build_tree(std::get<yaml::Document>(std::move(document)),
+                                     lang::collectible_names({}), {});
   if (tree.ok() && expand) {
     const lang::Located<void> done = lang::expand_matrices(*tree.value());
     if (!done.ok()) return done.error();
@@ -33,7 +34,8 @@ void print(const lang::Node& node, std::size_t depth, std::vector<std::string>& 
   for (const lang::Node* child : node.children) print(*child, depth + 1, lines);
 }
 
-void compare_trees(const lang::Node& expected, const lang::Node& actual, std::vector<std::string>& problems) {
+void compare_trees(const lang::Node& expected, const lang::Node& actual,
+                   std::vector<std::string>& problems) {
   std::vector<std::string> wanted;
   std::vector<std::string> found;
   print(expected, 0, wanted);
@@ -55,13 +57,14 @@ CaseResult run_case(const std::filesystem::path& folder) {
     return result;
   }
   TreeResult actual = tree_of(*input, /*expand=*/true);
-  if (const std::optional<ExpectedError> expected = read_expected_error(folder / "expected-error.txt")) {
+  if (const std::optional<ExpectedError> expected =
+          read_expected_error(folder / "expected-error.txt")) {
     if (actual.ok()) {
       result.problems.push_back("expected an error: " + expected->meaning);
     } else if (actual.error().line != expected->line || actual.error().column != expected->column ||
                actual.error().kind != lang::ErrorKind::Located) {
-      result.problems.push_back(fmt::format("expected an error at {}:{}, found {}", expected->line, expected->column,
-                                            lang::render(actual.error())));
+      result.problems.push_back(fmt::format("expected an error at {}:{}, found {}", expected->line,
+                                            expected->column, lang::render(actual.error())));
     }
     return result;
   }

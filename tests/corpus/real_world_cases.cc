@@ -27,13 +27,14 @@ lang::EvaluateOptions options_for(const std::string& event, const std::string& r
   options.additional_task_properties = lang::hosted_task_properties();
   options.affected_files = {"README.md", "src/a.c"};
   const std::size_t slash = repository.find('/');
-  options.environment = {{"CI", "true"},
-                         {"CIRRUS_CI", "true"},
-                         {"CIRRUS_USER_COLLABORATOR", "true"},
-                         {"CIRRUS_DEFAULT_BRANCH", "main"},
-                         {"CIRRUS_REPO_FULL_NAME", repository},
-                         {"CIRRUS_REPO_OWNER", repository.substr(0, slash)},
-                         {"CIRRUS_REPO_NAME", slash == std::string::npos ? "" : repository.substr(slash + 1)}};
+  options.environment = {
+      {"CI", "true"},
+      {"CIRRUS_CI", "true"},
+      {"CIRRUS_USER_COLLABORATOR", "true"},
+      {"CIRRUS_DEFAULT_BRANCH", "main"},
+      {"CIRRUS_REPO_FULL_NAME", repository},
+      {"CIRRUS_REPO_OWNER", repository.substr(0, slash)},
+      {"CIRRUS_REPO_NAME", slash == std::string::npos ? "" : repository.substr(slash + 1)}};
   if (event == "pr") {
     options.environment["CIRRUS_BRANCH"] = "pull/7";
     options.environment["CIRRUS_PR"] = "7";
@@ -62,9 +63,13 @@ Results run_real_world_cases(const std::filesystem::path& root) {
         results.push_back(std::move(result));
         continue;
       }
-      const lang::Outcome outcome = lang::evaluate(*text, files, options_for(event, entry.value("repository", "")));
-      if (outcome.error) result.problems.push_back("unexpected error: " + lang::render(*outcome.error));
-      if (!outcome.error) compare_json(expected.value("tasks", Json()), outcome.evaluation.tasks.size(), result.problems);
+      const lang::Outcome outcome =
+          lang::evaluate(*text, files, options_for(event, entry.value("repository", "")));
+      if (outcome.error)
+        result.problems.push_back("unexpected error: " + lang::render(*outcome.error));
+      if (!outcome.error)
+        compare_json(expected.value("tasks", Json()), outcome.evaluation.tasks.size(),
+                     result.problems);
       results.push_back(std::move(result));
     }
   }

@@ -30,11 +30,12 @@ void check_condition(const Json& row, std::vector<std::string>& problems) {
     return arguments.front();
   };
   const lang::Variables variables = variables_of(row);
-  const Result<bool> value =
-      lang::evaluate_condition(row.value("expression", ""), {variables, functions, patterns, limits, budget});
+  const Result<bool> value = lang::evaluate_condition(
+      row.value("expression", ""), {variables, functions, patterns, limits, budget});
   const Json expected = row.value("expected", Json());
   if (expected.is_boolean()) {
-    compare_json(expected, value.ok() ? Json(value.value()) : Json(value.error().to_string()), problems);
+    compare_json(expected, value.ok() ? Json(value.value()) : Json(value.error().to_string()),
+                 problems);
   } else if (value.ok()) {
     problems.push_back("expected an error");
   }
@@ -43,7 +44,8 @@ void check_condition(const Json& row, std::vector<std::string>& problems) {
 void check_expansion(const Json& row, std::vector<std::string>& problems) {
   const lang::Limits limits;
   lang::Budget budget(limits);
-  const Result<std::string> text = lang::expand_text(row.value("input", ""), variables_of(row), limits, budget);
+  const Result<std::string> text =
+      lang::expand_text(row.value("input", ""), variables_of(row), limits, budget);
   compare_json(row.value("expected", Json()), text.ok() ? Json(text.value()) : Json(), problems);
 }
 
@@ -52,7 +54,8 @@ void check_unit(const Json& row, std::vector<std::string>& problems) {
   const std::string input = row.value("input", "");
   Json actual;
   if (kind == "seconds" || kind == "megabytes") {
-    const Result<std::uint32_t> value = kind == "seconds" ? lang::parse_seconds(input) : lang::parse_megabytes(input);
+    const Result<std::uint32_t> value =
+        kind == "seconds" ? lang::parse_seconds(input) : lang::parse_megabytes(input);
     if (value.ok()) actual = value.value();
   } else if (kind == "name-from-key") {
     // Patterns have the form ^(.*)suffix$.
@@ -75,7 +78,8 @@ void check_unit(const Json& row, std::vector<std::string>& problems) {
 
 using Check = void (*)(const Json& row, std::vector<std::string>& problems);
 
-void run_table(const std::filesystem::path& root, const std::string& name, Check check, Results& results) {
+void run_table(const std::filesystem::path& root, const std::string& name, Check check,
+               Results& results) {
   const std::optional<Json> table = read_json(root / "tables" / (name + ".json"));
   if (!table) return;
   if (!table->is_array()) {
@@ -92,7 +96,8 @@ void run_table(const std::filesystem::path& root, const std::string& name, Check
 /// Descriptions are for editors and no part of the structure.
 void drop_prose(Json& schema) {
   if (schema.is_object()) {
-    if (schema.contains("description") && schema["description"].is_string()) schema.erase("description");
+    if (schema.contains("description") && schema["description"].is_string())
+      schema.erase("description");
     if (schema.contains("title") && schema["title"].is_string()) schema.erase("title");
   }
   if (schema.is_structured()) {

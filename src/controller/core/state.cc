@@ -238,8 +238,8 @@ void State::authorize(const std::string& api_token, Reply<ApiIdentity> reply, Mo
   answer<ApiIdentity>(std::move(reply), ApiIdentity{token.id, token.name, role_of(token.role)});
 }
 
-void State::create_pool(const std::string& name, const std::string& actor, Reply<void> reply,
-                        Moment moment) {
+void State::create_pool(const std::string& name, std::chrono::milliseconds lost_after,
+                        const std::string& actor, Reply<void> reply, Moment moment) {
   const Result<model::SafeName> safe = model::SafeName::create(name, "pool name");
   if (!safe.ok()) return answer<void>(std::move(reply), safe.error());
   if (pools_.contains(name)) {
@@ -247,6 +247,7 @@ void State::create_pool(const std::string& name, const std::string& actor, Reply
   }
   store::PoolRecord pool;
   pool.name = name;
+  pool.lost_after_ms = lost_after.count();
   pools_[name] = pool;
   changes_.pools.push_back(pool);
   audit(actor, "pool.create", name, moment);

@@ -54,6 +54,14 @@ class State {
 
   State(StateOptions options, store::Loaded loaded, Moment moment);
 
+  /// Answers after the commit; for edges that look at the state in a command of their own.
+  template <typename T>
+  void answer(Reply<T> reply, Result<T> result) {
+    effects_.push_back([reply = std::move(reply), result = std::move(result)](const Error* failure) {
+      reply(failure != nullptr ? Result<T>(*failure) : result);
+    });
+  }
+
   // Workers (state_workers.cc).
   void register_worker(const RegisterCall& call, Reply<std::string> reply, Moment moment);
   /// Parks the poll; answered when there is work, a stop order, a newer poll, or its time is over.
@@ -105,8 +113,8 @@ class State {
     std::string id;
     std::string token;
   };
-  void create_pool(const std::string& name, const std::string& actor, Reply<void> reply,
-                   Moment moment);
+  void create_pool(const std::string& name, std::chrono::milliseconds lost_after,
+                   const std::string& actor, Reply<void> reply, Moment moment);
   /// `overlap`: how long the other live tokens of the pool stay good; absent: for ever.
   void create_registration_token(const std::string& pool,
                                  std::optional<std::chrono::seconds> overlap,
@@ -194,12 +202,6 @@ class State {
   using WorkerKey = std::pair<std::string, std::string>;
 
   // state.cc
-  template <typename T>
-  void answer(Reply<T> reply, Result<T> result) {
-    effects_.push_back([reply = std::move(reply), result = std::move(result)](const Error* failure) {
-      reply(failure != nullptr ? Result<T>(*failure) : result);
-    });
-  }
   void load(store::Loaded loaded, Moment moment);
   void load_build(store::BuildRows rows, Moment moment);
   Task* find_task(model::TaskId id);

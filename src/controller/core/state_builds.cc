@@ -86,6 +86,7 @@ void State::submit(NewBuild request, Reply<model::BuildId> reply, Moment moment)
                                {"repository", build.record.repository},
                                {"tasks", build.nodes.size()}});
   advance(build, moment);
+  changes_.builds.push_back(build.record);
   answer<model::BuildId>(std::move(reply), id);
 }
 

@@ -11,7 +11,9 @@ namespace {
 
 constexpr int kMaxDepth = 100;  ///< Ours: nested parentheses, calls and negations.
 
-std::string truth_text(bool value) { return value ? "true" : "false"; }
+std::string truth_text(bool value) {
+  return value ? "true" : "false";
+}
 
 /// Parses and evaluates in one pass, which is possible because nothing is short-circuited.
 class Evaluator {
@@ -27,7 +29,9 @@ class Evaluator {
 
  private:
   const Token& now() const { return tokens_[at_]; }
-  bool at_operator(std::string_view op) const { return now().kind == TokenKind::Operator && now().text == op; }
+  bool at_operator(std::string_view op) const {
+    return now().kind == TokenKind::Operator && now().text == op;
+  }
   bool take_operator(std::string_view op) {
     if (!at_operator(op)) return false;
     ++at_;
@@ -35,9 +39,10 @@ class Evaluator {
   }
 
   Error unexpected(std::string_view wanted) const {
-    if (now().kind == TokenKind::End) return error(Code::InvalidArgument, "expected {} at the end", wanted);
-    return error(Code::InvalidArgument, "expected {} at character {}, found '{}'", wanted, now().column,
-                 shorten(now().text, 30));
+    if (now().kind == TokenKind::End)
+      return error(Code::InvalidArgument, "expected {} at the end", wanted);
+    return error(Code::InvalidArgument, "expected {} at character {}, found '{}'", wanted,
+                 now().column, shorten(now().text, 30));
   }
 
   Result<std::string> either() {
@@ -73,7 +78,8 @@ class Evaluator {
         const bool wanted = at_operator("=~");
         ++at_;
         const std::string pattern = CIRRUS_TRY(contained());
-        left = truth_text(CIRRUS_TRY(scope_.patterns.matches(left, pattern, scope_.budget)) == wanted);
+        left =
+            truth_text(CIRRUS_TRY(scope_.patterns.matches(left, pattern, scope_.budget)) == wanted);
       } else {
         return left;
       }
@@ -92,7 +98,8 @@ class Evaluator {
   }
 
   Result<std::string> unary() {
-    if (++depth_ > kMaxDepth) return error(Code::ResourceExhausted, "the condition is nested too deeply");
+    if (++depth_ > kMaxDepth)
+      return error(Code::ResourceExhausted, "the condition is nested too deeply");
     Result<std::string> result = std::string();
     if (take_operator("!")) {
       const std::string value = CIRRUS_TRY(unary());
@@ -135,15 +142,16 @@ class Evaluator {
       std::vector<std::string> names;
       for (const auto& [name, body] : scope_.functions) names.push_back(name);
       const std::string near = nearest_name(token.text, names);
-      return error(Code::InvalidArgument, "unknown function '{}' at character {}{}", token.text, token.column,
-                   near.empty() ? "" : fmt::format(", did you mean '{}'?", near));
+      return error(Code::InvalidArgument, "unknown function '{}' at character {}{}", token.text,
+                   token.column, near.empty() ? "" : fmt::format(", did you mean '{}'?", near));
     }
     take_operator("(");
     std::vector<std::string> arguments;
     while (!take_operator(")")) {
       if (!arguments.empty() && !take_operator(",")) return unexpected("',' or ')'");
       const std::string value = CIRRUS_TRY(either());
-      arguments.push_back(CIRRUS_TRY(expand_text(value, scope_.variables, scope_.limits, scope_.budget)));
+      arguments.push_back(
+          CIRRUS_TRY(expand_text(value, scope_.variables, scope_.limits, scope_.budget)));
     }
     return function->second(arguments);
   }
@@ -176,11 +184,13 @@ Result<bool> evaluate_condition(std::string_view text, const ExpressionScope& sc
 
 Functions change_functions(const std::vector<std::string>& affected_files, PatternCache& patterns,
                            Budget& budget) {
-  const auto matches_any = [&patterns, &budget](const std::string& file,
-                                                const std::vector<std::string>& wanted) -> Result<bool> {
+  const auto matches_any = [&patterns, &budget](
+                               const std::string& file,
+                               const std::vector<std::string>& wanted) -> Result<bool> {
     bool any = false;
     // Every pattern is looked at, so that a malformed one is reported whatever the files are.
-    for (const std::string& pattern : wanted) any = CIRRUS_TRY(patterns.matches_path(file, pattern, budget)) || any;
+    for (const std::string& pattern : wanted)
+      any = CIRRUS_TRY(patterns.matches_path(file, pattern, budget)) || any;
     return any;
   };
   const auto check_patterns = [matches_any](const std::vector<std::string>& wanted) -> Status {
@@ -197,8 +207,9 @@ Functions change_functions(const std::vector<std::string>& affected_files, Patte
     }
     return std::string("false");
   };
-  functions["changesIncludeOnly"] = [&affected_files, matches_any, check_patterns](
-                                        const std::vector<std::string>& wanted) -> Result<std::string> {
+  functions["changesIncludeOnly"] =
+      [&affected_files, matches_any,
+       check_patterns](const std::vector<std::string>& wanted) -> Result<std::string> {
     if (wanted.empty()) return no_patterns("changesIncludeOnly");
     CIRRUS_TRY(check_patterns(wanted));
     for (const std::string& file : affected_files) {

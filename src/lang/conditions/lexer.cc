@@ -8,8 +8,12 @@ namespace {
 
 constexpr std::size_t kMaxTokens = 20'000;  ///< Ours; the longest public condition has 200.
 
-bool is_name_start(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
-bool is_name_char(char c) { return is_name_start(c) || (c >= '0' && c <= '9'); }
+bool is_name_start(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+bool is_name_char(char c) {
+  return is_name_start(c) || (c >= '0' && c <= '9');
+}
 
 class Lexer {
  public:
@@ -21,7 +25,8 @@ class Lexer {
       CIRRUS_TRY(skip_blanks());
       tokens.push_back(CIRRUS_TRY(next()));
       if (tokens.back().kind == TokenKind::End) return tokens;
-      if (tokens.size() > kMaxTokens) return error(Code::ResourceExhausted, "the condition is too long");
+      if (tokens.size() > kMaxTokens)
+        return error(Code::ResourceExhausted, "the condition is too long");
     }
   }
 
@@ -30,7 +35,9 @@ class Lexer {
 
   Status skip_blanks() {
     for (;;) {
-      while (at_ < text_.size() && std::string_view(" \t\r\n").find(text_[at_]) != std::string_view::npos) ++at_;
+      while (at_ < text_.size() &&
+             std::string_view(" \t\r\n").find(text_[at_]) != std::string_view::npos)
+        ++at_;
       if (starts_with("//")) {
         at_ = std::min(text_.find('\n', at_), text_.size());
       } else if (starts_with("/*")) {
@@ -81,7 +88,8 @@ class Lexer {
     ++at_;
     const bool braces = starts_with("{");
     if (braces) ++at_;
-    if (at_ == text_.size() || !is_name_start(text_[at_])) return failure("'$' without a variable name");
+    if (at_ == text_.size() || !is_name_start(text_[at_]))
+      return failure("'$' without a variable name");
     token.text = name();
     if (braces) {
       if (!starts_with("}")) return failure(fmt::format("'${{{}' without '}}'", token.text));
@@ -114,6 +122,8 @@ class Lexer {
 
 }  // namespace
 
-Result<std::vector<Token>> tokenize(std::string_view text) { return Lexer(text).run(); }
+Result<std::vector<Token>> tokenize(std::string_view text) {
+  return Lexer(text).run();
+}
 
 }  // namespace cirrus::lang

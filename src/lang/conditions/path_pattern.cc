@@ -26,7 +26,8 @@ class Translator {
   /// The character (all bytes of it) at the current place; moves past it.
   std::string_view take() {
     std::size_t length = 1;
-    while (at_ + length < pattern_.size() && (static_cast<unsigned char>(pattern_[at_ + length]) & 0xC0) == 0x80) {
+    while (at_ + length < pattern_.size() &&
+           (static_cast<unsigned char>(pattern_[at_ + length]) & 0xC0) == 0x80) {
       ++length;
     }
     at_ += length;
@@ -93,7 +94,8 @@ class Translator {
       empty = false;
       if (low == "-" || at_ >= pattern_.size() || pattern_[at_] != '-') continue;
       ++at_;
-      if (at_ >= pattern_.size() || pattern_[at_] == ']') return malformed("a range without an end");
+      if (at_ >= pattern_.size() || pattern_[at_] == ']')
+        return malformed("a range without an end");
       const std::string_view high = CIRRUS_TRY(class_member());
       // UTF-8 sorts by bytes as it does by characters.
       if (high < low) return malformed("a range that runs backwards");
@@ -114,6 +116,8 @@ class Translator {
 
 }  // namespace
 
-Result<std::string> path_pattern_regex(std::string_view pattern) { return Translator(pattern).run(); }
+Result<std::string> path_pattern_regex(std::string_view pattern) {
+  return Translator(pattern).run();
+}
 
 }  // namespace cirrus::lang

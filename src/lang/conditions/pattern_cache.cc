@@ -25,7 +25,8 @@ Result<const re2::RE2*> PatternCache::compiled(const std::string& regex, std::st
   const auto found = compiled_.find(regex);
   if (found != compiled_.end()) return found->second.get();
   if (regex.size() > kMaxPatternBytes || compiled_.size() >= kMaxPatterns) {
-    return error(Code::ResourceExhausted, "pattern '{}' is too long or one of too many", shorten(shown, 60));
+    return error(Code::ResourceExhausted, "pattern '{}' is too long or one of too many",
+                 shorten(shown, 60));
   }
   re2::RE2::Options options;
   options.set_log_errors(false);
@@ -50,14 +51,16 @@ Result<bool> PatternCache::run(const re2::RE2& regex, std::string_view text, Bud
   return re2::RE2::PartialMatch(re2::StringPiece(text.data(), text.size()), regex);
 }
 
-Result<bool> PatternCache::matches(std::string_view text, std::string_view pattern, Budget& budget) {
+Result<bool> PatternCache::matches(std::string_view text, std::string_view pattern,
+                                   Budget& budget) {
   std::string regex = "(?s)(?i)^";
   regex += pattern;
   regex += '$';
   return run(*CIRRUS_TRY(compiled(regex, pattern)), text, budget);
 }
 
-Result<bool> PatternCache::matches_path(std::string_view path, std::string_view pattern, Budget& budget) {
+Result<bool> PatternCache::matches_path(std::string_view path, std::string_view pattern,
+                                        Budget& budget) {
   std::string key(pattern);
   auto found = paths_.find(key);
   if (found == paths_.end()) {

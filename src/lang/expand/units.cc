@@ -30,7 +30,8 @@ Result<Amount> split_amount(std::string_view text, std::string_view what) {
 }
 
 Result<std::uint32_t> scaled(std::string_view text, std::uint64_t number, std::uint64_t factor) {
-  if (number * factor > kMax) return error(Code::InvalidArgument, "'{}' is too large", shorten(text, 40));
+  if (number * factor > kMax)
+    return error(Code::InvalidArgument, "'{}' is too large", shorten(text, 40));
   return static_cast<std::uint32_t>(number * factor);
 }
 
@@ -42,7 +43,8 @@ Result<std::uint32_t> parse_megabytes(std::string_view text) {
   if (suffix.empty()) return scaled(text, amount.number, amount.number < kBareGigabytes ? 1024 : 1);
   if (suffix == "m" || suffix == "mb" || suffix == "mi") return scaled(text, amount.number, 1);
   if (suffix == "g" || suffix == "gb" || suffix == "gi") return scaled(text, amount.number, 1024);
-  return error(Code::InvalidArgument, "'{}' is not an amount of memory such as 4G or 512Mb", shorten(text, 40));
+  return error(Code::InvalidArgument, "'{}' is not an amount of memory such as 4G or 512Mb",
+               shorten(text, 40));
 }
 
 Result<std::uint32_t> parse_seconds(std::string_view text) {
@@ -51,7 +53,8 @@ Result<std::uint32_t> parse_seconds(std::string_view text) {
   if (suffix.empty() || suffix == "m") return scaled(text, amount.number, 60);
   if (suffix == "h") return scaled(text, amount.number, 3600);
   if (suffix == "s") return scaled(text, amount.number, 1);
-  return error(Code::InvalidArgument, "'{}' is not a duration such as 90s, 30m or 2h", shorten(text, 40));
+  return error(Code::InvalidArgument, "'{}' is not a duration such as 90s, 30m or 2h",
+               shorten(text, 40));
 }
 
 Result<std::int64_t> parse_integer(std::string_view text, std::int64_t low, std::int64_t high) {
@@ -59,9 +62,10 @@ Result<std::int64_t> parse_integer(std::string_view text, std::int64_t low, std:
   if (digits.starts_with('+') && !digits.starts_with("+-")) digits.remove_prefix(1);
   std::int64_t value = 0;
   const auto [rest, failure] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (failure != std::errc{} || rest != digits.data() + digits.size() || value < low || value > high) {
-    return error(Code::InvalidArgument, "'{}' is not a whole number between {} and {}", shorten(text, 40),
-                 low, high);
+  if (failure != std::errc{} || rest != digits.data() + digits.size() || value < low ||
+      value > high) {
+    return error(Code::InvalidArgument, "'{}' is not a whole number between {} and {}",
+                 shorten(text, 40), low, high);
   }
   return value;
 }

@@ -17,7 +17,8 @@ class Text {
   const std::string& str() const { return text_; }
   std::size_t starts() const { return starts_.size(); }
 
-  bool contains(char sigil, std::string_view open, std::string_view name, std::string_view close) const {
+  bool contains(char sigil, std::string_view open, std::string_view name,
+                std::string_view close) const {
     for (const std::size_t at : starts_) {
       if (matches(at, sigil, open, name, close)) return true;
     }
@@ -95,7 +96,8 @@ Result<std::string> expand_text(std::string_view original, const Variables& vari
         if (!text.replace(form.sigil, form.open, name, form.close, value, limits.max_text_bytes) ||
             !budget.spend_work(text.str().size())) {
           return error(Code::ResourceExhausted,
-                       "expanding '{}' makes the text larger than {} bytes", name, limits.max_text_bytes);
+                       "expanding '{}' makes the text larger than {} bytes", name,
+                       limits.max_text_bytes);
         }
       }
     }

@@ -4,10 +4,10 @@
 // ever sees these messages. `gke_container` has its original message name, which is known.
 #include "lang/tasks/cloud_kinds.h"
 
+#include <vector>
+
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/descriptor.pb.h>
-
-#include <vector>
 
 #include "base/check.h"
 #include "cirrus_instances.pb.h"
@@ -22,7 +22,20 @@ using google::protobuf::FileDescriptorProto;
 constexpr const char* kPackage = "org.cirruslabs.ci.services.gcp";
 constexpr const char* kContract = ".org.cirruslabs.ci.services.cirruscigrpc.";
 
-enum class Type { Text, Texts, Flag, Number, Amount, TextMap, Platform, Architecture, Containers, SelectorTerms, Filters, Devices };
+enum class Type {
+  Text,
+  Texts,
+  Flag,
+  Number,
+  Amount,
+  TextMap,
+  Platform,
+  Architecture,
+  Containers,
+  SelectorTerms,
+  Filters,
+  Devices
+};
 
 struct Field {
   const char* name;
@@ -36,47 +49,122 @@ struct Kind {
 };
 
 std::vector<Kind> kinds() {
-  const std::vector<Field> gce = {
-      {"image_project"}, {"image_family"}, {"image_name"}, {"platform", Type::Platform},
-      {"architecture", Type::Architecture}, {"zone"}, {"type"}, {"cpu", Type::Amount}, {"memory", Type::Number},
-      {"disk", Type::Number}, {"use_ssd", Type::Flag}, {"preemptible", Type::Flag}, {"spot", Type::Flag},
-      {"scopes", Type::Texts}, {"hostname"}, {"enable_nested_virtualization", Type::Flag}, {"gcp_credentials"}};
+  const std::vector<Field> gce = {{"image_project"},
+                                  {"image_family"},
+                                  {"image_name"},
+                                  {"platform", Type::Platform},
+                                  {"architecture", Type::Architecture},
+                                  {"zone"},
+                                  {"type"},
+                                  {"cpu", Type::Amount},
+                                  {"memory", Type::Number},
+                                  {"disk", Type::Number},
+                                  {"use_ssd", Type::Flag},
+                                  {"preemptible", Type::Flag},
+                                  {"spot", Type::Flag},
+                                  {"scopes", Type::Texts},
+                                  {"hostname"},
+                                  {"enable_nested_virtualization", Type::Flag},
+                                  {"gcp_credentials"}};
   std::vector<Field> gce_container = gce;
-  gce_container.insert(gce_container.end(), {{"container"}, {"additional_containers", Type::Containers}});
+  gce_container.insert(gce_container.end(),
+                       {{"container"}, {"additional_containers", Type::Containers}});
   return {
-      {{"freebsd_instance"}, "FreeBSDInstance",
-       {{"image"}, {"image_family"}, {"image_name"}, {"cpu", Type::Amount}, {"memory", Type::Number},
-        {"disk", Type::Number}, {"use_static_ip", Type::Flag}}},
-      {{"compute_engine_instance"}, "ComputeEngineInstance",
-       {{"image_project"}, {"image"}, {"platform", Type::Platform}, {"architecture", Type::Architecture},
-        {"cpu", Type::Amount}, {"memory", Type::Number}, {"disk", Type::Number},
+      {{"freebsd_instance"},
+       "FreeBSDInstance",
+       {{"image"},
+        {"image_family"},
+        {"image_name"},
+        {"cpu", Type::Amount},
+        {"memory", Type::Number},
+        {"disk", Type::Number},
+        {"use_static_ip", Type::Flag}}},
+      {{"compute_engine_instance"},
+       "ComputeEngineInstance",
+       {{"image_project"},
+        {"image"},
+        {"platform", Type::Platform},
+        {"architecture", Type::Architecture},
+        {"cpu", Type::Amount},
+        {"memory", Type::Number},
+        {"disk", Type::Number},
         {"nested_virtualization", Type::Flag}}},
       {{"osx_instance"}, "OSXInstance", {{"image"}}},
       {{"gce_instance"}, "GCEInstance", gce},
       {{"gce_container"}, "GCEContainer", gce_container},
-      {{"gke_container"}, "GKEContainer",
-       {{"image"}, {"dockerfile"}, {"docker_arguments", Type::TextMap}, {"builder_image_name"},
-        {"builder_image_project"}, {"cluster_name"}, {"zone"}, {"location"}, {"namespace"}, {"cpu", Type::Amount},
-        {"memory", Type::Number}, {"platform", Type::Platform}, {"privileged", Type::Flag}, {"registry_config"},
-        {"use_in_memory_disk", Type::Flag}, {"nodeSelectorTerms", Type::SelectorTerms},
-        {"additional_containers", Type::Containers}, {"gcp_credentials"}}},
-      {{"ec2_instance"}, "EC2Instance",
-       {{"image"}, {"image_owners", Type::Texts}, {"type"}, {"region"}, {"platform", Type::Platform},
-        {"architecture", Type::Architecture}, {"spot", Type::Flag}, {"subnet_ids", Type::Texts},
-        {"subnet_filters", Type::Filters}, {"block_device_mappings", Type::Devices}, {"aws_credentials"}}},
-      {{"eks_container", "eks_instance"}, "EKSContainer",
-       {{"image"}, {"dockerfile"}, {"docker_arguments", Type::TextMap}, {"cluster_name"}, {"region"}, {"namespace"},
-        {"cpu", Type::Amount}, {"memory", Type::Number}, {"nodeSelectorTerms", Type::SelectorTerms},
-        {"builder_image"}, {"builder_image_owners", Type::Texts}, {"builder_role"}, {"builder_instance_type"},
-        {"builder_subnet_ids", Type::Texts}, {"builder_subnet_filters", Type::Filters},
-        {"architecture", Type::Architecture}, {"privileged", Type::Flag}, {"registry_config"},
-        {"use_in_memory_disk", Type::Flag}, {"additional_containers", Type::Containers}, {"aws_credentials"}}},
-      {{"azure_container_instance"}, "AzureContainerInstance",
-       {{"image"}, {"resource_group"}, {"region"}, {"platform", Type::Platform}, {"cpu", Type::Amount},
-        {"memory", Type::Number}, {"azure_credentials"}}},
-      {{"oke_container", "oke_instance"}, "OKEContainer",
-       {{"cluster_id"}, {"image"}, {"cpu", Type::Amount}, {"memory", Type::Number},
-        {"nodeSelectorTerms", Type::SelectorTerms}, {"additional_containers", Type::Containers},
+      {{"gke_container"},
+       "GKEContainer",
+       {{"image"},
+        {"dockerfile"},
+        {"docker_arguments", Type::TextMap},
+        {"builder_image_name"},
+        {"builder_image_project"},
+        {"cluster_name"},
+        {"zone"},
+        {"location"},
+        {"namespace"},
+        {"cpu", Type::Amount},
+        {"memory", Type::Number},
+        {"platform", Type::Platform},
+        {"privileged", Type::Flag},
+        {"registry_config"},
+        {"use_in_memory_disk", Type::Flag},
+        {"nodeSelectorTerms", Type::SelectorTerms},
+        {"additional_containers", Type::Containers},
+        {"gcp_credentials"}}},
+      {{"ec2_instance"},
+       "EC2Instance",
+       {{"image"},
+        {"image_owners", Type::Texts},
+        {"type"},
+        {"region"},
+        {"platform", Type::Platform},
+        {"architecture", Type::Architecture},
+        {"spot", Type::Flag},
+        {"subnet_ids", Type::Texts},
+        {"subnet_filters", Type::Filters},
+        {"block_device_mappings", Type::Devices},
+        {"aws_credentials"}}},
+      {{"eks_container", "eks_instance"},
+       "EKSContainer",
+       {{"image"},
+        {"dockerfile"},
+        {"docker_arguments", Type::TextMap},
+        {"cluster_name"},
+        {"region"},
+        {"namespace"},
+        {"cpu", Type::Amount},
+        {"memory", Type::Number},
+        {"nodeSelectorTerms", Type::SelectorTerms},
+        {"builder_image"},
+        {"builder_image_owners", Type::Texts},
+        {"builder_role"},
+        {"builder_instance_type"},
+        {"builder_subnet_ids", Type::Texts},
+        {"builder_subnet_filters", Type::Filters},
+        {"architecture", Type::Architecture},
+        {"privileged", Type::Flag},
+        {"registry_config"},
+        {"use_in_memory_disk", Type::Flag},
+        {"additional_containers", Type::Containers},
+        {"aws_credentials"}}},
+      {{"azure_container_instance"},
+       "AzureContainerInstance",
+       {{"image"},
+        {"resource_group"},
+        {"region"},
+        {"platform", Type::Platform},
+        {"cpu", Type::Amount},
+        {"memory", Type::Number},
+        {"azure_credentials"}}},
+      {{"oke_container", "oke_instance"},
+       "OKEContainer",
+       {{"cluster_id"},
+        {"image"},
+        {"cpu", Type::Amount},
+        {"memory", Type::Number},
+        {"nodeSelectorTerms", Type::SelectorTerms},
+        {"additional_containers", Type::Containers},
         {"oracle_credentials"}}},
   };
 }
@@ -90,7 +178,8 @@ FieldDescriptorProto& add_field(DescriptorProto& message, const std::string& nam
   return field;
 }
 
-void refer(FieldDescriptorProto& field, FieldDescriptorProto::Type type, const std::string& name, bool repeated) {
+void refer(FieldDescriptorProto& field, FieldDescriptorProto::Type type, const std::string& name,
+           bool repeated) {
   field.set_type(type);
   field.set_type_name(name);
   if (repeated) field.set_label(FieldDescriptorProto::LABEL_REPEATED);
@@ -105,21 +194,28 @@ void add_typed_field(DescriptorProto& message, const Field& described) {
     case Type::Flag: field.set_type(FieldDescriptorProto::TYPE_BOOL); return;
     case Type::Number: field.set_type(FieldDescriptorProto::TYPE_UINT32); return;
     case Type::Amount: field.set_type(FieldDescriptorProto::TYPE_FLOAT); return;
-    case Type::Platform: return refer(field, FieldDescriptorProto::TYPE_ENUM, package + "Platform", false);
+    case Type::Platform:
+      return refer(field, FieldDescriptorProto::TYPE_ENUM, package + "Platform", false);
     case Type::Architecture:
-      return refer(field, FieldDescriptorProto::TYPE_ENUM, std::string(kContract) + "Architecture", false);
+      return refer(field, FieldDescriptorProto::TYPE_ENUM, std::string(kContract) + "Architecture",
+                   false);
     case Type::Containers:
-      return refer(field, FieldDescriptorProto::TYPE_MESSAGE, std::string(kContract) + "AdditionalContainer", true);
-    case Type::SelectorTerms: return refer(field, FieldDescriptorProto::TYPE_MESSAGE, package + "NodeSelectorTerm", true);
-    case Type::Filters: return refer(field, FieldDescriptorProto::TYPE_MESSAGE, package + "Filter", true);
-    case Type::Devices: return refer(field, FieldDescriptorProto::TYPE_MESSAGE, package + "BlockDevice", true);
+      return refer(field, FieldDescriptorProto::TYPE_MESSAGE,
+                   std::string(kContract) + "AdditionalContainer", true);
+    case Type::SelectorTerms:
+      return refer(field, FieldDescriptorProto::TYPE_MESSAGE, package + "NodeSelectorTerm", true);
+    case Type::Filters:
+      return refer(field, FieldDescriptorProto::TYPE_MESSAGE, package + "Filter", true);
+    case Type::Devices:
+      return refer(field, FieldDescriptorProto::TYPE_MESSAGE, package + "BlockDevice", true);
     case Type::TextMap: {
       DescriptorProto& entry = *message.add_nested_type();
       entry.set_name("DockerArgumentsEntry");
       entry.mutable_options()->set_map_entry(true);
       add_field(entry, "key");
       add_field(entry, "value");
-      return refer(field, FieldDescriptorProto::TYPE_MESSAGE, package + message.name() + ".DockerArgumentsEntry", true);
+      return refer(field, FieldDescriptorProto::TYPE_MESSAGE,
+                   package + message.name() + ".DockerArgumentsEntry", true);
     }
   }
 }
@@ -150,10 +246,15 @@ FileDescriptorProto describe_file() {
   DescriptorProto& term = *file.mutable_message_type(file.message_type_size() - 1);
   refer(add_field(term, "matchExpressions"), FieldDescriptorProto::TYPE_MESSAGE,
         std::string(".") + kPackage + ".SelectorExpression", true);
-  add_message(file, "EBS", {{"volume_size", Type::Number}, {"volume_type"}, {"delete_on_termination", Type::Flag}, {"iops", Type::Number}});
+  add_message(file, "EBS",
+              {{"volume_size", Type::Number},
+               {"volume_type"},
+               {"delete_on_termination", Type::Flag},
+               {"iops", Type::Number}});
   for (DescriptorProto& message : *file.mutable_message_type()) {
     if (message.name() == "BlockDevice") {
-      refer(add_field(message, "ebs"), FieldDescriptorProto::TYPE_MESSAGE, std::string(".") + kPackage + ".EBS", false);
+      refer(add_field(message, "ebs"), FieldDescriptorProto::TYPE_MESSAGE,
+            std::string(".") + kPackage + ".EBS", false);
     }
   }
   for (const Kind& kind : kinds()) add_message(file, kind.message, kind.fields);
@@ -176,10 +277,13 @@ const std::map<std::string, std::string>& cloud_kind_messages() {
 const std::shared_ptr<const google::protobuf::DescriptorPool>& known_messages() {
   static const std::shared_ptr<const google::protobuf::DescriptorPool> kPool = [] {
     // Touching a generated descriptor makes its file known to the generated pool.
-    CIRRUS_CHECK(org::cirruslabs::ci::services::cirruscigrpc::AdditionalContainer::descriptor() != nullptr,
-                 "the contract's messages are linked in");
-    auto pool = std::make_shared<google::protobuf::DescriptorPool>(google::protobuf::DescriptorPool::generated_pool());
-    CIRRUS_CHECK(pool->BuildFile(describe_file()) != nullptr, "the cloud kinds' messages are well-formed");
+    CIRRUS_CHECK(
+        org::cirruslabs::ci::services::cirruscigrpc::AdditionalContainer::descriptor() != nullptr,
+        "the contract's messages are linked in");
+    auto pool = std::make_shared<google::protobuf::DescriptorPool>(
+        google::protobuf::DescriptorPool::generated_pool());
+    CIRRUS_CHECK(pool->BuildFile(describe_file()) != nullptr,
+                 "the cloud kinds' messages are well-formed");
     return pool;
   }();
   return kPool;

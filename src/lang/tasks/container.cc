@@ -25,7 +25,8 @@ Located<pb::PortMapping> parse_port(const Node& field, std::string_view text) {
   const Result<std::int64_t> container = parse_integer(parts.back(), 0, kMaxPort);
   const Result<std::int64_t> host = parse_integer(parts.front(), 0, kMaxPort);
   if (parts.size() > 2 || !container.ok() || !host.ok()) {
-    return error_at(field, fmt::format("'{}' is not a port, nor host:container", shorten(text, 40)));
+    return error_at(field,
+                    fmt::format("'{}' is not a port, nor host:container", shorten(text, 40)));
   }
   result.set_container_port(static_cast<std::uint32_t>(container.value()));
   if (parts.size() == 2) result.set_host_port(static_cast<std::uint32_t>(host.value()));
@@ -34,25 +35,30 @@ Located<pb::PortMapping> parse_port(const Node& field, std::string_view text) {
 
 Located<void> add_ports(Scope& scope, const Node& field, pb::AdditionalContainer& result) {
   const std::vector<std::string> ports =
-      field.name == "port" ? std::vector<std::string>{CIRRUS_TRY(scope.expanded(field))} : CIRRUS_TRY(scope.texts(field));
+      field.name == "port" ? std::vector<std::string>{CIRRUS_TRY(scope.expanded(field))}
+                           : CIRRUS_TRY(scope.texts(field));
   for (const std::string& port : ports) *result.add_ports() = CIRRUS_TRY(parse_port(field, port));
   return {};
 }
 
 bool letters_only(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return std::isalpha(static_cast<unsigned char>(c)) != 0; });
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return std::isalpha(static_cast<unsigned char>(c)) != 0; });
 }
 
 }  // namespace
 
-std::string os_name(pb::Platform platform) { return to_lower(pb::Platform_Name(platform)); }
+std::string os_name(pb::Platform platform) {
+  return to_lower(pb::Platform_Name(platform));
+}
 
 Located<pb::Platform> parse_platform(Scope& scope, const Node& field) {
   const std::string text = to_lower(CIRRUS_TRY(scope.expanded(field)));
   for (const pb::Platform platform : {pb::LINUX, pb::WINDOWS, pb::DARWIN}) {
     if (text == os_name(platform)) return platform;
   }
-  return error_at(field, fmt::format("unknown platform '{}': use linux, windows or darwin", shorten(text, 40)));
+  return error_at(
+      field, fmt::format("unknown platform '{}': use linux, windows or darwin", shorten(text, 40)));
 }
 
 Located<pb::AdditionalContainer> parse_additional_container(Scope& scope, const Node& item) {
@@ -66,9 +72,11 @@ Located<pb::AdditionalContainer> parse_additional_container(Scope& scope, const 
     if (child->name == "name") {
       const std::string name = CIRRUS_TRY(scope.expanded(*child));
       if (!letters_only(name)) {
-        return error_at(*child, fmt::format("container name '{}' may consist of letters only", shorten(name, 40)));
+        return error_at(*child, fmt::format("container name '{}' may consist of letters only",
+                                            shorten(name, 40)));
       }
-      if (name == "main") return error_at(*child, "container name 'main' is taken by the task's own container");
+      if (name == "main")
+        return error_at(*child, "container name 'main' is taken by the task's own container");
       result.set_name(name);
     } else if (child->name == "image") {
       result.set_image(CIRRUS_TRY(scope.expanded(*child)));
@@ -80,10 +88,13 @@ Located<pb::AdditionalContainer> parse_additional_container(Scope& scope, const 
     } else if (child->name == "memory") {
       result.set_memory(CIRRUS_TRY(scope.megabytes(*child)));
     } else if (child->name == "env" || child->name == "environment") {
-      for (const auto& [key, value] : CIRRUS_TRY(parse_environment(*child))) (*result.mutable_environment())[key] = value;
+      for (const auto& [key, value] : CIRRUS_TRY(parse_environment(*child)))
+        (*result.mutable_environment())[key] = value;
     } else if (child->name == "command") {
-      const Result<std::vector<std::string>> words = shell_words(CIRRUS_TRY(scope.expanded(*child)));
-      if (!words.ok()) return error_at(*child, fmt::format("'command': {}", words.error().message()));
+      const Result<std::vector<std::string>> words =
+          shell_words(CIRRUS_TRY(scope.expanded(*child)));
+      if (!words.ok())
+        return error_at(*child, fmt::format("'command': {}", words.error().message()));
       result.mutable_command()->Assign(words.value().begin(), words.value().end());
     } else if (child->name == "readiness_command") {
       const std::vector<std::string> lines = CIRRUS_TRY(scope.raw_texts(*child));
@@ -112,7 +123,8 @@ Located<Instance> parse_container(Scope& scope, const Node& node, ContainerKind 
     } else if (child->name == "dockerfile") {
       dockerfile = DockerfileUse{CIRRUS_TRY(scope.expanded(*child)), {}, child->mark};
     } else if (child->name == "docker_arguments") {
-      arguments = CIRRUS_TRY(scope.text_map(*child, /*lists_allowed=*/!windows, /*expand_values=*/!windows));
+      arguments = CIRRUS_TRY(
+          scope.text_map(*child, /*lists_allowed=*/!windows, /*expand_values=*/!windows));
     } else if (child->name == "cpu") {
       message->set_cpu(CIRRUS_TRY(scope.decimal32(*child)));
     } else if (child->name == "memory") {
@@ -122,7 +134,8 @@ Located<Instance> parse_container(Scope& scope, const Node& node, ContainerKind 
     } else if (child->name == "additional_containers" && !windows) {
       if (!child->is_list()) return wrong_kind(*child, "a list");
       for (const Node* item : child->children) {
-        *message->add_additional_containers() = CIRRUS_TRY(parse_additional_container(scope, *item));
+        *message->add_additional_containers() =
+            CIRRUS_TRY(parse_additional_container(scope, *item));
       }
     }
   }
@@ -163,7 +176,8 @@ Located<Instance> parse_macos(Scope& scope, const Node& node) {
       Located<std::int64_t> cpu = scope.integer(*child, 0, kMaxCpu);
       if (!cpu.ok()) {
         ConfigError failure = cpu.error();
-        if (failure.kind == ErrorKind::Located && child->is_scalar()) failure.kind = ErrorKind::Number;
+        if (failure.kind == ErrorKind::Located && child->is_scalar())
+          failure.kind = ErrorKind::Number;
         return failure;
       }
       message->set_cpu(static_cast<std::uint32_t>(cpu.value()));

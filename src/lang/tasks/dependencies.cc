@@ -11,7 +11,8 @@ namespace cirrus::lang {
 namespace {
 
 ConfigError basic(const Draft& draft, std::string message) {
-  return error_at(draft.node == nullptr ? yaml::Mark{} : draft.node->mark, std::move(message), ErrorKind::Basic);
+  return error_at(draft.node == nullptr ? yaml::Mark{} : draft.node->mark, std::move(message),
+                  ErrorKind::Basic);
 }
 
 using Index = std::unordered_map<std::string, std::vector<const Draft*>>;
@@ -22,14 +23,16 @@ void add_names(const Draft& draft, Index& index) {
 }
 
 std::string only_if_warning(const Draft& from, const Draft& to) {
-  return fmt::format("task '{}' depends on task '{}', but their only_if conditions differ", shorten(from.name, 80),
-                     shorten(to.name, 80));
+  return fmt::format("task '{}' depends on task '{}', but their only_if conditions differ",
+                     shorten(from.name, 80), shorten(to.name, 80));
 }
 
 /// Why nothing enabled answers to `wanted`.
-ConfigError unresolved(const Draft& draft, const std::string& wanted, const std::vector<Draft>& drafts) {
+ConfigError unresolved(const Draft& draft, const std::string& wanted,
+                       const std::vector<Draft>& drafts) {
   if (wanted.empty()) {
-    ConfigError failure = basic(draft, fmt::format("task '{}' has an empty dependency", draft.name));
+    ConfigError failure =
+        basic(draft, fmt::format("task '{}' has an empty dependency", draft.name));
     failure.hint = "name a task in depends_on, or remove it";
     return failure;
   }
@@ -37,14 +40,17 @@ ConfigError unresolved(const Draft& draft, const std::string& wanted, const std:
   for (const Draft& other : drafts) {
     if (!other.enabled) continue;
     if (other.fallback_name == wanted) {
-      ConfigError failure = basic(draft, fmt::format("task '{}' depends on '{}', which is called '{}' because of its 'name' field",
-                                                     draft.name, wanted, other.name));
+      ConfigError failure = basic(
+          draft,
+          fmt::format("task '{}' depends on '{}', which is called '{}' because of its 'name' field",
+                      draft.name, wanted, other.name));
       failure.hint = fmt::format("depend on '{}', or give that task an 'alias'", other.name);
       return failure;
     }
     names.push_back(other.name);
   }
-  ConfigError failure = basic(draft, fmt::format("task '{}' depends on '{}', which does not exist", draft.name, wanted));
+  ConfigError failure = basic(
+      draft, fmt::format("task '{}' depends on '{}', which does not exist", draft.name, wanted));
   const std::string near = names.size() > 1'000 ? "" : nearest_name(wanted, names);
   if (!near.empty()) failure.hint = fmt::format("did you mean '{}'?", near);
   return failure;
@@ -78,8 +84,9 @@ Located<void> check_cycles(const std::vector<Draft>& drafts) {
   if (stuck.empty()) return {};
   const std::size_t count = stuck.size();
   if (count > 20) stuck.resize(20);
-  return basic(*first, fmt::format("these tasks can never run because they wait for each other: {}{}", join(stuck, ", "),
-                                   count > 20 ? ", ..." : ""));
+  return basic(*first,
+               fmt::format("these tasks can never run because they wait for each other: {}{}",
+                           join(stuck, ", "), count > 20 ? ", ..." : ""));
 }
 
 }  // namespace
@@ -103,11 +110,13 @@ Located<void> resolve_dependencies(Session& session, std::vector<Draft>& drafts)
         session.warn(*draft.node, only_if_warning(draft, *gone->second.front()));
         continue;
       }
-      if (!session.budget.spend_output(found->second.size() * sizeof(std::int64_t))) session.output_exhausted = true;
+      if (!session.budget.spend_output(found->second.size() * sizeof(std::int64_t)))
+        session.output_exhausted = true;
       CIRRUS_TRY(session.check_budget());
       for (const Draft* target : found->second) {
         draft.required.push_back(target->id);
-        if (!target->only_if.empty() && target->only_if != draft.only_if) differing.push_back({&draft, target});
+        if (!target->only_if.empty() && target->only_if != draft.only_if)
+          differing.push_back({&draft, target});
       }
     }
     std::sort(draft.required.begin(), draft.required.end());
@@ -122,7 +131,8 @@ Located<void> resolve_dependencies(Session& session, std::vector<Draft>& drafts)
 
 Located<void> check_command_names(const std::vector<Draft>& drafts) {
   const auto type_of = [](const pb::Command& command) {
-    const auto* field = pb::Command::descriptor()->FindFieldByNumber(static_cast<int>(command.instruction_case()));
+    const auto* field =
+        pb::Command::descriptor()->FindFieldByNumber(static_cast<int>(command.instruction_case()));
     std::string name = field == nullptr ? "instruction" : field->name();
     std::replace(name.begin(), name.end(), '_', ' ');
     return name;
@@ -133,8 +143,9 @@ Located<void> check_command_names(const std::vector<Draft>& drafts) {
     for (const pb::Command& command : draft.commands) {
       const auto [place, added] = seen.try_emplace(command.name(), &command);
       if (added) continue;
-      return basic(draft, fmt::format("task '{}' has two commands called '{}': a {} and a {}", draft.name, command.name(),
-                                      type_of(*place->second), type_of(command)));
+      return basic(draft,
+                   fmt::format("task '{}' has two commands called '{}': a {} and a {}", draft.name,
+                               command.name(), type_of(*place->second), type_of(command)));
     }
   }
   return {};

@@ -21,29 +21,33 @@ struct Instruction {
 };
 
 struct Stage {
-  std::string name;                 ///< lower case, may be empty
-  std::set<std::size_t> needs;      ///< earlier stages
+  std::string name;             ///< lower case, may be empty
+  std::set<std::size_t> needs;  ///< earlier stages
   std::vector<std::string> sources;
-  Variables variables;              ///< ARG and ENV, for stages that build on this one
+  Variables variables;  ///< ARG and ENV, for stages that build on this one
 };
 
 bool is_known(std::string_view keyword) {
   static const std::set<std::string, std::less<>> kKnown = {
-      "add", "arg", "cmd", "copy", "entrypoint", "env", "expose", "from", "healthcheck", "label",
-      "maintainer", "onbuild", "run", "shell", "stopsignal", "user", "volume", "workdir"};
+      "add",    "arg",   "cmd",         "copy",  "entrypoint", "env",
+      "expose", "from",  "healthcheck", "label", "maintainer", "onbuild",
+      "run",    "shell", "stopsignal",  "user",  "volume",     "workdir"};
   return kKnown.contains(keyword);
 }
 
 /// The words that open here documents in an instruction: `<<EOF`, `<<-"EOF"`.
 std::vector<std::string> here_documents(std::string_view text) {
   std::vector<std::string> result;
-  for (std::size_t at = text.find("<<"); at != std::string_view::npos; at = text.find("<<", at + 2)) {
+  for (std::size_t at = text.find("<<"); at != std::string_view::npos;
+       at = text.find("<<", at + 2)) {
     std::size_t begin = at + 2;
     if (begin < text.size() && text[begin] == '-') ++begin;
     const bool quoted = begin < text.size() && (text[begin] == '"' || text[begin] == '\'');
     if (quoted) ++begin;
     std::size_t end = begin;
-    while (end < text.size() && (std::isalnum(static_cast<unsigned char>(text[end])) != 0 || text[end] == '_')) ++end;
+    while (end < text.size() &&
+           (std::isalnum(static_cast<unsigned char>(text[end])) != 0 || text[end] == '_'))
+      ++end;
     if (end > begin) result.emplace_back(text.substr(begin, end - begin));
   }
   return result;
@@ -101,10 +105,13 @@ class Lines {
   char escape_ = '\\';
 };
 
-bool is_name_char(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }
+bool is_name_char(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_';
+}
 
 /// `$X`, `${X}`, `${X:-default}`, `${X:+other}`; an escaped `$` stays a `$`.
-std::string substitute(std::string_view text, const Variables& variables, char escape, int depth = 0) {
+std::string substitute(std::string_view text, const Variables& variables, char escape,
+                       int depth = 0) {
   std::string result;
   for (std::size_t at = 0; at < text.size();) {
     if (text[at] == escape && at + 1 < text.size() && text[at + 1] == '$') {
@@ -152,7 +159,8 @@ std::map<std::string, std::string> take_flags(std::string_view& rest) {
     const std::size_t end = std::min(rest.find_first_of(" \t"), rest.size());
     const std::string_view word = rest.substr(2, end - 2);
     const std::size_t equals = std::min(word.find('='), word.size());
-    flags[std::string(word.substr(0, equals))] = equals < word.size() ? word.substr(equals + 1) : "";
+    flags[std::string(word.substr(0, equals))] =
+        equals < word.size() ? word.substr(equals + 1) : "";
     rest = trim(rest.substr(end));
   }
   return flags;
@@ -187,13 +195,15 @@ std::vector<std::string> operands(std::string_view rest) {
 }
 
 bool is_remote(std::string_view source) {
-  return source.starts_with("http://") || source.starts_with("https://") || source.starts_with("ftp://") ||
-         source.starts_with("git@") || source.starts_with("git://") || source.starts_with("ssh://");
+  return source.starts_with("http://") || source.starts_with("https://") ||
+         source.starts_with("ftp://") || source.starts_with("git@") ||
+         source.starts_with("git://") || source.starts_with("ssh://");
 }
 
 class Analysis {
  public:
-  Analysis(std::string_view text, const Variables& arguments) : lines_(text), arguments_(arguments) {}
+  Analysis(std::string_view text, const Variables& arguments)
+      : lines_(text), arguments_(arguments) {}
 
   Result<std::vector<std::string>> run() {
     while (const std::optional<Instruction> instruction = lines_.next()) {
@@ -209,7 +219,8 @@ class Analysis {
       open.insert(open.end(), stages_[index].needs.begin(), stages_[index].needs.end());
     }
     std::set<std::string> sources;
-    for (const std::size_t index : needed) sources.insert(stages_[index].sources.begin(), stages_[index].sources.end());
+    for (const std::size_t index : needed)
+      sources.insert(stages_[index].sources.begin(), stages_[index].sources.end());
     return std::vector<std::string>(sources.begin(), sources.end());
   }
 
@@ -217,11 +228,13 @@ class Analysis {
   Status take(const Instruction& instruction) {
     const std::string& keyword = instruction.keyword;
     if (!is_known(keyword)) {
-      return error(Code::InvalidArgument, "line {}: unknown instruction '{}'", instruction.line, shorten(keyword, 40));
+      return error(Code::InvalidArgument, "line {}: unknown instruction '{}'", instruction.line,
+                   shorten(keyword, 40));
     }
     if (keyword == "from") return take_from(instruction);
     if (stages_.empty()) {
-      if (keyword != "arg") return error(Code::InvalidArgument, "line {}: '{}' before FROM", instruction.line, keyword);
+      if (keyword != "arg")
+        return error(Code::InvalidArgument, "line {}: '{}' before FROM", instruction.line, keyword);
       define(instruction.rest, globals_, /*is_argument=*/true);
       return {};
     }
@@ -245,8 +258,11 @@ class Analysis {
     std::string_view rest = instruction.rest;
     take_flags(rest);
     const std::vector<std::string> words = operands(rest);
-    if (words.empty() || words.size() == 2 || words.size() > 3 || (words.size() == 3 && to_lower(words[1]) != "as")) {
-      return error(Code::InvalidArgument, "line {}: FROM needs an image, optionally followed by AS and a name", instruction.line);
+    if (words.empty() || words.size() == 2 || words.size() > 3 ||
+        (words.size() == 3 && to_lower(words[1]) != "as")) {
+      return error(Code::InvalidArgument,
+                   "line {}: FROM needs an image, optionally followed by AS and a name",
+                   instruction.line);
     }
     Stage stage;
     const std::string base = to_lower(substitute(words[0], globals_, lines_.escape()));
@@ -269,7 +285,8 @@ class Analysis {
     }
     std::vector<std::string> words = operands(rest);
     if (words.size() < 2) {
-      return error(Code::InvalidArgument, "line {}: {} needs a source and a destination", instruction.line, instruction.keyword);
+      return error(Code::InvalidArgument, "line {}: {} needs a source and a destination",
+                   instruction.line, instruction.keyword);
     }
     words.pop_back();
     for (const std::string& word : words) {
@@ -285,7 +302,8 @@ class Analysis {
   void need(Stage& stage, std::string_view which) {
     const std::string wanted = to_lower(which);
     for (std::size_t i = 0; i + 1 < stages_.size(); ++i) {
-      if ((!wanted.empty() && stages_[i].name == wanted) || wanted == fmt::format("{}", i)) stage.needs.insert(i);
+      if ((!wanted.empty() && stages_[i].name == wanted) || wanted == fmt::format("{}", i))
+        stage.needs.insert(i);
     }
   }
 
@@ -295,17 +313,24 @@ class Analysis {
     if (!words.ok() || words.value().empty()) return;
     const std::string& first = words.value().front();
     if (!is_argument && first.find('=') == std::string::npos) {
-      variables[first] = substitute(trim(rest.substr(std::min(rest.find(first) + first.size(), rest.size()))), variables,
-                                    lines_.escape());
+      variables[first] =
+          substitute(trim(rest.substr(std::min(rest.find(first) + first.size(), rest.size()))),
+                     variables, lines_.escape());
       return;
     }
     for (const std::string& word : words.value()) {
       const std::size_t equals = std::min(word.find('='), word.size());
       const std::string name = word.substr(0, equals);
-      std::string value = equals < word.size() ? substitute(std::string_view(word).substr(equals + 1), variables, lines_.escape()) : "";
+      std::string value =
+          equals < word.size()
+              ? substitute(std::string_view(word).substr(equals + 1), variables, lines_.escape())
+              : "";
       if (is_argument) {
-        if (const auto global = globals_.find(name); equals == word.size() && global != globals_.end()) value = global->second;
-        if (const auto given = arguments_.find(name); given != arguments_.end()) value = given->second;
+        if (const auto global = globals_.find(name);
+            equals == word.size() && global != globals_.end())
+          value = global->second;
+        if (const auto given = arguments_.find(name); given != arguments_.end())
+          value = given->second;
       }
       variables[name] = std::move(value);
     }

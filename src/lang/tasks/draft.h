@@ -16,13 +16,13 @@ enum class TaskKind { Task, Pipe, DockerBuilder, Service };
 struct Draft {
   TaskKind kind = TaskKind::Task;
   std::int64_t id = 0;
-  const Node* node = nullptr;      ///< null for service tasks
+  const Node* node = nullptr;  ///< null for service tasks
   std::string name;
-  std::string fallback_name;       ///< from the key
+  std::string fallback_name;  ///< from the key
   std::optional<std::string> alias;
   bool enabled = true;
   bool skipped = false;
-  std::string only_if;             ///< its text, empty if there is none
+  std::string only_if;  ///< its text, empty if there is none
   std::vector<std::string> depends_on;
   std::vector<std::int64_t> required;
   TextMap environment;
@@ -31,7 +31,9 @@ struct Draft {
   std::optional<Instance> instance;
   std::vector<std::string> unique_labels;
 
-  bool answers_to(const std::string& wanted) const { return wanted == name || (alias && wanted == *alias); }
+  bool answers_to(const std::string& wanted) const {
+    return wanted == name || (alias && wanted == *alias);
+  }
 };
 
 }  // namespace cirrus::lang

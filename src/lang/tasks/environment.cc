@@ -17,7 +17,8 @@ Located<std::string> value_of(const Node& node) {
 }
 
 Located<void> add_map(const Node& map, TextMap& result) {
-  for (const Node* child : map.children) result[std::string(child->name)] = CIRRUS_TRY(value_of(*child));
+  for (const Node* child : map.children)
+    result[std::string(child->name)] = CIRRUS_TRY(value_of(*child));
   return {};
 }
 
@@ -44,7 +45,8 @@ Located<void> apply_environment(Scope& scope, const Node& field) {
     scope.set_variable(name, value);
   }
   if (!scope.session().budget.spend_work(bytes)) {
-    return error_at(field, "environments of this size are inherited by too many tasks", ErrorKind::Limit);
+    return error_at(field, "environments of this size are inherited by too many tasks",
+                    ErrorKind::Limit);
   }
   return {};
 }

@@ -21,7 +21,9 @@ std::optional<Behaviour> behaviour_of(std::string_view key) {
   return std::nullopt;
 }
 
-std::string upload_name(std::string_view cache) { return fmt::format("Upload '{}' cache", cache); }
+std::string upload_name(std::string_view cache) {
+  return fmt::format("Upload '{}' cache", cache);
+}
 
 std::string home_path(std::string_view folder) {
   const std::string_view path = trim(folder);
@@ -35,7 +37,8 @@ Located<void> take_name(Scope& scope, const Node& field, pb::Command& command) {
   return {};
 }
 
-void assign(const std::vector<std::string>& from, google::protobuf::RepeatedPtrField<std::string>* to) {
+void assign(const std::vector<std::string>& from,
+            google::protobuf::RepeatedPtrField<std::string>* to) {
   to->Assign(from.begin(), from.end());
 }
 
@@ -78,21 +81,27 @@ Located<void> add_file(Scope& scope, const Node& field, pb::Command& command) {
     }
   }
   if (!has_path) {
-    ConfigError failure = error_at(field, fmt::format("file instruction '{}' needs a 'path'", field.name));
+    ConfigError failure =
+        error_at(field, fmt::format("file instruction '{}' needs a 'path'", field.name));
     if (field.name == "dockerfile") {
-      failure.hint = "'dockerfile' belongs inside 'container'; every field that ends in 'file' is a file instruction";
+      failure.hint =
+          "'dockerfile' belongs inside 'container'; every field that ends in 'file' is a file "
+          "instruction";
     }
     return failure;
   }
   if (file.source_case() == pb::FileInstruction::SOURCE_NOT_SET) {
-    return error_at(field, fmt::format("file instruction '{}' needs 'variable_name' or 'from_contents'", field.name));
+    return error_at(
+        field,
+        fmt::format("file instruction '{}' needs 'variable_name' or 'from_contents'", field.name));
   }
   return {};
 }
 
 }  // namespace
 
-std::optional<std::string> name_from_key(std::string_view key, std::string_view suffix, std::string_view fallback) {
+std::optional<std::string> name_from_key(std::string_view key, std::string_view suffix,
+                                         std::string_view fallback) {
   if (!key.ends_with(suffix)) return std::nullopt;
   std::string_view name = key.substr(0, key.size() - suffix.size());
   if (name.empty()) return std::string(fallback);
@@ -100,7 +109,9 @@ std::optional<std::string> name_from_key(std::string_view key, std::string_view 
   return std::string(name);
 }
 
-bool is_repeatable(std::string_view key) { return key == "upload_caches" || behaviour_of(key).has_value(); }
+bool is_repeatable(std::string_view key) {
+  return key == "upload_caches" || behaviour_of(key).has_value();
+}
 
 std::vector<const Node*> counting_fields(const Node& map) {
   std::vector<const Node*> result;
@@ -123,7 +134,8 @@ Located<bool> Commands::parse(Scope& scope, const Node& field) {
 }
 
 // The order of the cases is the language: a key may fit several, the first one counts.
-Located<bool> Commands::parse_with(Scope& scope, const Node& field, Behaviour behaviour, bool nested) {
+Located<bool> Commands::parse_with(Scope& scope, const Node& field, Behaviour behaviour,
+                                   bool nested) {
   const std::string_view key = field.name;
   pb::Command command;
   std::optional<std::string> name;
@@ -134,9 +146,11 @@ Located<bool> Commands::parse_with(Scope& scope, const Node& field, Behaviour be
   };
   // A pipe step knows background scripts inside behaviours only. Source: reference CLI, its schema.
   if ((level_ == Level::Task || nested) && named("background_script", "main")) {
-    assign(CIRRUS_TRY(parse_script(field)), command.mutable_background_script_instruction()->mutable_scripts());
+    assign(CIRRUS_TRY(parse_script(field)),
+           command.mutable_background_script_instruction()->mutable_scripts());
   } else if (named("script", "main")) {
-    assign(CIRRUS_TRY(parse_script(field)), command.mutable_script_instruction()->mutable_scripts());
+    assign(CIRRUS_TRY(parse_script(field)),
+           command.mutable_script_instruction()->mutable_scripts());
   } else if (named("cache", "main")) {
     CIRRUS_TRY(add_cache(scope, field, command));
   } else if (key == "upload_caches") {
@@ -192,7 +206,8 @@ Located<void> Commands::add_cache(Scope& scope, const Node& field, pb::Command& 
     } else if (child->name == "save_on" && scope.session().options.our_extensions) {
       const std::string value = CIRRUS_TRY(scope.expanded(*child));
       if (value != "always" && value != "success") {
-        return error_at(*child, fmt::format("'save_on' must be 'always' or 'success', found '{}'", shorten(value, 40)));
+        return error_at(*child, fmt::format("'save_on' must be 'always' or 'success', found '{}'",
+                                            shorten(value, 40)));
       }
       (*command.mutable_properties())["save_on"] = value;
     }
@@ -201,10 +216,13 @@ Located<void> Commands::add_cache(Scope& scope, const Node& field, pb::Command& 
     return error_at(field, fmt::format("cache '{}' needs a 'folder' or 'folders'", command.name()));
   }
   if (!folder.empty() && !folders.empty()) {
-    return error_at(field, fmt::format("cache '{}' has both 'folder' and 'folders'", command.name()));
+    return error_at(field,
+                    fmt::format("cache '{}' has both 'folder' and 'folders'", command.name()));
   }
   if (script_fingerprint && key_fingerprint) {
-    return error_at(field, fmt::format("cache '{}' has both 'fingerprint_script' and 'fingerprint_key'", command.name()));
+    return error_at(field,
+                    fmt::format("cache '{}' has both 'fingerprint_script' and 'fingerprint_key'",
+                                command.name()));
   }
   assign(folder.empty() ? folders : folder, cache.mutable_folders());
   cache.set_reupload_on_changes(reupload.value_or(!script_fingerprint && !key_fingerprint));
@@ -217,16 +235,20 @@ Located<void> Commands::add_uploads(Scope& scope, const Node& field, Behaviour b
   std::set<std::string> uploaded;
   for (const pb::Command& command : commands_) {
     known.insert(command.name());
-    if (command.has_upload_cache_instruction()) uploaded.insert(command.upload_cache_instruction().cache_name());
+    if (command.has_upload_cache_instruction())
+      uploaded.insert(command.upload_cache_instruction().cache_name());
   }
   for (const std::string& name : CIRRUS_TRY(scope.texts(field))) {
     if (!known.contains(name)) {
       const std::string near = nearest_name(name, {known.begin(), known.end()});
-      ConfigError failure = error_at(field, fmt::format("no cache called '{}' before this 'upload_caches'", shorten(name, 60)));
+      ConfigError failure = error_at(
+          field,
+          fmt::format("no cache called '{}' before this 'upload_caches'", shorten(name, 60)));
       if (!near.empty()) failure.hint = fmt::format("did you mean '{}'?", near);
       return failure;
     }
-    if (uploaded.contains(name)) return error_at(field, fmt::format("cache '{}' is uploaded already", name));
+    if (uploaded.contains(name))
+      return error_at(field, fmt::format("cache '{}' is uploaded already", name));
     pb::Command command;
     command.set_name(upload_name(name));
     command.mutable_upload_cache_instruction()->set_cache_name(name);
@@ -236,9 +258,9 @@ Located<void> Commands::add_uploads(Scope& scope, const Node& field, Behaviour b
 }
 
 void Commands::finish() {
-  const bool uploads = std::any_of(commands_.begin(), commands_.end(), [](const pb::Command& command) {
-    return command.has_upload_cache_instruction();
-  });
+  const bool uploads = std::any_of(
+      commands_.begin(), commands_.end(),
+      [](const pb::Command& command) { return command.has_upload_cache_instruction(); });
   if (!uploads) {
     const std::size_t count = commands_.size();
     for (std::size_t i = 0; i < count; ++i) {
@@ -249,8 +271,9 @@ void Commands::finish() {
       push(std::move(command), commands_[i].execution_behaviour());
     }
   }
-  const bool cloned = std::any_of(commands_.begin(), commands_.end(),
-                                  [](const pb::Command& command) { return command.name() == "clone"; });
+  const bool cloned =
+      std::any_of(commands_.begin(), commands_.end(),
+                  [](const pb::Command& command) { return command.name() == "clone"; });
   if (cloned) return;
   pb::Command clone;
   clone.set_name("clone");

@@ -29,10 +29,11 @@ class Commands {
   void set_level(Level level) { level_ = level; }
 
  private:
-  Located<bool> parse_with(Scope& scope, const Node& field, pb::Command::CommandExecutionBehavior behaviour,
-                           bool nested);
+  Located<bool> parse_with(Scope& scope, const Node& field,
+                           pb::Command::CommandExecutionBehavior behaviour, bool nested);
   Located<void> add_cache(Scope& scope, const Node& field, pb::Command& command);
-  Located<void> add_uploads(Scope& scope, const Node& field, pb::Command::CommandExecutionBehavior behaviour);
+  Located<void> add_uploads(Scope& scope, const Node& field,
+                            pb::Command::CommandExecutionBehavior behaviour);
   void push(pb::Command command, pb::Command::CommandExecutionBehavior behaviour);
 
   Level level_;
@@ -42,7 +43,8 @@ class Commands {
 /// What a key such as `test_script` calls its command: the part before `suffix` without one
 /// trailing `_`, or `fallback` if there is nothing before it; nothing if the key has another end.
 /// Source: reference CLI, name handling.
-std::optional<std::string> name_from_key(std::string_view key, std::string_view suffix, std::string_view fallback);
+std::optional<std::string> name_from_key(std::string_view key, std::string_view suffix,
+                                         std::string_view fallback);
 
 /// Field names that may be repeated in one map, each being processed where it stands.
 bool is_repeatable(std::string_view key);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "lang/tasks/json_text.h"
 
-#include <fmt/format.h>
-
 #include <map>
+
+#include <fmt/format.h>
 
 namespace cirrus::lang {
 namespace {
@@ -11,7 +11,11 @@ namespace {
 /// The length of the UTF-8 sequence at the start of `text`, 0 if there is none.
 std::size_t sequence_length(std::string_view text) {
   const auto first = static_cast<unsigned char>(text.front());
-  const std::size_t length = first < 0x80 ? 1 : (first >> 5) == 6 ? 2 : (first >> 4) == 14 ? 3 : (first >> 3) == 30 ? 4 : 0;
+  const std::size_t length = first < 0x80         ? 1
+                             : (first >> 5) == 6  ? 2
+                             : (first >> 4) == 14 ? 3
+                             : (first >> 3) == 30 ? 4
+                                                  : 0;
   if (length == 0 || length > text.size()) return 0;
   for (std::size_t i = 1; i < length; ++i) {
     if ((static_cast<unsigned char>(text[i]) & 0xC0) != 0x80) return 0;
@@ -47,7 +51,8 @@ std::string json_text(const Node& node) {
   if (node.is_scalar()) return json_quoted(node.text);
   std::string result;
   if (node.is_list()) {
-    for (const Node* item : node.children) result += (result.empty() ? "[" : ",") + json_text(*item);
+    for (const Node* item : node.children)
+      result += (result.empty() ? "[" : ",") + json_text(*item);
     return result.empty() ? "[]" : result + "]";
   }
   std::map<std::string_view, const Node*> sorted;

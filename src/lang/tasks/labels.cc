@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Unique labels: for tasks of one name, what tells them apart.
-#include <google/protobuf/descriptor.h>
-#include <google/protobuf/message.h>
-
 #include <algorithm>
 #include <set>
 #include <unordered_map>
+
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/message.h>
 
 #include "base/strings.h"
 #include "lang/tasks/dependencies.h"
@@ -29,24 +29,31 @@ void add_container(Labels& labels, const pb::ContainerInstance& container) {
     add(labels, "container", container.image());
     add(labels, "os", container.os_version());
   } else {
-    add_dockerfile(labels, container.dockerfile(),
-                   TextMap(container.docker_arguments().begin(), container.docker_arguments().end()));
+    add_dockerfile(
+        labels, container.dockerfile(),
+        TextMap(container.docker_arguments().begin(), container.docker_arguments().end()));
   }
-  for (const pb::AdditionalContainer& other : container.additional_containers()) add(labels, other.name(), other.image());
+  for (const pb::AdditionalContainer& other : container.additional_containers())
+    add(labels, other.name(), other.image());
 }
 
 /// The value that best describes an instance of a message-driven kind.
 void add_extra(Labels& labels, const Instance& instance) {
   const google::protobuf::Message& message = *instance.message;
-  for (const char* name : {"container", "image_family", "image", "image_name", "image_id", "template"}) {
+  for (const char* name :
+       {"container", "image_family", "image", "image_name", "image_id", "template"}) {
     const google::protobuf::FieldDescriptor* field = message.GetDescriptor()->FindFieldByName(name);
-    if (field == nullptr || field->is_repeated() || field->type() != google::protobuf::FieldDescriptor::TYPE_STRING) continue;
+    if (field == nullptr || field->is_repeated() ||
+        field->type() != google::protobuf::FieldDescriptor::TYPE_STRING)
+      continue;
     const std::string value = message.GetReflection()->GetString(message, field);
     if (value.empty()) continue;
-    add(labels, instance.kind, std::string_view(name) == "image_family" ? "family/" + value : value);
+    add(labels, instance.kind,
+        std::string_view(name) == "image_family" ? "family/" + value : value);
     break;
   }
-  if (instance.dockerfile) add_dockerfile(labels, instance.dockerfile->path, instance.dockerfile->arguments);
+  if (instance.dockerfile)
+    add_dockerfile(labels, instance.dockerfile->path, instance.dockerfile->arguments);
 }
 
 Labels labels_of(const Draft& draft) {
@@ -54,7 +61,8 @@ Labels labels_of(const Draft& draft) {
   if (draft.instance && draft.instance->extra) {
     add_extra(labels, *draft.instance);
   } else if (draft.instance) {
-    if (const auto* container = dynamic_cast<const pb::ContainerInstance*>(draft.instance->message.get())) {
+    if (const auto* container =
+            dynamic_cast<const pb::ContainerInstance*>(draft.instance->message.get())) {
       add_container(labels, *container);
     }
   }

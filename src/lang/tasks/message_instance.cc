@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "lang/tasks/message_instance.h"
 
+#include <limits>
+
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/dynamic_message.h>
 #include <google/protobuf/message.h>
-
-#include <limits>
 
 #include "base/strings.h"
 #include "lang/tasks/json_text.h"
@@ -23,7 +23,8 @@ constexpr std::string_view kPackage = "org.cirruslabs.ci.services.cirruscigrpc."
 
 bool is_secret_field(const FieldDescriptor& field) {
   return !field.is_repeated() && field.type() == FieldDescriptor::TYPE_STRING &&
-         (std::string_view(field.name()).ends_with("credentials") || std::string_view(field.name()).ends_with("config"));
+         (std::string_view(field.name()).ends_with("credentials") ||
+          std::string_view(field.name()).ends_with("config"));
 }
 
 /// A map as compact JSON; a text is expanded as any other.
@@ -44,8 +45,10 @@ class MessageReader {
     for (const Node* child : fields_of(node)) {
       const FieldDescriptor* field = type.FindFieldByName(std::string(child->name));
       if (field == nullptr || is_secret_field(*field)) continue;
-      CIRRUS_TRY(field->is_repeated() ? read_repeated(*child, message, *field) : read_single(*child, message, *field));
-      if (dockerfile != nullptr && field->name() == "dockerfile" && field->type() == FieldDescriptor::TYPE_STRING) {
+      CIRRUS_TRY(field->is_repeated() ? read_repeated(*child, message, *field)
+                                      : read_single(*child, message, *field));
+      if (dockerfile != nullptr && field->name() == "dockerfile" &&
+          field->type() == FieldDescriptor::TYPE_STRING) {
         const std::string path = message.GetReflection()->GetString(message, field);
         if (!path.empty()) *dockerfile = DockerfileUse{path, {}, child->mark};
       }
@@ -62,7 +65,9 @@ class MessageReader {
       if (!is_secret_field(field)) continue;
       const Node* own = node.child(field.name());
       const Node* above = scope_.collect(field.name());
-      const Node* value = own == nullptr ? above : above == nullptr ? own : scope_.session().inheritance.overlay(*above, *own);
+      const Node* value = own == nullptr     ? above
+                          : above == nullptr ? own
+                                             : scope_.session().inheritance.overlay(*above, *own);
       if (value == nullptr) continue;
       message.GetReflection()->SetString(&message, &field, CIRRUS_TRY(secret_text(scope_, *value)));
     }
@@ -72,7 +77,8 @@ class MessageReader {
   Located<void> read_single(const Node& node, Message& message, const FieldDescriptor& field) {
     const Reflection& reflection = *message.GetReflection();
     const auto integer = [&](std::int64_t low, std::int64_t high) -> Located<std::int64_t> {
-      if (field.name() == "memory") return static_cast<std::int64_t>(CIRRUS_TRY(scope_.megabytes(node)));
+      if (field.name() == "memory")
+        return static_cast<std::int64_t>(CIRRUS_TRY(scope_.megabytes(node)));
       return scope_.integer(node, low, high);
     };
     constexpr std::int64_t kMax32 = std::numeric_limits<std::int32_t>::max();
@@ -86,16 +92,19 @@ class MessageReader {
         reflection.SetBool(&message, &field, CIRRUS_TRY(scope_.condition(node)));
         return {};
       case FieldDescriptor::CPPTYPE_INT32:
-        reflection.SetInt32(&message, &field, static_cast<std::int32_t>(CIRRUS_TRY(integer(-kMax32 - 1, kMax32))));
+        reflection.SetInt32(&message, &field,
+                            static_cast<std::int32_t>(CIRRUS_TRY(integer(-kMax32 - 1, kMax32))));
         return {};
       case FieldDescriptor::CPPTYPE_UINT32:
-        reflection.SetUInt32(&message, &field, static_cast<std::uint32_t>(CIRRUS_TRY(integer(0, kMax32))));
+        reflection.SetUInt32(&message, &field,
+                             static_cast<std::uint32_t>(CIRRUS_TRY(integer(0, kMax32))));
         return {};
       case FieldDescriptor::CPPTYPE_INT64:
         reflection.SetInt64(&message, &field, CIRRUS_TRY(integer(-kMax64 - 1, kMax64)));
         return {};
       case FieldDescriptor::CPPTYPE_UINT64:
-        reflection.SetUInt64(&message, &field, static_cast<std::uint64_t>(CIRRUS_TRY(integer(0, kMax64))));
+        reflection.SetUInt64(&message, &field,
+                             static_cast<std::uint64_t>(CIRRUS_TRY(integer(0, kMax64))));
         return {};
       case FieldDescriptor::CPPTYPE_FLOAT:
         reflection.SetFloat(&message, &field, CIRRUS_TRY(scope_.decimal32(node)));
@@ -103,8 +112,7 @@ class MessageReader {
       case FieldDescriptor::CPPTYPE_DOUBLE:
         reflection.SetDouble(&message, &field, CIRRUS_TRY(scope_.decimal(node, ErrorKind::Number)));
         return {};
-      case FieldDescriptor::CPPTYPE_ENUM:
-        return read_enum(node, message, field);
+      case FieldDescriptor::CPPTYPE_ENUM: return read_enum(node, message, field);
       case FieldDescriptor::CPPTYPE_MESSAGE:
         return read(node, *reflection.MutableMessage(&message, &field), nullptr);
     }
@@ -112,7 +120,8 @@ class MessageReader {
   }
 
   static ConfigError unsupported(const Node& node) {
-    return error_at(node, fmt::format("'{}' has a type that cannot be written in a configuration", node.name));
+    return error_at(
+        node, fmt::format("'{}' has a type that cannot be written in a configuration", node.name));
   }
 
   Located<void> read_enum(const Node& node, Message& message, const FieldDescriptor& field) {
@@ -121,8 +130,10 @@ class MessageReader {
     const EnumValueDescriptor* value = field.enum_type()->FindValueByName(name);
     if (value == nullptr) {
       std::vector<std::string> names;
-      for (int i = 0; i < field.enum_type()->value_count(); ++i) names.push_back(to_lower(field.enum_type()->value(i)->name()));
-      return error_at(node, fmt::format("'{}' is not a value of '{}': use {}", shorten(name, 40), node.name, join(names, ", ")));
+      for (int i = 0; i < field.enum_type()->value_count(); ++i)
+        names.push_back(to_lower(field.enum_type()->value(i)->name()));
+      return error_at(node, fmt::format("'{}' is not a value of '{}': use {}", shorten(name, 40),
+                                        node.name, join(names, ", ")));
     }
     message.GetReflection()->SetEnum(&message, &field, value);
     return {};
@@ -133,7 +144,8 @@ class MessageReader {
     reflection.ClearField(&message, &field);
     if (field.is_map()) return read_map(node, message, field);
     if (field.type() == FieldDescriptor::TYPE_STRING) {
-      for (const std::string& text : CIRRUS_TRY(scope_.texts(node))) reflection.AddString(&message, &field, text);
+      for (const std::string& text : CIRRUS_TRY(scope_.texts(node)))
+        reflection.AddString(&message, &field, text);
       return {};
     }
     if (field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) return unsupported(node);
@@ -147,7 +159,8 @@ class MessageReader {
     if (!node.is_list()) return wrong_kind(node, "a list");
     for (const Node* item : node.children) {
       Message& added = *reflection.AddMessage(&message, &field);
-      if (field.name() == "additional_containers" && type == fmt::format("{}AdditionalContainer", kPackage)) {
+      if (field.name() == "additional_containers" &&
+          type == fmt::format("{}AdditionalContainer", kPackage)) {
         copy_into(CIRRUS_TRY(parse_additional_container(scope_, *item)), added);
       } else {
         CIRRUS_TRY(read(*item, added, nullptr));
@@ -157,7 +170,9 @@ class MessageReader {
   }
 
   /// The target may be of another pool's equal type, so the copy goes through the wire form.
-  static void copy_into(const Message& from, Message& to) { to.ParseFromString(from.SerializeAsString()); }
+  static void copy_into(const Message& from, Message& to) {
+    to.ParseFromString(from.SerializeAsString());
+  }
 
   Located<void> read_map(const Node& node, Message& message, const FieldDescriptor& field) {
     const FieldDescriptor& key_field = *field.message_type()->map_key();
@@ -180,7 +195,8 @@ class MessageReader {
     return {};
   }
 
-  static Message& add_entry(Message& message, const FieldDescriptor& field, const std::string& key) {
+  static Message& add_entry(Message& message, const FieldDescriptor& field,
+                            const std::string& key) {
     Message& entry = *message.GetReflection()->AddMessage(&message, &field);
     entry.GetReflection()->SetString(&entry, field.message_type()->map_key(), key);
     return entry;
@@ -191,15 +207,19 @@ class MessageReader {
 
 std::string lower_value(const Message& message, const FieldDescriptor& field) {
   const Reflection& reflection = *message.GetReflection();
-  if (field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM) return to_lower(reflection.GetEnum(message, &field)->name());
-  return field.cpp_type() == FieldDescriptor::CPPTYPE_STRING ? to_lower(reflection.GetString(message, &field)) : "";
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM)
+    return to_lower(reflection.GetEnum(message, &field)->name());
+  return field.cpp_type() == FieldDescriptor::CPPTYPE_STRING
+             ? to_lower(reflection.GetString(message, &field))
+             : "";
 }
 
 /// The lower-case `platform` of the message or of a message set in it; `linux` if such a field
 /// exists without a value, nothing if there is none.
 std::optional<std::string> platform_of(const Message& message) {
   const Descriptor& type = *message.GetDescriptor();
-  if (const FieldDescriptor* field = type.FindFieldByName("platform"); field != nullptr && !field->is_repeated()) {
+  if (const FieldDescriptor* field = type.FindFieldByName("platform");
+      field != nullptr && !field->is_repeated()) {
     const std::string value = lower_value(message, *field);
     return value.empty() ? "linux" : value;
   }
@@ -207,7 +227,8 @@ std::optional<std::string> platform_of(const Message& message) {
     const FieldDescriptor& field = *type.field(i);
     if (field.is_repeated() || field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) continue;
     if (!message.GetReflection()->HasField(message, &field)) continue;
-    if (auto found = platform_of(message.GetReflection()->GetMessage(message, &field))) return found;
+    if (auto found = platform_of(message.GetReflection()->GetMessage(message, &field)))
+      return found;
   }
   return std::nullopt;
 }
@@ -215,7 +236,9 @@ std::optional<std::string> platform_of(const Message& message) {
 void set_platform_variables(Scope& scope, const Message& message) {
   const std::string& type = message.GetDescriptor()->full_name();
   const std::string lower = to_lower(type);
-  const auto named = [&lower](std::string_view part) { return lower.find(part) != std::string::npos; };
+  const auto named = [&lower](std::string_view part) {
+    return lower.find(part) != std::string::npos;
+  };
   if (named("windows")) {
     scope.set_variable("CIRRUS_OS", "windows");
   } else if (named("freebsd")) {
@@ -238,14 +261,16 @@ void set_platform_variables(Scope& scope, const Message& message) {
 TextMap docker_arguments_of(const Message& message) {
   TextMap result;
   const FieldDescriptor* field = message.GetDescriptor()->FindFieldByName("docker_arguments");
-  if (field == nullptr || !field->is_map() || field->message_type()->map_value()->type() != FieldDescriptor::TYPE_STRING) {
+  if (field == nullptr || !field->is_map() ||
+      field->message_type()->map_value()->type() != FieldDescriptor::TYPE_STRING) {
     return result;
   }
   const Reflection& reflection = *message.GetReflection();
   for (int i = 0; i < reflection.FieldSize(message, field); ++i) {
     const Message& entry = reflection.GetRepeatedMessage(message, field, i);
     const Reflection& parts = *entry.GetReflection();
-    result[parts.GetString(entry, field->message_type()->map_key())] = parts.GetString(entry, field->message_type()->map_value());
+    result[parts.GetString(entry, field->message_type()->map_key())] =
+        parts.GetString(entry, field->message_type()->map_value());
   }
   return result;
 }
@@ -253,7 +278,8 @@ TextMap docker_arguments_of(const Message& message) {
 }  // namespace
 
 MessageMaker::MessageMaker(std::shared_ptr<const google::protobuf::DescriptorPool> pool)
-    : pool_(std::move(pool)), factory_(std::make_unique<google::protobuf::DynamicMessageFactory>(pool_.get())) {
+    : pool_(std::move(pool)),
+      factory_(std::make_unique<google::protobuf::DynamicMessageFactory>(pool_.get())) {
   factory_->SetDelegateToGeneratedFactory(true);
 }
 
@@ -265,11 +291,13 @@ std::unique_ptr<Message> MessageMaker::make(const std::string& full_name) {
   return std::unique_ptr<Message>(factory_->GetPrototype(type)->New());
 }
 
-Located<Instance> parse_message_instance(Scope& scope, const Node& node, const std::string& full_name,
-                                         MessageMaker& maker) {
+Located<Instance> parse_message_instance(Scope& scope, const Node& node,
+                                         const std::string& full_name, MessageMaker& maker) {
   Instance result{std::string(node.name), maker.make(full_name), true, std::nullopt};
   if (result.message == nullptr) {
-    return error_at(node, fmt::format("instance kind '{}' is known, but its message '{}' is not", node.name, full_name),
+    return error_at(node,
+                    fmt::format("instance kind '{}' is known, but its message '{}' is not",
+                                node.name, full_name),
                     ErrorKind::Basic);
   }
   CIRRUS_TRY(MessageReader(scope).read(node, *result.message, &result.dockerfile));

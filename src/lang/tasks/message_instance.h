@@ -33,7 +33,7 @@ class MessageMaker {
 /// name or its platform and architecture fields. No defaults are applied, unknown fields ignored.
 /// Errors: Located or Number at the offending field; Basic if the type is unknown.
 /// Source: reference CLI, message-driven instances.
-Located<Instance> parse_message_instance(Scope& scope, const Node& node, const std::string& full_name,
-                                         MessageMaker& maker);
+Located<Instance> parse_message_instance(Scope& scope, const Node& node,
+                                         const std::string& full_name, MessageMaker& maker);
 
 }  // namespace cirrus::lang

@@ -42,19 +42,22 @@ Located<void> parse_container_isolation(Scope& scope, const Node& node, Reading&
     } else if (child->name == "dockerfile") {
       reading.dockerfile = DockerfileUse{CIRRUS_TRY(scope.expanded(*child)), {}, child->mark};
       if (scope.variable("CIRRUS_ARCH").empty()) {
-        ConfigError failure = error_at(*child, "a Dockerfile needs to know the architecture to build for");
+        ConfigError failure =
+            error_at(*child, "a Dockerfile needs to know the architecture to build for");
         failure.hint = "set it for the task: env: {CIRRUS_ARCH: amd64} or arm64";
         return failure;
       }
     } else if (child->name == "docker_arguments") {
-      arguments = CIRRUS_TRY(scope.text_map(*child, /*lists_allowed=*/true, /*expand_values=*/true));
+      arguments =
+          CIRRUS_TRY(scope.text_map(*child, /*lists_allowed=*/true, /*expand_values=*/true));
     } else if (child->name == "cpu") {
       result.set_cpu(CIRRUS_TRY(scope.decimal32(*child)));
     } else if (child->name == "memory") {
       result.set_memory(CIRRUS_TRY(scope.megabytes(*child)));
     } else if (child->name == "volumes") {
       result.clear_volumes();
-      for (pb::Volume& volume : CIRRUS_TRY(parse_volumes(scope, *child))) *result.add_volumes() = std::move(volume);
+      for (pb::Volume& volume : CIRRUS_TRY(parse_volumes(scope, *child)))
+        *result.add_volumes() = std::move(volume);
     } else if (child->name == "platform") {
       result.set_platform(CIRRUS_TRY(parse_platform(scope, *child)));
     }
@@ -116,7 +119,8 @@ Located<pb::Isolation::Tart> parse_tart(Scope& scope, const Node& node) {
       result.set_display(CIRRUS_TRY(scope.expanded(*child)));
     } else if (child->name == "volumes") {
       if (!child->is_list()) return wrong_kind(*child, "a list");
-      for (const Node* item : child->children) *result.add_volumes() = CIRRUS_TRY(parse_tart_volume(scope, *item));
+      for (const Node* item : child->children)
+        *result.add_volumes() = CIRRUS_TRY(parse_tart_volume(scope, *item));
     } else if (child->name == "nested" && ours) {
       result.set_nested(CIRRUS_TRY(scope.condition(*child)));
     } else if (child->name == "disk_size" && ours) {
@@ -153,7 +157,8 @@ Located<pb::Isolation::Vetu> parse_vetu(Scope& scope, const Node& node) {
         result.mutable_host();
       } else if (bridged != nullptr) {
         const Node* interface = bridged->child("interface");
-        if (interface == nullptr) return error_at(*bridged, "bridged networking needs an 'interface'");
+        if (interface == nullptr)
+          return error_at(*bridged, "bridged networking needs an 'interface'");
         result.mutable_bridged()->set_interface(CIRRUS_TRY(scope.expanded(*interface)));
       } else {
         ConfigError failure = error_at(*child, "unknown kind of networking");
@@ -202,7 +207,8 @@ Located<std::vector<pb::Volume>> parse_volumes(Scope& scope, const Node& field) 
     const std::vector<std::string> parts = split(text, ':');
     const bool read_only = parts.size() == 3 && parts[2] == "ro";
     if (parts.size() != 2 && !read_only) {
-      return error_at(field, fmt::format("volume '{}' must be source:target or source:target:ro", shorten(text, 60)));
+      return error_at(field, fmt::format("volume '{}' must be source:target or source:target:ro",
+                                         shorten(text, 60)));
     }
     pb::Volume volume;
     volume.set_source(parts[0]);
@@ -219,16 +225,20 @@ Located<Instance> parse_persistent_worker(Scope& scope, const Node& node) {
   std::optional<Reading> reading;
   for (const Node* child : fields_of(node)) {
     if (child->name == "labels") {
-      for (const auto& [key, value] : CIRRUS_TRY(scope.text_map(*child, true, true))) (*message->mutable_labels())[key] = value;
+      for (const auto& [key, value] : CIRRUS_TRY(scope.text_map(*child, true, true)))
+        (*message->mutable_labels())[key] = value;
     } else if (child->name == "resources") {
       if (!child->is_map()) return wrong_kind(*child, "a map");
       for (const Node* entry : child->children) {
-        (*message->mutable_resources())[std::string(entry->name)] = CIRRUS_TRY(scope.decimal(*entry, ErrorKind::Located));
+        (*message->mutable_resources())[std::string(entry->name)] =
+            CIRRUS_TRY(scope.decimal(*entry, ErrorKind::Located));
       }
     } else if (child->name == "isolation") {
       reading = CIRRUS_TRY(parse_isolation(scope, *child));
       if (reading->isolation.type_case() == pb::Isolation::TYPE_NOT_SET) {
-        scope.session().warn(*child, "this isolation is empty and no worker can run it: name none, container, tart, vetu or parallels");
+        scope.session().warn(*child,
+                             "this isolation is empty and no worker can run it: name none, "
+                             "container, tart, vetu or parallels");
       }
     }
   }
@@ -239,7 +249,8 @@ Located<Instance> parse_persistent_worker(Scope& scope, const Node& node) {
     if (reading->os) scope.set_variable("CIRRUS_OS", *reading->os);
     *message->mutable_isolation() = std::move(reading->isolation);
     result.dockerfile = std::move(reading->dockerfile);
-    if (result.dockerfile) result.dockerfile->holder = message->mutable_isolation()->mutable_container();
+    if (result.dockerfile)
+      result.dockerfile->holder = message->mutable_isolation()->mutable_container();
   }
   result.message = std::move(message);
   return result;

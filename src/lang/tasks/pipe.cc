@@ -19,7 +19,8 @@ Located<void> parse_step(Scope& scope, const Node& step, Commands& commands) {
     }
   }
   if (!image) return error_at(step, "a step needs an 'image'");
-  if (commands.list().size() == before) return error_at(step, "a step needs at least one instruction");
+  if (commands.list().size() == before)
+    return error_at(step, "a step needs at least one instruction");
   (*commands.list()[before].mutable_properties())["image"] = *image;
   return {};
 }

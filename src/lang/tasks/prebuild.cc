@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "lang/tasks/prebuild.h"
 
-#include <google/protobuf/descriptor.h>
-#include <google/protobuf/message.h>
-
 #include <deque>
 #include <map>
+
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/message.h>
 
 #include "base/strings.h"
 #include "lang/tasks/digest.h"
@@ -14,8 +14,9 @@
 namespace cirrus::lang {
 namespace {
 
-constexpr std::size_t kMaxContextBytes = std::size_t{64} << 20;  ///< Ours: copied files per Dockerfile.
-constexpr std::size_t kMaxContextFiles = 20'000;                 ///< Ours.
+constexpr std::size_t kMaxContextBytes = std::size_t{64}
+                                         << 20;   ///< Ours: copied files per Dockerfile.
+constexpr std::size_t kMaxContextFiles = 20'000;  ///< Ours.
 
 /// Without `.`, empty and `..` parts; `..` never leaves the root.
 std::string normalised(std::string_view path) {
@@ -38,29 +39,36 @@ std::string variable(const Draft& draft, const std::string& name) {
 
 class Hasher {
  public:
-  Hasher(Session& session, const Draft& draft) : session_(session), draft_(draft), use_(*draft.instance->dockerfile) {}
+  Hasher(Session& session, const Draft& draft)
+      : session_(session), draft_(draft), use_(*draft.instance->dockerfile) {}
 
   Located<std::string> run() {
-    const Result<std::optional<std::string>> dockerfile = session_.files.read(normalised(use_.path));
+    const Result<std::optional<std::string>> dockerfile =
+        session_.files.read(normalised(use_.path));
     if (!dockerfile.ok() || !dockerfile.value()) {
-      return error_at(use_.mark, fmt::format("cannot read Dockerfile '{}'{}", shorten(use_.path, 100),
-                                             dockerfile.ok() ? "" : ": " + dockerfile.error().to_string()));
+      return error_at(use_.mark,
+                      fmt::format("cannot read Dockerfile '{}'{}", shorten(use_.path, 100),
+                                  dockerfile.ok() ? "" : ": " + dockerfile.error().to_string()));
     }
     std::vector<std::string> arguments;
     for (const auto& [key, value] : use_.arguments) arguments.push_back(key + value);
     std::sort(arguments.begin(), arguments.end());
     const std::string architecture = variable(draft_, "CIRRUS_ARCH");
-    std::string bytes = *dockerfile.value() + join(arguments, ", ") + (architecture == "amd64" ? "" : architecture);
-    const Result<std::vector<std::string>> sources = copied_paths(*dockerfile.value(), use_.arguments);
+    std::string bytes =
+        *dockerfile.value() + join(arguments, ", ") + (architecture == "amd64" ? "" : architecture);
+    const Result<std::vector<std::string>> sources =
+        copied_paths(*dockerfile.value(), use_.arguments);
     if (!sources.ok()) {
-      warn(fmt::format("Dockerfile '{}' cannot be analysed: {}", shorten(use_.path, 100), sources.error().message()));
+      warn(fmt::format("Dockerfile '{}' cannot be analysed: {}", shorten(use_.path, 100),
+                       sources.error().message()));
       return md5_hex(bytes);
     }
     const std::size_t before = bytes.size();
     bool any = false;
     for (const std::string& source : sources.value()) any = add(source, bytes) || any;
     if (bytes.size() > before + kMaxContextBytes) {
-      warn(fmt::format("the files copied by Dockerfile '{}' are too large to be hashed whole", shorten(use_.path, 100)));
+      warn(fmt::format("the files copied by Dockerfile '{}' are too large to be hashed whole",
+                       shorten(use_.path, 100)));
     }
     return any ? sha256_hex(bytes) : md5_hex(bytes);
   }
@@ -75,9 +83,11 @@ class Hasher {
   /// Appends the contents of a file, or of all files of a directory, breadth first.
   bool add(const std::string& source, std::string& bytes) {
     const std::size_t limit = bytes.size() + kMaxContextBytes;
-    std::deque<std::string> open = {normalised(variable(draft_, "CIRRUS_DOCKER_CONTEXT") + "/" + source)};
+    std::deque<std::string> open = {
+        normalised(variable(draft_, "CIRRUS_DOCKER_CONTEXT") + "/" + source)};
     bool any = false;
-    for (std::size_t looked = 0; !open.empty() && looked < kMaxContextFiles && bytes.size() <= limit; ++looked) {
+    for (std::size_t looked = 0;
+         !open.empty() && looked < kMaxContextFiles && bytes.size() <= limit; ++looked) {
       const std::string path = std::move(open.front());
       open.pop_front();
       const Result<std::optional<std::string>> content = session_.files.read(path);
@@ -88,10 +98,12 @@ class Hasher {
       }
       const auto names = session_.files.list(path);
       if (!names.ok() || !names.value()) continue;
-      for (const std::string& name : *names.value()) open.push_back(path.empty() ? name : path + "/" + name);
+      for (const std::string& name : *names.value())
+        open.push_back(path.empty() ? name : path + "/" + name);
     }
     if (!any) {
-      warn(fmt::format("Dockerfile '{}' copies '{}', which does not exist", shorten(use_.path, 100), shorten(source, 100)));
+      warn(fmt::format("Dockerfile '{}' copies '{}', which does not exist", shorten(use_.path, 100),
+                       shorten(source, 100)));
     }
     return any;
   }
@@ -125,10 +137,14 @@ Draft service_task(const Draft& first, const std::string& hash, std::int64_t id)
   pb::Command clone;
   clone.set_name("clone");
   clone.mutable_clone_instruction();
-  draft.commands = {clone, script("build", build), script("push", "gcloud docker -- push " + image)};
+  draft.commands = {clone, script("build", build),
+                    script("push", "gcloud docker -- push " + image)};
   draft.environment = first.environment;
-  draft.properties = {{"allow_failures", "false"}, {"experimental", "false"}, {"skip_notifications", "true"},
-                      {"timeout_in", first.properties.at("timeout_in")}, {"trigger_type", "AUTOMATIC"}};
+  draft.properties = {{"allow_failures", "false"},
+                      {"experimental", "false"},
+                      {"skip_notifications", "true"},
+                      {"timeout_in", first.properties.at("timeout_in")},
+                      {"trigger_type", "AUTOMATIC"}};
   auto message = std::make_unique<pb::PrebuiltImageInstance>();
   message->set_repository("cirrus-ci-community/" + hash);
   message->set_reference("latest");
@@ -146,7 +162,8 @@ void set_image(google::protobuf::Message& holder, const std::string& image) {
 
 }  // namespace
 
-Located<void> apply_dockerfiles(Session& session, std::vector<Draft>& drafts, std::int64_t next_id) {
+Located<void> apply_dockerfiles(Session& session, std::vector<Draft>& drafts,
+                                std::int64_t next_id) {
   std::map<std::string, std::int64_t> builders;  // hash to service task
   std::vector<Draft> services;
   for (Draft& draft : drafts) {

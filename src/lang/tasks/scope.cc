@@ -18,8 +18,9 @@ std::string_view kind_name(const Node& node) {
 
 ConfigError located(const Node& node, const Error& failure, ErrorKind kind) {
   const bool limit = failure.code() == Code::ResourceExhausted;
-  const std::string message = node.name.empty() ? failure.to_string()
-                                                : fmt::format("'{}': {}", shorten(node.name, 60), failure.to_string());
+  const std::string message =
+      node.name.empty() ? failure.to_string()
+                        : fmt::format("'{}': {}", shorten(node.name, 60), failure.to_string());
   return error_at(node, message, limit ? ErrorKind::Limit : kind);
 }
 
@@ -41,11 +42,14 @@ void Session::warn(const Node& node, std::string message) {
 
 Located<void> Session::check_budget() const {
   if (output_exhausted) {
-    return error_at(yaml::Mark{}, fmt::format("the tasks of this configuration are larger than {} bytes",
-                                              options.limits.max_output_bytes), ErrorKind::Limit);
+    return error_at(yaml::Mark{},
+                    fmt::format("the tasks of this configuration are larger than {} bytes",
+                                options.limits.max_output_bytes),
+                    ErrorKind::Limit);
   }
   if (tree.overcharged() || tree.full()) {
-    return error_at(yaml::Mark{}, "inherited settings are merged too often for their size", ErrorKind::Limit);
+    return error_at(yaml::Mark{}, "inherited settings are merged too often for their size",
+                    ErrorKind::Limit);
   }
   return {};
 }
@@ -71,7 +75,8 @@ const std::string& Scope::variable(const std::string& name) {
 const Variables& Scope::variables() {
   if (!variables_valid_) {
     variables_.clear();
-    for (const auto& [name, value] : environment_) variables_.emplace_hint(variables_.begin(), name, value);
+    for (const auto& [name, value] : environment_)
+      variables_.emplace_hint(variables_.begin(), name, value);
     for (const auto& [name, value] : session_.options.environment) variables_[name] = value;
     variables_valid_ = true;
     session_.budget.spend_work(20 * variables_.size());
@@ -86,7 +91,8 @@ Located<std::string> Scope::text(const Node& node) const {
 
 Located<std::string> Scope::expand(const Node& node, std::string_view value) {
   if (value.find_first_of("$%") == std::string_view::npos) return std::string(value);
-  Result<std::string> result = expand_text(value, variables(), session_.options.limits, session_.budget);
+  Result<std::string> result =
+      expand_text(value, variables(), session_.options.limits, session_.budget);
   if (!result.ok()) return located(node, result.error(), ErrorKind::Located);
   return std::move(result).value();
 }
@@ -101,14 +107,14 @@ Located<bool> Scope::condition(const Node& node) {
   // Most conditions are constants; they must not cost a merged environment.
   if (node.text == "true") return true;
   if (node.text == "false") return false;
-  const ExpressionScope scope{variables(), session_.functions, session_.patterns, session_.options.limits,
-                              session_.budget};
+  const ExpressionScope scope{variables(), session_.functions, session_.patterns,
+                              session_.options.limits, session_.budget};
   const Result<bool> result = evaluate_condition(node.text, scope);
   if (result.ok()) return result.value();
   ConfigError failure = located(node, result.error(), ErrorKind::Expression);
   if (node.tag.starts_with('!')) {
-    failure.message = fmt::format("'{}': the value begins with an unquoted '!', which YAML reads as a tag",
-                                  node.name);
+    failure.message = fmt::format(
+        "'{}': the value begins with an unquoted '!', which YAML reads as a tag", node.name);
     failure.hint = fmt::format("put the condition in quotes: {}: \"{}\"", node.name, node.tag);
   } else if (node.is_blank()) {
     failure.message = fmt::format("'{}': the condition is empty", node.name);
@@ -121,7 +127,8 @@ Located<std::vector<std::string>> Scope::raw_texts(const Node& node) const {
   if (!node.is_list()) return wrong_kind(node, "a text or a list of texts");
   std::vector<std::string> result;
   for (const Node* item : node.children) {
-    if (!item->is_scalar()) return error_at(node, fmt::format("'{}' may hold texts only", node.name));
+    if (!item->is_scalar())
+      return error_at(node, fmt::format("'{}' may hold texts only", node.name));
     result.emplace_back(item->text);
   }
   return result;
@@ -135,7 +142,8 @@ Located<std::vector<std::string>> Scope::texts(const Node& node) {
       result.push_back(std::move(value));
       continue;
     }
-    for (const std::string& part : split(std::string_view(value).substr(1, value.size() - 2), ',')) {
+    for (const std::string& part :
+         split(std::string_view(value).substr(1, value.size() - 2), ',')) {
       result.emplace_back(trim(part));
     }
   }
@@ -147,14 +155,16 @@ Located<TextMap> Scope::text_map(const Node& node, bool lists_allowed, bool expa
     TextMap result;
     for (const Node* item : node.children) {
       if (!item->is_map()) return wrong_kind(node, "a map or a list of maps");
-      for (auto& [key, value] : CIRRUS_TRY(text_map(*item, false, expand_values))) result[key] = value;
+      for (auto& [key, value] : CIRRUS_TRY(text_map(*item, false, expand_values)))
+        result[key] = value;
     }
     return result;
   }
   if (!node.is_map()) return wrong_kind(node, lists_allowed ? "a map or a list of maps" : "a map");
   TextMap result;
   for (const Node* child : node.children) {
-    result[std::string(child->name)] = expand_values ? CIRRUS_TRY(expanded(*child)) : CIRRUS_TRY(text(*child));
+    result[std::string(child->name)] =
+        expand_values ? CIRRUS_TRY(expanded(*child)) : CIRRUS_TRY(text(*child));
   }
   return result;
 }
@@ -198,8 +208,10 @@ std::vector<const Node*> fields_of(const Node& map) {
 }
 
 ConfigError wrong_kind(const Node& node, std::string_view wanted) {
-  if (node.name.empty()) return error_at(node, fmt::format("this must be {}, found {}", wanted, kind_name(node)));
-  return error_at(node, fmt::format("'{}' must be {}, found {}", shorten(node.name, 60), wanted, kind_name(node)));
+  if (node.name.empty())
+    return error_at(node, fmt::format("this must be {}, found {}", wanted, kind_name(node)));
+  return error_at(node, fmt::format("'{}' must be {}, found {}", shorten(node.name, 60), wanted,
+                                    kind_name(node)));
 }
 
 }  // namespace cirrus::lang

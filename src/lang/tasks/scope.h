@@ -2,11 +2,11 @@
 // What parsing one task sees: its environment, and how field values become texts, truths and lists.
 #pragma once
 
-#include <fmt/format.h>
-
 #include <map>
 #include <string>
 #include <vector>
+
+#include <fmt/format.h>
 
 #include "lang/conditions/expression.h"
 #include "lang/evaluate.h"
@@ -19,7 +19,10 @@ using TextMap = std::map<std::string, std::string>;
 /// State of one whole evaluation; lives on its caller's stack, one thread.
 struct Session {
   Session(const EvaluateOptions& given_options, const SourceTree& given_files, Tree& given_tree)
-      : options(given_options), files(given_files), tree(given_tree), inheritance(given_tree),
+      : options(given_options),
+        files(given_files),
+        tree(given_tree),
+        inheritance(given_tree),
         budget(given_options.limits),
         functions(change_functions(given_options.affected_files, patterns, budget)) {}
   Session(const Session&) = delete;

@@ -20,10 +20,16 @@ std::string utf16_of(std::string_view text) {
   };
   for (std::size_t at = 0; at < text.size();) {
     const auto first = static_cast<unsigned char>(text[at]);
-    const std::size_t length = first < 0x80 ? 1 : (first >> 5) == 6 ? 2 : (first >> 4) == 14 ? 3 : (first >> 3) == 30 ? 4 : 0;
+    const std::size_t length = first < 0x80         ? 1
+                               : (first >> 5) == 6  ? 2
+                               : (first >> 4) == 14 ? 3
+                               : (first >> 3) == 30 ? 4
+                                                    : 0;
     unsigned value = length == 1 ? first : length == 0 ? 0xFFFD : first & (0xFFu >> (length + 1));
     std::size_t used = 1;
-    for (; used < length && at + used < text.size() && (static_cast<unsigned char>(text[at + used]) & 0xC0) == 0x80; ++used) {
+    for (; used < length && at + used < text.size() &&
+           (static_cast<unsigned char>(text[at + used]) & 0xC0) == 0x80;
+         ++used) {
       value = (value << 6) | (static_cast<unsigned char>(text[at + used]) & 0x3Fu);
     }
     if (length > 1 && used < length) value = 0xFFFD;
@@ -39,7 +45,8 @@ std::string utf16_of(std::string_view text) {
 }
 
 std::string base64_of(std::string_view bytes) {
-  static constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  static constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   std::string result;
   for (std::size_t at = 0; at < bytes.size(); at += 3) {
     const std::size_t count = std::min<std::size_t>(3, bytes.size() - at);
@@ -81,8 +88,9 @@ Located<std::vector<std::string>> parse_script(const Node& field) {
     return lines;
   }
   if (field.is_map()) {
-    ConfigError failure = error_at(field, fmt::format("script '{}' must be a text or a list of texts, found a map",
-                                                      field.name));
+    ConfigError failure = error_at(
+        field,
+        fmt::format("script '{}' must be a text or a list of texts, found a map", field.name));
     failure.hint = "write `- ` before each line, and quote lines that contain `: `";
     return failure;
   }

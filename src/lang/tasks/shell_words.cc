@@ -11,19 +11,24 @@ Result<std::vector<std::string>> shell_words(std::string_view text) {
   for (std::size_t at = 0; at < text.size(); ++at) {
     const char c = text[at];
     if (quote == '\'') {
-      if (c == quote) quote = 0;
-      else word += c;
+      if (c == quote)
+        quote = 0;
+      else
+        word += c;
       continue;
     }
     if (c == '\\') {
       if (++at == text.size()) return error(Code::InvalidArgument, "the text ends in a backslash");
       // Between double quotes a backslash is special before few characters only.
-      if (quote == '"' && std::string_view("\"\\$`").find(text[at]) == std::string_view::npos) word += '\\';
+      if (quote == '"' && std::string_view("\"\\$`").find(text[at]) == std::string_view::npos)
+        word += '\\';
       word += text[at];
       in_word = true;
     } else if (quote == '"') {
-      if (c == quote) quote = 0;
-      else word += c;
+      if (c == quote)
+        quote = 0;
+      else
+        word += c;
     } else if (c == '\'' || c == '"') {
       quote = c;
       in_word = true;

@@ -11,8 +11,8 @@
 namespace cirrus::lang {
 namespace {
 
-constexpr std::string_view kBuiltinKinds[] = {"container", "arm_container", "windows_container", "macos_instance",
-                                              "persistent_worker"};
+constexpr std::string_view kBuiltinKinds[] = {"container", "arm_container", "windows_container",
+                                              "macos_instance", "persistent_worker"};
 
 std::string upper(std::string text) {
   for (char& c : text) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
@@ -22,13 +22,19 @@ std::string upper(std::string text) {
 class TaskParser {
  public:
   TaskParser(Session& session, const Node& node, const TaskKey& key, MessageMaker& maker)
-      : session_(session), node_(node), scope_(session, node), maker_(maker), properties_(properties_of(session.options)),
+      : session_(session),
+        node_(node),
+        scope_(session, node),
+        maker_(maker),
+        properties_(properties_of(session.options)),
         commands_(key.kind == TaskKind::Pipe ? Level::PipeStep : Level::Task) {
     draft_.kind = key.kind;
     draft_.node = &node;
     draft_.name = key.name;
     draft_.fallback_name = key.name;
-    draft_.properties = {{"allow_failures", "false"}, {"experimental", "false"}, {"timeout_in", "3600"},
+    draft_.properties = {{"allow_failures", "false"},
+                         {"experimental", "false"},
+                         {"timeout_in", "3600"},
                          {"trigger_type", "AUTOMATIC"}};
     if (draft_.kind != TaskKind::Task) scope_.set_variable("CIRRUS_OS", "linux");
     const auto& build = session.options.environment;
@@ -36,7 +42,8 @@ class TaskParser {
       const auto found = build.find(name);
       return found == build.end() ? std::string() : found->second;
     };
-    if (value("CIRRUS_BRANCH") != value("CIRRUS_DEFAULT_BRANCH")) draft_.properties["auto_cancellation"] = "true";
+    if (value("CIRRUS_BRANCH") != value("CIRRUS_DEFAULT_BRANCH"))
+      draft_.properties["auto_cancellation"] = "true";
   }
 
   Located<Draft> run() {
@@ -63,7 +70,8 @@ class TaskParser {
       if (const Node* field = scope_.collect(name)) CIRRUS_TRY(setting(*field));
     }
     for (const TaskProperty& property : properties_) {
-      if (const Node* field = scope_.collect(property.name)) CIRRUS_TRY(extra_property(*field, property));
+      if (const Node* field = scope_.collect(property.name))
+        CIRRUS_TRY(extra_property(*field, property));
     }
     return {};
   }
@@ -102,7 +110,8 @@ class TaskParser {
   }
 
   bool is_instance_kind(std::string_view name) const {
-    return std::find(std::begin(kBuiltinKinds), std::end(kBuiltinKinds), name) != std::end(kBuiltinKinds) ||
+    return std::find(std::begin(kBuiltinKinds), std::end(kBuiltinKinds), name) !=
+               std::end(kBuiltinKinds) ||
            session_.options.additional_instances.contains(std::string(name));
   }
 
@@ -127,7 +136,8 @@ class TaskParser {
   Located<void> setting(const Node& field) {
     if (field.name == "timeout_in") {
       const Result<std::uint32_t> seconds = parse_seconds(CIRRUS_TRY(scope_.expanded(field)));
-      if (!seconds.ok()) return error_at(field, fmt::format("'timeout_in': {}", seconds.error().message()));
+      if (!seconds.ok())
+        return error_at(field, fmt::format("'timeout_in': {}", seconds.error().message()));
       draft_.properties["timeout_in"] = fmt::format("{}", seconds.value());
       return {};
     }
@@ -158,9 +168,11 @@ class TaskParser {
     }
     if (property.values.empty()) return {};
     stored = upper(stored);
-    if (std::find(property.values.begin(), property.values.end(), stored) == property.values.end()) {
-      return error_at(field, fmt::format("'{}' must be {}, found '{}'", property.name,
-                                         to_lower(join(property.values, " or ")), shorten(field.text, 40)));
+    if (std::find(property.values.begin(), property.values.end(), stored) ==
+        property.values.end()) {
+      return error_at(
+          field, fmt::format("'{}' must be {}, found '{}'", property.name,
+                             to_lower(join(property.values, " or ")), shorten(field.text, 40)));
     }
     return {};
   }
@@ -178,7 +190,8 @@ class TaskParser {
         CIRRUS_TRY(parse_steps(scope_, *child, commands_));
       } else if (draft_.kind == TaskKind::Pipe && child->name == "resources") {
         CIRRUS_TRY(parse_pipe_resources(scope_, *child, *draft_.instance));
-      } else if (draft_.kind == TaskKind::DockerBuilder && (child->name == "platform" || child->name == "os_version")) {
+      } else if (draft_.kind == TaskKind::DockerBuilder &&
+                 (child->name == "platform" || child->name == "os_version")) {
         CIRRUS_TRY(parse_docker_builder_field(scope_, *child, *draft_.instance));
       } else if (draft_.kind != TaskKind::Pipe && CIRRUS_TRY(commands_.parse(scope_, *child))) {
         continue;
@@ -194,8 +207,10 @@ class TaskParser {
       failure.hint = "steps is a list; each step names an image and its scripts";
       return failure;
     }
-    if (draft_.kind == TaskKind::Task && !draft_.instance && !session_.options.missing_instances_allowed) {
-      ConfigError failure = error_at(node_, fmt::format("task '{}' does not say where to run", shorten(draft_.name, 80)));
+    if (draft_.kind == TaskKind::Task && !draft_.instance &&
+        !session_.options.missing_instances_allowed) {
+      ConfigError failure = error_at(
+          node_, fmt::format("task '{}' does not say where to run", shorten(draft_.name, 80)));
       failure.hint = missing_instance_hint();
       return failure;
     }
@@ -209,10 +224,12 @@ class TaskParser {
     for (const Node* level : {&node_, static_cast<const Node*>(session_.tree.root())}) {
       for (const Node* child : level->children) {
         const std::string near = nearest_name(child->name, kinds);
-        if (!near.empty() && near != child->name) return fmt::format("did you mean '{}' instead of '{}'?", near, child->name);
+        if (!near.empty() && near != child->name)
+          return fmt::format("did you mean '{}' instead of '{}'?", near, child->name);
       }
     }
-    return "add 'persistent_worker: {labels: ...}' or another instance to the task or to the top level";
+    return "add 'persistent_worker: {labels: ...}' or another instance to the task or to the top "
+           "level";
   }
 
   /// The task's name is known here, and conditions may ask for it.
@@ -249,7 +266,8 @@ class TaskParser {
 std::optional<TaskKey> task_key(std::string_view key) {
   if (auto name = name_from_key(key, "task", "main")) return TaskKey{TaskKind::Task, *name};
   if (auto name = name_from_key(key, "pipe", "main")) return TaskKey{TaskKind::Pipe, *name};
-  if (auto name = name_from_key(key, "docker_builder", "main")) return TaskKey{TaskKind::DockerBuilder, *name};
+  if (auto name = name_from_key(key, "docker_builder", "main"))
+    return TaskKey{TaskKind::DockerBuilder, *name};
   return std::nullopt;
 }
 
@@ -267,7 +285,8 @@ std::vector<TaskProperty> properties_of(const EvaluateOptions& options) {
   return result;
 }
 
-Located<Draft> parse_task(Session& session, const Node& node, const TaskKey& key, MessageMaker& maker) {
+Located<Draft> parse_task(Session& session, const Node& node, const TaskKey& key,
+                          MessageMaker& maker) {
   return TaskParser(session, node, key, maker).run();
 }
 

@@ -25,6 +25,7 @@ std::vector<TaskProperty> properties_of(const EvaluateOptions& options);
 /// Parses one task in the order the language defines: inherited fields in their fixed order, the
 /// task's own ones again in document order, then everything else. `enabled` is decided too.
 /// Errors: the first problem found. Source: reference CLI, task, pipe and docker builder parsers.
-Located<Draft> parse_task(Session& session, const Node& node, const TaskKey& key, MessageMaker& maker);
+Located<Draft> parse_task(Session& session, const Node& node, const TaskKey& key,
+                          MessageMaker& maker);
 
 }  // namespace cirrus::lang

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "lang/tree/build.h"
 
-#include <fmt/format.h>
-
 #include <unordered_set>
+
+#include <fmt/format.h>
 
 namespace cirrus::lang {
 namespace {
@@ -17,12 +17,16 @@ class Builder {
   Located<Node*> convert(const yaml::Node& source, std::string_view name, yaml::Mark mark,
                          Node* parent, std::size_t depth) {
     if (depth > limits_.max_depth) {
-      return error_at(source.mark, fmt::format("nested deeper than {} levels once aliases are followed",
-                                               limits_.max_depth), ErrorKind::Limit);
+      return error_at(
+          source.mark,
+          fmt::format("nested deeper than {} levels once aliases are followed", limits_.max_depth),
+          ErrorKind::Limit);
     }
     if (tree_.full()) {
-      return error_at(source.mark, fmt::format("aliases make this file larger than {} values",
-                                               limits_.max_nodes), ErrorKind::Limit);
+      return error_at(
+          source.mark,
+          fmt::format("aliases make this file larger than {} values", limits_.max_nodes),
+          ErrorKind::Limit);
     }
     if (source.recursive) {
       return error_at(source.mark, fmt::format("alias '*{}' contains itself", source.text));
@@ -59,16 +63,18 @@ class Builder {
     node->kind = Kind::Map;
     for (const yaml::Entry& entry : map.entries) {
       const bool scalar = entry.key->kind == yaml::Kind::Scalar;
-      const yaml::ScalarType type = scalar ? yaml::scalar_type(*entry.key) : yaml::ScalarType::Other;
+      const yaml::ScalarType type =
+          scalar ? yaml::scalar_type(*entry.key) : yaml::ScalarType::Other;
       if (type == yaml::ScalarType::Merge) {
         CIRRUS_TRY(merge(map, *entry.value, node, depth));
         if (node->is_list()) return {};  // `<<` named a list: the map is that list now.
         continue;
       }
       if (type != yaml::ScalarType::String) {
-        ConfigError failure = error_at(map.mark, scalar && !entry.key->text.empty()
-            ? fmt::format("key '{}' is not text", entry.key->text)
-            : std::string("a key of this map is not text"));
+        ConfigError failure =
+            error_at(map.mark, scalar && !entry.key->text.empty()
+                                   ? fmt::format("key '{}' is not text", entry.key->text)
+                                   : std::string("a key of this map is not text"));
         if (scalar) failure.hint = fmt::format("put the key in quotes: \"{}\"", entry.key->text);
         return failure;
       }
@@ -81,7 +87,8 @@ class Builder {
   /// The effect depends on how the value is written, see the table in the language description:
   /// an alias or a list of maps is merged, an alias to a list replaces the map, inline values are
   /// ignored.
-  Located<void> merge(const yaml::Node& holder, const yaml::Node& value, Node* node, std::size_t depth) {
+  Located<void> merge(const yaml::Node& holder, const yaml::Node& value, Node* node,
+                      std::size_t depth) {
     if (value.recursive) {
       return error_at(value.mark, fmt::format("alias '*{}' contains itself", value.text));
     }
@@ -103,7 +110,8 @@ class Builder {
       node->children.clear();
       return fill_list(*value.target, node, depth);
     }
-    return error_at(holder.mark, fmt::format("'<<: *{}' names a text; only maps can be merged", value.text));
+    return error_at(holder.mark,
+                    fmt::format("'<<: *{}' names a text; only maps can be merged", value.text));
   }
 
   Located<void> merge_map(const yaml::Node& value, Node* node, std::size_t depth) {

@@ -46,7 +46,8 @@ const Node* Inheritance::collect(const Node& from, std::string_view name) {
   }
   if (found.empty() || tree_.overcharged()) return found.empty() ? nullptr : found.front();
   const Node* result = without_duplicates(*found.back(), environment);
-  for (auto it = found.rbegin() + 1; it != found.rend(); ++it) result = merge(*result, **it, environment);
+  for (auto it = found.rbegin() + 1; it != found.rend(); ++it)
+    result = merge(*result, **it, environment);
   return result;
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "lang/tree/matrix.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+
+#include <fmt/format.h>
 
 namespace cirrus::lang {
 namespace {
@@ -54,7 +54,8 @@ class Expansion {
   }
 
   static ConfigError misplaced(const Node& matrix) {
-    ConfigError failure = error_at(matrix, "a matrix can only stand inside a task, docker_builder or pipe");
+    ConfigError failure =
+        error_at(matrix, "a matrix can only stand inside a task, docker_builder or pipe");
     failure.hint = "move it into a task, or give the key around it a name that ends in 'task'";
     return failure;
   }
@@ -68,8 +69,10 @@ class Expansion {
       }
       copies.push_back(copy_with(unit, holder, found, *choice));
       if (tree_.full()) {
-        return error_at(*found.matrix, fmt::format("this matrix makes the configuration larger than {} values",
-                                                   tree_.max_nodes()), ErrorKind::Limit);
+        return error_at(*found.matrix,
+                        fmt::format("this matrix makes the configuration larger than {} values",
+                                    tree_.max_nodes()),
+                        ErrorKind::Limit);
       }
     }
     const auto at = holder.children.begin() + static_cast<std::ptrdiff_t>(index);
@@ -97,7 +100,8 @@ class Expansion {
       } else if (steps > 1) {
         result->children.push_back(copy_along(child, result, steps - 1, found, choice, splice));
       } else if (splice) {
-        for (const Node* entry : choice.children) result->children.push_back(tree_.copy(*entry, result));
+        for (const Node* entry : choice.children)
+          result->children.push_back(tree_.copy(*entry, result));
       } else {
         result->children.push_back(tree_.copy(choice, result));
       }

@@ -10,7 +10,9 @@ const Node* Node::child(std::string_view wanted) const {
   return nullptr;
 }
 
-Node* Tree::make() { return &nodes_.emplace_back(); }
+Node* Tree::make() {
+  return &nodes_.emplace_back();
+}
 
 Node* Tree::copy(const Node& node, Node* parent) {
   Node* result = make();

@@ -20,13 +20,13 @@ enum class Kind { Scalar, Map, List };
 
 /// Names are views into the YAML document, which the Tree keeps alive.
 struct Node {
-  std::string_view name;         ///< its key; empty for list items and the root
+  std::string_view name;  ///< its key; empty for list items and the root
   Kind kind = Kind::Scalar;
-  std::string_view text;         ///< of a scalar
-  std::string_view tag;          ///< of a scalar, mostly empty
-  yaml::Mark mark;               ///< its key, or itself in a list; 0:0 if it came from an alias
-  Node* parent = nullptr;        ///< null for the root and for nodes made by merging
-  std::vector<Node*> children;   ///< entries of a map (names may repeat), items of a list
+  std::string_view text;        ///< of a scalar
+  std::string_view tag;         ///< of a scalar, mostly empty
+  yaml::Mark mark;              ///< its key, or itself in a list; 0:0 if it came from an alias
+  Node* parent = nullptr;       ///< null for the root and for nodes made by merging
+  std::vector<Node*> children;  ///< entries of a map (names may repeat), items of a list
 
   bool is_map() const { return kind == Kind::Map; }
   bool is_list() const { return kind == Kind::List; }
