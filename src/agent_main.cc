@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <string_view>
 
 #include "agent/bootstrap.h"
@@ -28,7 +29,8 @@ int run() {
   using namespace cirrus;  // NOLINT(google-build-using-namespace): one function of the entry point
   agent::detach_from_starter();
   agent::block_task_signals();
-  rpc::warm_up_gateway_client();
+  // A ready agent has time before its task arrives; one that has its task already has not.
+  if (!agent::has_input(0)) rpc::warm_up_gateway_client();
   const Result<std::optional<gateway::v1::Bootstrap>> bootstrap = agent::read_bootstrap(0);
   if (!bootstrap.ok()) {
     log_error("cannot start", {{"reason", bootstrap.error()}});
@@ -38,7 +40,8 @@ int run() {
   agent::release_standard_input();
   const std::unique_ptr<rpc::GatewayLink> link =
       rpc::make_gateway_client(bootstrap.value()->gateway_path());
-  const Status served = agent::serve(*bootstrap.value(), *link, CIRRUS_VERSION);
+  const Status served = agent::serve(
+      *bootstrap.value(), *link, CIRRUS_VERSION, [] { std::_Exit(0); });
   if (!served.ok()) log_error("the task could not be run", {{"reason", served.error()}});
   return served.ok() ? 0 : 1;
 }

@@ -2,6 +2,7 @@
 #include "agent/bootstrap.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -35,6 +36,11 @@ Result<std::optional<gateway::v1::Bootstrap>> read_bootstrap(int fd) {
     return error(Code::InvalidArgument, "the bootstrap is not a message of this protocol");
   }
   return std::optional<gateway::v1::Bootstrap>(std::move(bootstrap));
+}
+
+bool has_input(int fd) {
+  pollfd polled{fd, POLLIN, 0};
+  return ::poll(&polled, 1, 0) != 0;
 }
 
 void detach_from_starter() {

@@ -15,6 +15,9 @@ namespace cirrus::agent {
 /// the message is too long (16 MiB) or broken, OutOfRange if it is cut off.
 Result<std::optional<gateway::v1::Bootstrap>> read_bootstrap(int fd);
 
+/// Whether something, be it the end, can be read from `fd` now.
+bool has_input(int fd);
+
 /// Makes the process independent of who started it: no inherited descriptor passes to a script
 /// (they stay open here: one may be the lock that shows we live), signals are as in a new process,
 /// orphans come to us, and the session is our own.

@@ -31,7 +31,7 @@ bool deliver(Outbox& outbox, const Uplink& uplink, Monotonic task_deadline) {
 void block_task_signals() { os::block_signals({SIGINT, SIGTERM, SIGHUP, SIGCHLD}); }
 
 Status serve(const gateway::v1::Bootstrap& bootstrap, rpc::GatewayLink& link,
-             std::string_view version) {
+             std::string_view version, const std::function<void()>& on_delivered) {
   Outbox outbox;
   const std::unique_ptr<TaskControl> control = CIRRUS_TRY(TaskControl::create());
   const os::SignalThread signals({SIGINT, SIGTERM, SIGHUP, SIGCHLD}, [&control](int number) {
@@ -48,18 +48,22 @@ Status serve(const gateway::v1::Bootstrap& bootstrap, rpc::GatewayLink& link,
                 link, outbox,
                 [&control](const std::string& reason) { control->cancel(reason); });
   const std::unique_ptr<LogPump> pump = CIRRUS_TRY(LogPump::create(outbox));
-  TaskRun task({.bootstrap = bootstrap,
-                .inherited = os::current_environment(),
-                .outbox = outbox,
-                .pump = *pump,
-                .control = *control,
-                .clock = system_clock(),
-                .on_started = [&uplink] { uplink.start(); }});
-  task.run();
-  const Monotonic began = std::chrono::steady_clock::now();
-  if (!deliver(outbox, uplink, std::max(task.deadline(), began))) {
+  Monotonic deadline;
+  {
+    TaskRun task({.bootstrap = bootstrap,
+                  .inherited = os::current_environment(),
+                  .outbox = outbox,
+                  .pump = *pump,
+                  .control = *control,
+                  .clock = system_clock(),
+                  .on_started = [&uplink] { uplink.start(); }});
+    task.run();
+    deadline = std::max(task.deadline(), std::chrono::steady_clock::now());
+  }
+  if (!deliver(outbox, uplink, deadline)) {
     return error(Code::Unavailable, "no task gateway came back to take the results");
   }
+  on_delivered();
   return {};
 }
 

@@ -2,6 +2,7 @@
 // One task from its bootstrap to the acknowledged end.
 #pragma once
 
+#include <functional>
 #include <string_view>
 
 #include "base/result.h"
@@ -15,8 +16,9 @@ void block_task_signals();
 
 /// Runs the task and returns once the gateway has acknowledged everything. Errors: Unavailable if
 /// no gateway was found until 15 minutes past the task's time (its processes are dead then);
-/// others if the agent cannot get pipes or threads.
+/// others if the agent cannot get pipes or threads. `on_delivered` is called when all is done but
+/// the taking down of connections, which a process about to exit can spare itself.
 Status serve(const gateway::v1::Bootstrap& bootstrap, rpc::GatewayLink& link,
-             std::string_view version);
+             std::string_view version, const std::function<void()>& on_delivered);
 
 }  // namespace cirrus::agent

@@ -96,8 +96,7 @@ Status remove_entries(int fd, int depth) {
       if (::unlinkat(fd, name.c_str(), 0) == 0) continue;
     }
     int child = ::openat(fd, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (child < 0 && errno == EACCES) {
-      (void)::fchmodat(fd, name.c_str(), 0700, 0);
+    if (child < 0 && errno == EACCES && ::fchmodat(fd, name.c_str(), 0700, 0) == 0) {
       child = ::openat(fd, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     }
     if (child < 0) {

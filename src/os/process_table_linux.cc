@@ -110,9 +110,18 @@ bool has_children() {
 }
 
 void reap_others(const std::vector<pid_t>& tracked) {
-  // A dead child that is tracked hides the ones behind it, so the kernel is asked for each child
-  // of ours by name rather than for any.
-  for_each_number_in("/proc/self/task", [&tracked](int thread) {
+  const auto is_tracked = [&tracked](pid_t pid) {
+    return std::find(tracked.begin(), tracked.end(), pid) != tracked.end();
+  };
+  for (;;) {
+    siginfo_t info{};
+    if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) return;
+    if (is_tracked(info.si_pid)) break;
+    (void)::waitpid(info.si_pid, nullptr, WNOHANG);
+  }
+  // A dead child that is tracked hides the ones behind it, so from here on each child of ours is
+  // asked for by name.
+  for_each_number_in("/proc/self/task", [&is_tracked](int thread) {
     const Result<std::string> list = read_file(
         "/proc/self/task/" + std::to_string(thread) + "/children", 4U << 20U);
     if (!list.ok()) return;
@@ -121,7 +130,7 @@ void reap_others(const std::vector<pid_t>& tracked) {
     for (long pid = std::strtol(cursor, &next, 10); next != cursor;
          pid = std::strtol(cursor, &next, 10)) {
       cursor = next;
-      if (std::find(tracked.begin(), tracked.end(), pid) == tracked.end()) {
+      if (!is_tracked(static_cast<pid_t>(pid))) {
         (void)::waitpid(static_cast<pid_t>(pid), nullptr, WNOHANG);
       }
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "rpc/grpc/gateway_client.h"
 
+#include <grpc/grpc.h>
 #include <grpcpp/grpcpp.h>
 
 #include <utility>
@@ -71,9 +72,13 @@ std::unique_ptr<GatewayLink> make_gateway_client(std::string socket_path) {
 }
 
 void warm_up_gateway_client() {
-  // Touches the generated descriptors, which are built on first use.
+  ::grpc_init();  // never undone: the library stays for the life of the process
+  // A channel nobody calls connects to nothing, but fills in what all channels share.
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  const auto channel = grpc::CreateCustomChannel("unix:/nowhere",
+                                                 grpc::InsecureChannelCredentials(), arguments);
   static_cast<void>(AgentMessage::descriptor());
-  static_cast<void>(GatewayMessage::descriptor());
 }
 
 }  // namespace cirrus::rpc

@@ -13,7 +13,8 @@ namespace cirrus::rpc {
 /// nothing before connect(). Proxies are never used.
 std::unique_ptr<GatewayLink> make_gateway_client(std::string socket_path);
 
-/// The part of the library's start-up that starts no thread, for agents kept ready.
+/// Starts the library, its idle threads included, so that connect() need not: for an agent that
+/// waits for its task. Takes a few milliseconds. Processes started by posix_spawn do not mind.
 void warm_up_gateway_client();
 
 }  // namespace cirrus::rpc
