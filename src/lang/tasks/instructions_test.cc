@@ -138,10 +138,9 @@ TEST(Instructions, ArtifactsAndFiles) {
 
 TEST(Instructions, ListsThatExpandToBracketsAreSplit) {
   const auto paths = [](const std::string& yaml) {
-    const auto& list = task_with("  env: {L: '[a, b]', M: x}\n  artifacts: {paths: " + yaml + "}\n")
-                           .commands(1)
-                           .artifacts_instruction()
-                           .paths();
+    const pb::Task task =
+        task_with("  env: {L: '[a, b]', M: x}\n  artifacts: {paths: " + yaml + "}\n");
+    const auto& list = task.commands(1).artifacts_instruction().paths();
     return join({list.begin(), list.end()}, "|");
   };
   EXPECT_EQ(paths("$L"), "a|b");

@@ -88,7 +88,7 @@ TEST(Tree, PositionsAreThoseOfKeysAndAliasesHaveNone) {
 TEST(Tree, RecursiveAliasesAreErrorsWhereTheyStand) {
   EXPECT_EQ(merged("a: &a\n  b: *a\n"), "error 2:6");
   EXPECT_EQ(merged("a: &a\n  b:\n    <<: *a\n"), "error 3:9");
-  EXPECT_EQ(merged("a: &a\n  b: [1, {<<: [*a]}]\n"), "error 2:15");
+  EXPECT_EQ(merged("a: &a\n  b: [1, {<<: [*a]}]\n"), "error 2:16");
 }
 
 std::string expanded(std::string_view text, const Limits& limits = {}) {
