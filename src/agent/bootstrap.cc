@@ -7,8 +7,8 @@
 
 #include <array>
 #include <string>
+#include <utility>
 
-#include "os/fd.h"
 #include "os/proc.h"
 
 namespace cirrus::agent {
@@ -49,13 +49,16 @@ void detach_from_starter() {
   (void)::setsid();  // fails if we lead a session already, which is as good
 }
 
+Result<os::Fd> open_empty_input() {
+  Result<os::Fd> null = os::open_file("/dev/null", O_RDONLY);
+  if (null.ok()) return null;
+  os::Pipe pipe = CIRRUS_TRY(os::make_pipe());
+  return std::move(pipe.read_end);
+}
+
 void release_standard_input() {
-  const Result<os::Fd> null = os::open_file("/dev/null", O_RDONLY);
-  if (null.ok()) {
-    (void)::dup2(null.value().get(), 0);
-  } else {
-    (void)::close(0);
-  }
+  const Result<os::Fd> empty = open_empty_input();
+  if (empty.ok()) (void)::dup2(empty.value().get(), 0);
 }
 
 }  // namespace cirrus::agent

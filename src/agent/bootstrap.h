@@ -6,6 +6,7 @@
 
 #include "base/result.h"
 #include "cirrus_gateway.pb.h"
+#include "os/fd.h"
 
 namespace cirrus::agent {
 
@@ -19,7 +20,11 @@ Result<std::optional<gateway::v1::Bootstrap>> read_bootstrap(int fd);
 /// orphans come to us, and the session is our own.
 void detach_from_starter();
 
-/// Replaces descriptor 0 by /dev/null, so that nothing keeps the starter's pipe open.
+/// Something that is at its end when read: /dev/null, or a pipe nobody writes to in a root file
+/// system without devices. Errors: ResourceExhausted when out of descriptors.
+Result<os::Fd> open_empty_input();
+
+/// Replaces descriptor 0 by an empty input, so that nothing keeps the starter's pipe open.
 void release_standard_input();
 
 }  // namespace cirrus::agent

@@ -116,7 +116,9 @@ StepOutcome TaskRun::run_process(Step& step, std::vector<std::string> argv,
   }
   const ScriptOutcome outcome =
       runner_.finish(std::move(script).value(), step.limits, step.log, background_trees());
-  return {.succeeded = outcome.succeeded, .signaled = outcome.signaled};
+  return {.succeeded = outcome.succeeded,
+          .signaled = outcome.signaled,
+          .cut_short = outcome.cut_short};
 }
 
 Result<std::vector<std::string>> TaskRun::script_command(const std::vector<std::string>& lines,
@@ -147,11 +149,6 @@ std::vector<StepTree> TaskRun::background_trees() const {
   std::vector<StepTree> trees;
   for (const Background& one : background_) trees.push_back(one.script.tree);
   return trees;
-}
-
-StepOutcome TaskRun::clone(Step& step) {
-  step.log.write("Cloning is not possible yet.\n");
-  return {};
 }
 
 }  // namespace cirrus::agent

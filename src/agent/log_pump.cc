@@ -18,9 +18,11 @@ constexpr int kPipeBytes = 256 * 1024;
 
 }  // namespace
 
-bool LogPump::Source::wait_closed(std::chrono::nanoseconds patience) {
+bool LogPump::Source::wait_closed(std::chrono::nanoseconds patience, Monotonic give_up) {
   for (;;) {
-    const Monotonic deadline = std::chrono::steady_clock::now() + patience;
+    const Monotonic now = std::chrono::steady_clock::now();
+    if (now >= give_up) pump_.outbox_.abandon();
+    const Monotonic deadline = now + patience;
     enum class Verdict { Closed, GiveUp, WaitOn };
     const Verdict verdict = state_.wait_until(
         StopToken(), deadline, [](const State& state) { return state.closed; },
@@ -35,7 +37,7 @@ bool LogPump::Source::wait_closed(std::chrono::nanoseconds patience) {
 
 void LogPump::Source::finish_now() {
   state_.with([](State& state) { state.mute_when_empty = true; });
-  waker_.wake();
+  pump_.waker_.wake();
   state_.wait(
       StopToken(), [](const State& state) { return state.closed || state.muted; },
       [](const State&, bool) {});
@@ -54,7 +56,7 @@ LogPump::LogPump(Outbox& outbox, os::Waker waker)
 std::shared_ptr<LogPump::Source> LogPump::add(os::Fd read_end, StepLog& log) {
   (void)os::set_nonblocking(read_end.get(), true);
   (void)::fcntl(read_end.get(), F_SETPIPE_SZ, kPipeBytes);
-  std::shared_ptr<Source> source(new Source(std::move(read_end), log, waker_));
+  std::shared_ptr<Source> source(new Source(std::move(read_end), log, *this));
   added_.with([&source](auto& list) { list.push_back(source); });
   waker_.wake();
   return source;

@@ -25,8 +25,9 @@ class LogPump {
   class Source {
    public:
     /// Waits until every writer has closed the pipe, `patience` at most; while the pump waits for
-    /// room in the outbox, it goes on waiting. True: closed, and everything is in the log.
-    bool wait_closed(std::chrono::nanoseconds patience);
+    /// room in the outbox, it goes on waiting. True: closed, and everything is in the log. At
+    /// `give_up` the outbox is abandoned, because nobody will make room any more.
+    bool wait_closed(std::chrono::nanoseconds patience, Monotonic give_up);
     /// Takes what is in the pipe now for everything there is: whatever comes later is read (the
     /// writers must not block or die of it) and forgotten. Waits until that point is reached.
     void finish_now();
@@ -39,12 +40,12 @@ class LogPump {
       bool mute_when_empty = false;
       bool blocked = false;       // the pump waits for room in the outbox
     };
-    Source(os::Fd read_end, StepLog& log, const os::Waker& waker)
-        : fd_(std::move(read_end)), log_(log), waker_(waker) {}
+    Source(os::Fd read_end, StepLog& log, LogPump& pump)
+        : fd_(std::move(read_end)), log_(log), pump_(pump) {}
     os::Fd fd_;                               // the pump's thread only
     std::optional<std::size_t> unread_;       // the pump's thread only: what finish_now() wants
     StepLog& log_;
-    const os::Waker& waker_;
+    LogPump& pump_;
     Guarded<State> state_;
   };
 

@@ -18,18 +18,20 @@ bool Outbox::Entry::acknowledged(const Outbox& outbox) const {
 
 bool Outbox::wait_for_room(const StopToken& stop) {
   std::unique_lock lock(mutex_);
-  return changed_.wait(lock, stop, [this] { return unacknowledged_bytes_ < limit_; });
+  return changed_.wait(lock, stop,
+                       [this] { return abandoned_ || unacknowledged_bytes_ < limit_; });
 }
 
 bool Outbox::is_full() const {
   const std::lock_guard lock(mutex_);
-  return unacknowledged_bytes_ >= limit_;
+  return !abandoned_ && unacknowledged_bytes_ >= limit_;
 }
 
 void Outbox::append(const std::string& step, std::string_view bytes) {
   if (bytes.empty()) return;
   {
     const std::lock_guard lock(mutex_);
+    if (abandoned_) return;
     StepLog& log = steps_[step];
     unacknowledged_bytes_ += bytes.size();
     while (!bytes.empty()) {
@@ -123,9 +125,23 @@ void Outbox::acknowledge_events(std::uint64_t sequence) {
   changed_.notify_all();
 }
 
+void Outbox::abandon() {
+  {
+    const std::lock_guard lock(mutex_);
+    abandoned_ = true;
+  }
+  changed_.notify_all();
+}
+
+bool Outbox::abandoned() const {
+  const std::lock_guard lock(mutex_);
+  return abandoned_;
+}
+
 bool Outbox::wait_until_empty(Monotonic deadline) {
   std::unique_lock lock(mutex_);
-  return changed_.wait_until(lock, deadline, [this] { return entries_.empty(); });
+  (void)changed_.wait_until(lock, deadline, [this] { return abandoned_ || entries_.empty(); });
+  return entries_.empty() && !abandoned_;
 }
 
 void Outbox::acknowledge_log_locked(const std::string& step, std::uint64_t offset) {

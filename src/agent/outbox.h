@@ -51,6 +51,10 @@ class Outbox {
   void acknowledge_log(const std::string& step, std::uint64_t offset);
   void acknowledge_events(std::uint64_t sequence);
 
+  /// Nobody will come to take it: from here on everything is dropped and nobody waits.
+  void abandon();
+  bool abandoned() const;
+
   /// Waits until everything is acknowledged or the deadline passes; true if everything is.
   bool wait_until_empty(Monotonic deadline);
 
@@ -80,6 +84,7 @@ class Outbox {
   std::uint64_t last_sequence_ = 0;
   std::uint64_t acknowledged_sequence_ = 0;
   std::size_t unacknowledged_bytes_ = 0;
+  bool abandoned_ = false;
 };
 
 }  // namespace cirrus::agent

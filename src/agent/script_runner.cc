@@ -8,6 +8,7 @@
 #include <cctype>
 #include <cstring>
 
+#include "agent/bootstrap.h"
 #include "base/strings.h"
 #include "os/process_table.h"
 
@@ -39,11 +40,13 @@ std::string signal_words(int number) {
 
 Result<LiveScript> ScriptRunner::start(const ScriptJob& job, StepLog& log) {
   os::Pipe pipe = CIRRUS_TRY(os::make_pipe());
+  const os::Fd input = CIRRUS_TRY(open_empty_input());
   os::SpawnOptions options;
   options.argv = job.argv;
   options.environment = job.environment;
   options.working_directory = job.working_directory;
-  options.descriptors = {{1, pipe.write_end.get()}, {2, pipe.write_end.get()}};
+  options.descriptors = {
+      {0, input.get()}, {1, pipe.write_end.get()}, {2, pipe.write_end.get()}};
   options.kill_grace = std::chrono::milliseconds(0);
   os::Process process = CIRRUS_TRY(os::Process::spawn(options));
   pipe.write_end.reset();
@@ -70,7 +73,7 @@ ScriptOutcome ScriptRunner::finish(LiveScript script, const ScriptLimits& limits
     std::string processes = timed_out ? describe_descendants() : std::string();
     (void)stop_tree(script, timed_out ? std::chrono::milliseconds(0) : limits.kill_grace,
                     background);
-    drain(script, false, log);
+    drain(script, limits, false, log);
     if (!processes.empty()) log.write("\nWhat was running:\n    PID    PPID COMMAND\n" + processes);
     log.write(timed_out ? "\n" + limits.deadline_text : "\nContext canceled!");
     return outcome;
@@ -82,7 +85,7 @@ ScriptOutcome ScriptRunner::finish(LiveScript script, const ScriptLimits& limits
   } else {
     status = stop_tree(script, std::chrono::milliseconds(0), background);
   }
-  drain(script, limits.escaping, log);
+  drain(script, limits, limits.escaping, log);
   outcome.succeeded = status.success();
   outcome.signaled = status.signal.has_value();
   if (status.signal) {
@@ -111,8 +114,9 @@ os::ExitStatus ScriptRunner::stop_tree(LiveScript& script, std::chrono::millisec
   return status;
 }
 
-void ScriptRunner::drain(LiveScript& script, bool escaping, StepLog& log) {
-  if (escaping || !script.output->wait_closed(kDrainPatience)) {
+void ScriptRunner::drain(LiveScript& script, const ScriptLimits& limits, bool escaping,
+                         StepLog& log) {
+  if (escaping || !script.output->wait_closed(kDrainPatience, limits.give_up)) {
     std::vector<std::string> holders;
     if (!escaping) {
       for (const pid_t pid : os::holders_of_pipe(script.output_witness.get())) {

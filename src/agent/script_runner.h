@@ -44,6 +44,8 @@ struct ScriptLimits {
   Monotonic deadline;
   /// Absent: a stop order ends the script. Set: it only shortens its time to this.
   std::optional<std::chrono::nanoseconds> extension_after_cancel;
+  /// When a gateway that makes no room for the log is given up.
+  Monotonic give_up = Monotonic::max();
   bool escaping = false;  ///< CIRRUS_ESCAPING_PROCESSES: children may outlive the shell
   std::chrono::milliseconds kill_grace{0};
   /// Written when the deadline passes. Source: reference agent.
@@ -65,7 +67,7 @@ class ScriptRunner {
  private:
   os::ExitStatus stop_tree(LiveScript& script, std::chrono::milliseconds grace,
                            const std::vector<StepTree>& background);
-  void drain(LiveScript& script, bool escaping, StepLog& log);
+  void drain(LiveScript& script, const ScriptLimits& limits, bool escaping, StepLog& log);
 
   LogPump& pump_;
   TaskControl& control_;

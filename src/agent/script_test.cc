@@ -41,6 +41,7 @@ TEST_F(Scripts, FailInAPipelineAndDoNotEndAtOnceOnDash) {  // row 4
     SCOPED_TRACE(shell);
     variable("CIRRUS_SHELL") = shell;
     bootstrap.mutable_commands()->clear_commands();
+    new_gateway();
     add_script("main", {"echo reached", "false | true", "echo after"});
     run();
     EXPECT_THAT(log("main"), StartsWith("echo reached\nreached\nfalse | true\n"));

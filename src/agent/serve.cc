@@ -14,8 +14,6 @@
 namespace cirrus::agent {
 namespace {
 
-// Source: the worker's rule for agents nobody adopts.
-constexpr std::chrono::minutes kLostAfter{15};
 constexpr std::chrono::seconds kLookAgain{1};
 
 /// Waits until all is acknowledged. False: no gateway came back in time.
@@ -23,7 +21,8 @@ bool deliver(Outbox& outbox, const Uplink& uplink, Monotonic task_deadline) {
   for (;;) {
     const Monotonic now = std::chrono::steady_clock::now();
     if (outbox.wait_until_empty(now + kLookAgain)) return true;
-    if (!uplink.attached() && now > task_deadline + kLostAfter) return false;
+    if (outbox.abandoned()) return false;
+    if (!uplink.attached() && now > task_deadline + kGatewayPatience) return false;
   }
 }
 

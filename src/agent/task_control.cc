@@ -56,4 +56,11 @@ WaitEnd TaskControl::wait(const os::Process& process, Monotonic deadline, bool h
   }
 }
 
+bool TaskControl::pause(Duration span, Monotonic deadline) const {
+  const Monotonic until = std::chrono::steady_clock::now() + span;
+  const Result<bool> stopped =
+      os::wait_readable(stop_.fd(), StopToken(), std::min(until, deadline));
+  return stopped.ok() && !stopped.value() && until <= deadline;
+}
+
 }  // namespace cirrus::agent

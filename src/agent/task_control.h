@@ -38,6 +38,9 @@ class TaskControl {
   WaitEnd wait(const os::Process& process, Monotonic deadline, bool heed_cancel,
                const std::vector<pid_t>& tracked);
 
+  /// Lets `span` pass, but no more than until `deadline`. False: a stop order or the deadline came.
+  bool pause(Duration span, Monotonic deadline) const;
+
  private:
   struct Order {
     std::string reason;

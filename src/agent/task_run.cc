@@ -20,6 +20,8 @@ namespace {
 // `always` block does not use it up.
 constexpr std::chrono::minutes kExtension{5};
 constexpr std::chrono::seconds kSweepPatience{5};
+// Ours: keeps arithmetic on deadlines within its type.
+constexpr std::chrono::seconds kLongestTask = std::chrono::hours(24 * 365);
 constexpr std::size_t kMaxEnvFile = 16U << 20U;
 
 Monotonic now() { return std::chrono::steady_clock::now(); }
@@ -66,7 +68,8 @@ Status TaskRun::prepare() {
                  .note("making the working directory '{}'", working_directory_.string()));
   shell_ = default_shell(environment_->process_value("PATH").value_or(""));
   failed_ = commands.failed_at_least_once();
-  deadline_ = now() + std::chrono::seconds(commands.timeout_in_seconds());
+  deadline_ = now() + std::chrono::seconds(std::clamp<std::int64_t>(
+                          commands.timeout_in_seconds(), 0, kLongestTask.count()));
   return {};
 }
 
@@ -102,6 +105,7 @@ ScriptLimits TaskRun::limits_for(const wire::Command& command) const {
   ScriptLimits limits;
   limits.deadline = deadline_;
   limits.kill_grace = std::chrono::milliseconds(parts_.bootstrap.kill_grace_milliseconds());
+  limits.give_up = deadline_ + parts_.gateway_patience;
   limits.escaping = environment_->has("CIRRUS_ESCAPING_PROCESSES");
   if (command.execution_behaviour() == wire::Command::ON_SUCCESS) return limits;
   limits.deadline = deadline_ + kExtension;
@@ -208,7 +212,7 @@ void TaskRun::take_env_file(Step& step) {
 }
 
 void TaskRun::use_new_secrets() {
-  for (const Background& one : background_) one.log->replace_patterns(secrets_.patterns());
+  for (StepLog& log : logs_) log.replace_patterns(secrets_.patterns());
 }
 
 void TaskRun::report(const std::string& step, wire::Status status, Duration took, bool signaled,
@@ -250,7 +254,7 @@ void TaskRun::finish() {
   kill_all_descendants(now() + kSweepPatience);
   gateway::v1::AgentMessage::Event event;
   for (Background& one : background_) {
-    if (!one.script.output->wait_closed(std::chrono::seconds(2))) one.script.output->finish_now();
+    if (!one.script.output->wait_closed(std::chrono::seconds(2), deadline_ + parts_.gateway_patience)) one.script.output->finish_now();
     one.log->flush();
   }
   for (const StepLog& log : logs_) *event.add_after() = log.position();

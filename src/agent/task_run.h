@@ -24,6 +24,10 @@ namespace cirrus::agent {
 /// Protocol messages by short names, for this folder.
 namespace wire = org::cirruslabs::ci::services::cirruscigrpc;
 
+/// How long past a task's time its agent looks for a gateway. Source: the worker's rule for agents
+/// nobody adopts.
+inline constexpr std::chrono::minutes kGatewayPatience{15};
+
 /// What a task run works with; all of it outlives the run.
 struct TaskParts {
   const gateway::v1::Bootstrap& bootstrap;
@@ -35,12 +39,14 @@ struct TaskParts {
   /// Called once, after the first process was spawned or when there is none to spawn: the time to
   /// open the connection, which must not delay the first script.
   std::function<void()> on_started;
+  std::chrono::nanoseconds gateway_patience = kGatewayPatience;
 };
 
 /// How a step ended.
 struct StepOutcome {
   bool succeeded = false;
   bool signaled = false;
+  bool cut_short = false;  ///< by the deadline or a stop order
 };
 
 /// Runs on the calling thread. Everything the outside may learn goes through the outbox; when
@@ -71,6 +77,8 @@ class TaskRun {
     LiveScript script;
     StepLog* log;
   };
+
+  class Clone;
 
   Status prepare();
   std::vector<const wire::Command*> selected_commands() const;

@@ -10,8 +10,14 @@ namespace cirrus {
 
 using StopToken = std::stop_token;
 using StopSource = std::stop_source;
+/// A class rather than an alias: clang 14 does not deduce arguments through an alias.
 template <typename Callback>
-using StopCallback = std::stop_callback<Callback>;
+class StopCallback : public std::stop_callback<Callback> {
+ public:
+  using std::stop_callback<Callback>::stop_callback;
+};
+template <typename Callback>
+StopCallback(StopToken, Callback) -> StopCallback<Callback>;
 using Thread = std::jthread;
 
 /// Waits for `duration` or until stop is requested. True if the whole time passed. This is the

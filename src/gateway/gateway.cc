@@ -28,6 +28,10 @@ void Gateway::set_adopter(std::function<void(os::Fd)> adopt) { adopt_ = std::mov
 
 Status Gateway::add(std::shared_ptr<TaskGateway> task) {
   const TaskPaths& paths = task->paths();
+  // Before the socket is made: listening again would take it away from the first.
+  if (tasks_.with([&](auto& tasks) { return tasks.contains(task->task_id()); })) {
+    return error(Code::AlreadyExists, "task {} is served already", task->task_id());
+  }
   CIRRUS_TRY(os::make_directories(paths.run_directory, 0700));
   CIRRUS_TRY(os::make_directories(paths.guest(), 0755));
   Entry entry{task, std::make_shared<os::Fd>(CIRRUS_TRY(os::listen_unix(paths.socket(), 0666)))};

@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <chrono>
+#include <filesystem>
 #include <optional>
 
 #include "attach_server.h"
@@ -50,10 +52,11 @@ class AgentProcess : public ::testing::Test {
     for (const std::string& line : lines) command.mutable_script_instruction()->add_scripts(line);
   }
   /// Starts the agent and gives it the bootstrap.
-  os::Process start() {
+  os::Process start() { return start({std::string(CIRRUS_BINARY_DIR) + "/cirrus-agent", "run"}); }
+  os::Process start(std::vector<std::string> argv) {
     os::Pipe input = std::move(os::make_pipe()).value();
     os::SpawnOptions options;
-    options.argv = {std::string(CIRRUS_BINARY_DIR) + "/cirrus-agent", "run"};
+    options.argv = std::move(argv);
     options.descriptors = {{0, input.read_end.get()}, {2, 2}};
     Result<os::Process> process = os::Process::spawn(options);
     EXPECT_TRUE(process.ok());
@@ -125,6 +128,54 @@ TEST_F(AgentProcess, CancelsOnSignalWithNobodyListening) {
   EXPECT_EQ(exit_code(agent), 0);
   EXPECT_THAT(gateway.log("main"), HasSubstr("\nContext canceled!"));
   EXPECT_THAT(gateway.statuses(), ElementsAre("main=FAILED"));
+}
+
+TEST_F(AgentProcess, IsStaticAndSmall) {
+  const std::string program = std::string(CIRRUS_BINARY_DIR) + "/cirrus-agent";
+  const Result<std::string> head = os::read_file(program, 256U << 20U);
+  ASSERT_TRUE(head.ok());
+  if (head.value().find("libasan") != std::string::npos ||
+      head.value().find("libtsan") != std::string::npos) {
+    GTEST_SKIP() << "this tree links the agent dynamically";
+  }
+  os::SpawnOptions options;
+  options.argv = {"/bin/sh", "-c", "strip -o /dev/stdout " + program + " | wc -c; ldd " + program};
+  const auto output = os::run_command(options, "", StopToken(), steady_clock::now() + seconds(20));
+  ASSERT_TRUE(output.ok());
+  EXPECT_LE(std::stol(output.value().output), 24L << 20);
+  EXPECT_THAT(output.value().errors, HasSubstr("not a dynamic executable"));
+}
+
+TEST_F(AgentProcess, RunsInAnEmptyRoot) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root may change the root";
+  const std::filesystem::path root = std::filesystem::path(socket()).parent_path() / "root";
+  ASSERT_TRUE(os::make_directories(root / "tmp").ok());
+  std::filesystem::copy_file(std::string(CIRRUS_BINARY_DIR) + "/cirrus-agent", root / "agent");
+  // The one program there is: the agent itself, printing its version.
+  const AttachServer server((root / "gateway.sock").string(), gateway);
+  bootstrap.set_gateway_path("/gateway.sock");
+  bootstrap.set_scratch_directory("");
+  bootstrap.set_pre_created_working_dir("");
+  (*bootstrap.mutable_commands()->mutable_environment())["CIRRUS_SHELL"] = "direct";
+  add_script("main", {"/agent --version"});
+  os::Process agent = start({"chroot", root.string(), "/agent", "run"});
+  EXPECT_EQ(exit_code(agent), 0);
+  EXPECT_THAT(gateway.log("main"), HasSubstr("cirrus-agent "));
+  EXPECT_THAT(gateway.statuses(), ElementsAre("main=COMPLETED"));
+}
+
+TEST_F(AgentProcess, RunsATaskOnArm64) {
+  const std::string program = std::string(CIRRUS_SOURCE_DIR) + "/build/arm64/cirrus-agent";
+  if (!std::filesystem::exists("/usr/bin/qemu-aarch64-static")) {
+    GTEST_SKIP() << "qemu-aarch64-static is not installed";
+  }
+  if (!std::filesystem::exists(program)) GTEST_SKIP() << "run scripts/agent-arm64 first";
+  const AttachServer server(socket(), gateway);
+  add_script("main", {"echo $CIRRUS_ARCH"});
+  os::Process agent = start({"/usr/bin/qemu-aarch64-static", program, "run"});
+  EXPECT_EQ(exit_code(agent), 0);
+  EXPECT_THAT(gateway.log("main"), HasSubstr("\narm64\n"));
+  EXPECT_THAT(gateway.statuses(), ElementsAre("main=COMPLETED"));
 }
 
 }  // namespace

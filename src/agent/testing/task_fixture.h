@@ -52,8 +52,37 @@ class TaskFixture : public ::testing::Test {
   }
   std::filesystem::path work() const { return directory_.path() / "work"; }
 
-  /// Runs the task to its end on this thread. Signals of the test's own process are not used.
+  /// Runs the task to its end on this thread and delivers everything.
   void run() {
+    run_until([this] {
+      EXPECT_TRUE(outbox->wait_until_empty(std::chrono::steady_clock::now() +
+                                           std::chrono::seconds(20)));
+    });
+    EXPECT_THAT(gateway().violations(), ::testing::IsEmpty());
+  }
+  /// Runs the task to its end, whoever listens.
+  void run_alone() {
+    run_until([] {});
+  }
+
+  FakeGateway& gateway() {
+    if (!gateway_) gateway_ = std::make_unique<FakeGateway>(script);
+    return *gateway_;
+  }
+  /// For a second run in one test.
+  void new_gateway() { gateway_ = nullptr; }
+  std::string log(const std::string& step) { return gateway().log(step); }
+
+  std::chrono::nanoseconds gateway_patience = kGatewayPatience;
+  gateway::v1::Bootstrap bootstrap;
+  os::Environment inherited = os::current_environment();
+  FakeGateway::Script script;
+  std::size_t outbox_limit = Outbox::kDefaultLimit;
+  std::unique_ptr<Outbox> outbox;
+  std::unique_ptr<TaskControl> control;
+
+ private:
+  void run_until(const std::function<void()>& delivered) {
     outbox = std::make_unique<Outbox>(outbox_limit);
     control = std::move(TaskControl::create()).value();
     Uplink uplink({.task_id = "7",
@@ -69,27 +98,12 @@ class TaskFixture : public ::testing::Test {
                   .pump = *pump,
                   .control = *control,
                   .clock = system_clock(),
-                  .on_started = [&uplink] { uplink.start(); }});
+                  .on_started = [&uplink] { uplink.start(); },
+                  .gateway_patience = gateway_patience});
     task.run();
-    EXPECT_TRUE(outbox->wait_until_empty(std::chrono::steady_clock::now() +
-                                         std::chrono::seconds(20)));
-    EXPECT_THAT(gateway().violations(), ::testing::IsEmpty());
+    delivered();
   }
 
-  FakeGateway& gateway() {
-    if (!gateway_) gateway_ = std::make_unique<FakeGateway>(script);
-    return *gateway_;
-  }
-  std::string log(const std::string& step) { return gateway().log(step); }
-
-  gateway::v1::Bootstrap bootstrap;
-  os::Environment inherited = os::current_environment();
-  FakeGateway::Script script;
-  std::size_t outbox_limit = Outbox::kDefaultLimit;
-  std::unique_ptr<Outbox> outbox;
-  std::unique_ptr<TaskControl> control;
-
- private:
   os::TempDir directory_;
   std::unique_ptr<FakeGateway> gateway_;
 };

@@ -1,0 +1,32 @@
+# Thin: every target installs what is missing, then calls CMake or a script.
+# SPDX-License-Identifier: MIT
+JOBS ?= 2
+
+.PHONY: setup build test demo check bench agent-arm64 clean
+
+setup:
+	@scripts/setup
+
+build: setup
+	cmake --preset release >/dev/null
+	cmake --build build/release -j $(JOBS)
+
+test: build
+	ctest --preset release -j $(JOBS)
+
+demo: setup
+	cmake --preset release >/dev/null
+	cmake --build build/release -j $(JOBS) --target cirrus
+	scripts/demo
+
+check: setup
+	scripts/check
+
+bench: build
+	scripts/bench
+
+agent-arm64: setup
+	scripts/agent-arm64
+
+clean:
+	rm -rf build

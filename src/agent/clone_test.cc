@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT
+// The clone instruction with the real git; addresses are redirected to a repository on disk.
+#include <sys/stat.h>
+
+#include "agent/clone_plan.h"
+#include "agent/testing/task_fixture.h"
+
+namespace cirrus::agent {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+TEST(ClonePlan, TakesCredentialsOutOfAddresses) {
+  const struct {
+    const char* url;
+    const char* clean;
+    const char* origin;
+    const char* user;
+    const char* password;
+  } cases[] = {
+      {"https://h/o/r.git", "https://h/o/r.git", "https://h", "", ""},
+      {"https://u:p%40x@h:8443/o/r.git", "https://h:8443/o/r.git", "https://h:8443", "u", "p@x"},
+      {"http://token@h/o/r", "http://h/o/r", "http://h", "token", "token"},
+      {"https://h/a@b", "https://h/a@b", "https://h", "", ""},
+      {"git@github.com:o/r.git", "git@github.com:o/r.git", "", "", ""},
+      {"/srv/repo", "/srv/repo", "", "", ""},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.url);
+    const CloneUrl url = split_clone_url(c.url);
+    EXPECT_EQ(url.clean, c.clean);
+    EXPECT_EQ(url.origin, c.origin);
+    EXPECT_EQ(url.user, c.user);
+    EXPECT_EQ(url.password.reveal(), c.password);
+  }
+  EXPECT_THAT(credential_settings(split_clone_url("https://user:pass@h/x")),
+              ElementsAre(std::pair<std::string, std::string>(
+                  "http.https://h/.extraHeader", "Authorization: Basic dXNlcjpwYXNz")));
+}
+
+TEST(ClonePlan, RefusesNamesThatAreOptionsOrPatterns) {  // T07
+  const struct {
+    const char* variable;
+    const char* value;
+  } cases[] = {
+      {"CIRRUS_BRANCH", "-x"},         {"CIRRUS_BRANCH", "a b"},
+      {"CIRRUS_BRANCH", "a:refs/b"},   {"CIRRUS_BRANCH", "a\nb"},
+      {"CIRRUS_BRANCH", "a*"},         {"CIRRUS_TAG", "--upload-pack=x"},
+      {"CIRRUS_PR", "1/../../x"},      {"CIRRUS_CHANGE_IN_REPO", "--help"},
+      {"CIRRUS_REPO_CLONE_URL", "-u"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.value);
+    const auto request = read_clone_request([&c](std::string_view name) {
+      if (name == c.variable) return std::optional<std::string>(c.value);
+      if (name == "CIRRUS_REPO_CLONE_URL") return std::optional<std::string>("https://h/r");
+      return std::optional<std::string>();
+    });
+    ASSERT_FALSE(request.ok());
+    EXPECT_THAT(request.error().message(), HasSubstr(c.variable));
+  }
+}
+
+/// A bare repository with a branch, a tag, a pull request and its merge; and a `git` on PATH
+/// that notes its arguments before it runs the real one.
+class Clones : public testing::TaskFixture {
+ protected:
+  Clones() {
+    shell(R"sh(
+      export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@x GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@x
+      git init -q -b main src && cd src
+      echo one > file && git add file && git commit -qm one && git rev-parse HEAD > ../first
+      git tag v1
+      echo two > file && git commit -qam two && git rev-parse HEAD > ../second
+      git checkout -q -b feature HEAD~1 && echo pr > pr && git add pr && git commit -qm pr
+      git rev-parse HEAD > ../pull
+      git checkout -q main && git merge -q -m merged feature && git rev-parse HEAD > ../merge
+      git update-ref refs/pull/5/head feature && git update-ref refs/pull/5/merge HEAD
+      git reset -q --hard HEAD~1
+      cd .. && git clone -q --mirror src owner/repo.git && git -C owner/repo.git config uploadpack.hideRefs ''
+      mkdir bin && printf '#!/bin/sh\necho "$@" >> %s/arguments\nexec %s "$@"\n' "$PWD" "$(command -v git)" > bin/git
+      chmod 755 bin/git)sh");
+    inherited["PATH"] = (root() / "bin").string() + ":" + inherited["PATH"];
+    inherited["GIT_CONFIG_COUNT"] = "1";
+    inherited["GIT_CONFIG_KEY_0"] = "url.file://" + root().string() + "/.insteadOf";
+    inherited["GIT_CONFIG_VALUE_0"] = "https://git.example/";
+    variable("CIRRUS_REPO_CLONE_URL") = "https://git.example/owner/repo.git";
+    variable("CIRRUS_BRANCH") = "main";
+    variable("CIRRUS_CHANGE_IN_REPO") = read("second");
+    wire::Command& command = *bootstrap.mutable_commands()->add_commands();
+    command.set_name("clone");
+    command.mutable_clone_instruction();
+  }
+
+  std::filesystem::path root() const { return work().parent_path(); }
+  std::string read(const std::string& name) const {
+    std::string text = os::read_file(root() / name).value_or("");
+    while (text.ends_with('\n')) text.pop_back();
+    return text;
+  }
+  std::string shell(const std::string& text_of_script, bool in_work = false) const {
+    os::SpawnOptions options;
+    options.argv = {"/bin/sh", "-ec", text_of_script};
+    options.working_directory = in_work ? work() : root();
+    const auto output = os::run_command(options, "", StopToken(),
+                                        std::chrono::steady_clock::now() + std::chrono::seconds(30));
+    EXPECT_TRUE(output.ok() && output.value().status.success()) << output.value().errors;
+    std::string text = output.value().output;
+    while (text.ends_with('\n')) text.pop_back();
+    return text;
+  }
+  std::string head() const { return shell("git rev-parse HEAD", true); }
+  std::string branch() const { return shell("git rev-parse --abbrev-ref HEAD", true); }
+};
+
+TEST_F(Clones, CheckOutABranchByName) {
+  run();
+  EXPECT_THAT(gateway().statuses(), ElementsAre("clone=COMPLETED")) << log("clone");
+  EXPECT_EQ(head(), read("second"));
+  EXPECT_EQ(branch(), "main");
+  EXPECT_EQ(shell("git config branch.main.merge", true), "refs/heads/main");
+  EXPECT_EQ(shell("git status --porcelain", true), "");
+}
+
+TEST_F(Clones, FindACommitThatIsNoTipWithDepthOne) {  // row 22: the branch has moved
+  variable("CIRRUS_CLONE_DEPTH") = "1";
+  variable("CIRRUS_CHANGE_IN_REPO") = read("first");
+  run();
+  EXPECT_EQ(head(), read("first")) << log("clone");
+  EXPECT_EQ(shell("git rev-list --count HEAD", true), "1");
+}
+
+TEST_F(Clones, CheckOutATag) {
+  variable("CIRRUS_TAG") = "v1";
+  variable("CIRRUS_CHANGE_IN_REPO") = read("first");
+  run();
+  EXPECT_EQ(head(), read("first")) << log("clone");
+  EXPECT_EQ(shell("git describe --tags", true), "v1");
+}
+
+TEST_F(Clones, CheckOutAPullRequestDetached) {
+  variable("CIRRUS_PR") = "5";
+  variable("CIRRUS_CHANGE_IN_REPO") = read("pull");
+  run();
+  EXPECT_EQ(head(), read("pull")) << log("clone");
+  EXPECT_EQ(branch(), "HEAD");
+}
+
+TEST_F(Clones, CheckOutTheMergeOfAPullRequest) {
+  variable("CIRRUS_PR") = "5";
+  variable("CIRRUS_CHANGE_IN_REPO") = read("pull");
+  variable("CIRRUS_RESOLUTION_STRATEGY") = "MERGE_FOR_PRS";
+  variable("CIRRUS_CLONE_DEPTH") = "1";
+  run();
+  EXPECT_EQ(head(), read("merge")) << log("clone");
+}
+
+TEST_F(Clones, WorkInADirectoryThatIsNotEmpty) {
+  ASSERT_TRUE(os::make_directories(work()).ok());
+  ASSERT_TRUE(os::write_file(work() / "file", "in the way").ok());
+  ASSERT_TRUE(os::write_file(work() / "other", "stays").ok());
+  run();
+  EXPECT_EQ(os::read_file(work() / "file").value_or(""), "two\n") << log("clone");
+  EXPECT_EQ(os::read_file(work() / "other").value_or(""), "stays");
+}
+
+TEST_F(Clones, WriteTheTokenNowhere) {
+  const std::string token = "ghs_verysecrettoken";
+  variable("CIRRUS_REPO_CLONE_TOKEN") = token;
+  variable("CIRRUS_REPO_CLONE_HOST") = "git.example";
+  variable("CIRRUS_REPO_FULL_NAME") = "owner/repo";
+  add_script("main", {"echo in the log: $CIRRUS_REPO_CLONE_TOKEN",
+                      "printf 'protocol=https\\nhost=git.example\\n\\n' | git credential fill > credential"});
+  run();
+  EXPECT_THAT(gateway().statuses(), ElementsAre("clone=COMPLETED", "main=COMPLETED"))
+      << log("clone") << log("main");
+  EXPECT_EQ(shell("grep -r " + token + " .git | wc -l", true), "0");
+  EXPECT_THAT(os::read_file(root() / "arguments").value_or(""), Not(HasSubstr(token)));
+  EXPECT_THAT(log("main"), HasSubstr("in the log: HIDDEN-BY-CIRRUS-CI"));
+  EXPECT_THAT(os::read_file(work() / "credential").value_or(""), HasSubstr("password=" + token));
+}
+
+TEST_F(Clones, SayWhatIsMissing) {
+  bootstrap.mutable_commands()->mutable_environment()->erase("CIRRUS_REPO_CLONE_URL");
+  run();
+  EXPECT_THAT(log("clone"), HasSubstr("CIRRUS_REPO_CLONE_URL is not set"));
+  EXPECT_THAT(gateway().statuses(), ElementsAre("clone=FAILED"));
+}
+
+}  // namespace
+}  // namespace cirrus::agent

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT
+#include "agent/masker.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "agent/secrets.h"
+
+namespace cirrus::agent {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+std::string mask(const std::vector<std::string>& patterns,
+                 const std::vector<std::string_view>& parts) {
+  Masker masker(std::make_shared<const PatternSet>(patterns));
+  std::string out;
+  for (const std::string_view part : parts) masker.feed(part, out);
+  masker.finish(out);
+  return out;
+}
+
+/// The rule without cleverness: every byte of every occurrence is hidden, occurrences that
+/// overlap share one mark.
+std::string naive(const std::vector<std::string>& patterns, const std::string& text) {
+  std::vector<std::pair<std::size_t, std::size_t>> spans;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    std::size_t longest = 0;
+    for (const std::string& pattern : patterns) {
+      if (text.compare(at, pattern.size(), pattern) == 0) {
+        longest = std::max(longest, pattern.size());
+      }
+    }
+    if (longest == 0) continue;
+    if (!spans.empty() && at < spans.back().second) {
+      spans.back().second = std::max(spans.back().second, at + longest);
+    } else {
+      spans.emplace_back(at, at + longest);
+    }
+  }
+  std::string out;
+  std::size_t done = 0;
+  for (const auto& [begin, end] : spans) {
+    out += text.substr(done, begin - done);
+    out += kMaskText;
+    done = end;
+  }
+  return out + text.substr(done);
+}
+
+TEST(Masker, HidesOverlapsAsOneAndNeighboursAsTwo) {
+  const std::string mark(kMaskText);
+  const struct {
+    const char* name;
+    std::vector<std::string> patterns;
+    std::string text;
+    std::string wanted;
+  } cases[] = {
+      {"nothing to hide", {}, "plain", "plain"},
+      {"one secret", {"secret"}, "a secret!", "a " + mark + "!"},
+      {"whole text", {"secret"}, "secret", mark},
+      {"prefix only", {"secret"}, "a secre", "a secre"},
+      {"restart inside a prefix", {"aab"}, "aaab", "a" + mark},
+      {"overlapping secrets", {"abcd", "cdef"}, "xabcdefx", "x" + mark + "x"},
+      {"one inside the other", {"bc", "abcd"}, "xabcdx", "x" + mark + "x"},
+      {"inner one alone", {"bc", "abcd"}, "xabcx", "xa" + mark + "x"},
+      {"longer one", {"abcd", "abcdef"}, "abcdefg", mark + "g"},
+      {"longer one that fails", {"abcd", "abcdef"}, "abcdeg", mark + "eg"},
+      {"neighbours", {"abcd"}, "abcdabcd", mark + mark},
+      {"a chain", {"abab"}, "abababab", mark},
+      {"one byte", {"x"}, "axbx", "a" + mark + "b" + mark},
+      {"bytes above 127", {"\xff\xfe"}, "a\xff\xfe\xff", "a" + mark + "\xff"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    EXPECT_EQ(naive(c.patterns, c.text), c.wanted);
+    for (std::size_t cut = 0; cut <= c.text.size(); ++cut) {
+      const std::string_view text = c.text;
+      EXPECT_EQ(mask(c.patterns, {text.substr(0, cut), text.substr(cut)}), c.wanted) << cut;
+    }
+    std::vector<std::string_view> bytes;
+    for (std::size_t at = 0; at < c.text.size(); ++at) {
+      bytes.push_back(std::string_view(c.text).substr(at, 1));
+    }
+    EXPECT_EQ(mask(c.patterns, bytes), c.wanted);
+  }
+}
+
+TEST(Masker, AgreesWithTheNaiveRuleOnRandomTexts) {
+  std::mt19937 random(20260601);
+  const auto word = [&random](std::size_t least, std::size_t most) {
+    std::string text(least + random() % (most - least + 1), 'a');
+    for (char& c : text) c = static_cast<char>('a' + random() % 3);
+    return text;
+  };
+  for (int round = 0; round < 3000; ++round) {
+    std::vector<std::string> patterns;
+    for (unsigned n = random() % 4 + 1; n > 0; --n) patterns.push_back(word(1, 7));
+    const std::string text = word(0, 60);
+    std::vector<std::string_view> parts;
+    for (std::size_t at = 0; at < text.size();) {
+      const std::size_t length = std::min<std::size_t>(1 + random() % 12, text.size() - at);
+      parts.push_back(std::string_view(text).substr(at, length));
+      at += length;
+    }
+    ASSERT_EQ(mask(patterns, parts), naive(patterns, text))
+        << text << " / " << ::testing::PrintToString(patterns);
+  }
+}
+
+TEST(Masker, HoldsBackOnlyALivePrefix) {
+  Masker masker(std::make_shared<const PatternSet>(std::vector<std::string>{"secret"}));
+  std::string out;
+  masker.feed("see sec", out);
+  EXPECT_EQ(out, "see ");
+  masker.feed("ond", out);
+  EXPECT_EQ(out, "see second");
+  masker.feed(" secre", out);
+  masker.feed("t", out);
+  EXPECT_EQ(out, "see second ");
+  masker.feed(".", out);
+  EXPECT_EQ(out, "see second " + std::string(kMaskText) + ".");
+}
+
+TEST(Masker, TakesNewPatternsInMidStream) {
+  Masker masker(std::make_shared<const PatternSet>(std::vector<std::string>{"abcdef"}));
+  std::string out;
+  masker.feed("1 abcd", out);
+  masker.replace_patterns(
+      std::make_shared<const PatternSet>(std::vector<std::string>{"abcdef", "bcdX"}), out);
+  masker.feed("X 2", out);
+  masker.finish(out);
+  EXPECT_EQ(out, "1 a" + std::string(kMaskText) + " 2");
+}
+
+TEST(Secrets, AreFoundInEveryForm) {
+  // T06: base64 at three alignments, URL- and JSON-escaped, lines of their own.
+  const std::string secret = "pa$$ \"w\"/ord\nsecond line!";
+  Secrets secrets;
+  EXPECT_TRUE(secrets.add(secret));
+  const std::string printed[] = {
+      secret,
+      "second line!",
+      "pa$$ \"w\"/ord\r\nsecond line!",
+      "pa%24%24%20%22w%22%2Ford%0Asecond%20line%21",
+      "pa%24%24+%22w%22%2ford%0asecond+line%21",
+      "pa$$ \\\"w\\\"/ord\\nsecond line!",
+      "cGEkJCAidyIvb3JkCnNlY29uZCBsaW5lIQ==",          // the secret alone
+      "eHBhJCQgInciL29yZApzZWNvbmQgbGluZSF6",          // x before, z after
+      "eHhwYSQkICJ3Ii9vcmQKc2Vjb25kIGxpbmUhCg==",      // xx before, a newline after
+  };
+  for (const std::string& text : printed) {
+    SCOPED_TRACE(text);
+    Masker masker(secrets.patterns());
+    std::string out;
+    masker.feed("before " + text + " after", out);
+    masker.finish(out);
+    EXPECT_THAT(out, HasSubstr(std::string(kMaskText)));
+    EXPECT_THAT(out, Not(HasSubstr("ond")));
+    EXPECT_LE(out.size(), 16 + 4 * kMaskText.size());
+  }
+}
+
+TEST(Secrets, OfLessThanFourBytesAreLeftAndCounted) {
+  Secrets secrets;
+  EXPECT_FALSE(secrets.add("abc"));
+  EXPECT_TRUE(secrets.has_short_ones());
+  EXPECT_TRUE(secrets.patterns()->empty());
+}
+
+TEST(Secrets, AreNamedByTheirVariable) {
+  for (const char* name : {"X_PASSWORD", "X_SECRET", "X_TOKEN", "X_ACCESS_KEY", "X_SECRET_KEY"}) {
+    EXPECT_TRUE(is_secret_name(name)) << name;
+  }
+  EXPECT_FALSE(is_secret_name("TOKEN_X"));
+  EXPECT_FALSE(is_secret_name("MY_KEY"));
+}
+
+}  // namespace
+}  // namespace cirrus::agent

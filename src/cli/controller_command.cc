@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+// `cirrus controller run`.
+#include <signal.h>
+
+#include <CLI/CLI.hpp>
+
+#include "base/log.h"
+#include "cli/command.h"
+#include "cli/controller_flags.h"
+#include "cli/ready_file.h"
+#include "os/host.h"
+#include "os/signals.h"
+
+namespace cirrus::cli {
+
+namespace {
+
+int run_controller(ControllerFlags& flags) {
+  os::block_signals({SIGINT, SIGTERM, SIGHUP});
+  controller::ControllerOptions options = controller_options(flags);
+  if (options.data_dir.empty()) options.data_dir = os::default_state_directory() / "controller";
+  Result<std::unique_ptr<controller::Controller>> started =
+      controller::Controller::start(options, system_clock());
+  if (!started.ok()) {
+    complain(started.error().to_string());
+    return kFailed;
+  }
+  const std::unique_ptr<controller::Controller> running = std::move(started).value();
+  StopSource over;
+  const os::SignalThread signals({SIGINT, SIGTERM, SIGHUP}, [&](int number) {
+    if (number == SIGHUP) return;
+    running->request_stop();
+    over.request_stop();
+  });
+  const Result<ReadyFile> ready = ReadyFile::write(flags.ready_file, ready_fields(*running));
+  if (!ready.ok()) {
+    complain(ready.error().to_string());
+    return kFailed;
+  }
+  log_info("controller is running",
+           {{"rpc", running->rpc_endpoint()}, {"http", running->http_url()}});
+  // Nothing to do here but to wait for a signal.
+  while (wait_for(over.get_token(), std::chrono::hours(24))) {
+  }
+  log_info("controller ends");
+  return kOk;
+}
+
+}  // namespace
+
+void add_controller_flags(CLI::App& command, ControllerFlags& flags) {
+  command.add_option("--data-dir", flags.data_directory, "where state is kept")
+      ->envname("CIRRUS_CONTROLLER_DATA_DIR")
+      ->type_name("DIR");
+  command.add_option("--rpc-address", flags.rpc_address, "for workers and agents; port 0 picks one")
+      ->envname("CIRRUS_CONTROLLER_RPC_ADDRESS")
+      ->type_name("HOST:PORT");
+  command.add_option("--http-address", flags.http_address, "for the API and git; port 0 picks one")
+      ->envname("CIRRUS_CONTROLLER_HTTP_ADDRESS")
+      ->type_name("HOST:PORT");
+  command.add_option("--public-http-url", flags.public_http_url,
+                     "how tasks reach the HTTP address, if not as it is bound")
+      ->envname("CIRRUS_CONTROLLER_PUBLIC_HTTP_URL")
+      ->type_name("URL");
+  command.add_flag("--allow-cleartext", flags.allow_cleartext,
+                   "serve other machines without TLS");
+  command.add_option("--ready-file", flags.ready_file, "written once everything serves")
+      ->type_name("FILE");
+}
+
+controller::ControllerOptions controller_options(const ControllerFlags& flags) {
+  controller::ControllerOptions options;
+  options.data_dir = flags.data_directory;
+  options.rpc_address = flags.rpc_address;
+  options.http_address = flags.http_address;
+  options.public_http_url = flags.public_http_url;
+  options.allow_cleartext = flags.allow_cleartext;
+  return options;
+}
+
+std::map<std::string, std::string> ready_fields(const controller::Controller& controller) {
+  return {{"rpc_endpoint", controller.rpc_endpoint()},
+          {"http_url", controller.http_url()},
+          {"admin_token_file", controller.admin_token_file().string()},
+          {"registration_token_file", controller.registration_token_file().string()}};
+}
+
+void add_controller_commands(CLI::App& root, Invocation& invocation) {
+  static ControllerFlags flags;
+  CLI::App* controller = root.add_subcommand("controller", "The control plane workers report to");
+  controller->require_subcommand(1);
+  CLI::App* run = controller->add_subcommand("run", "Serve workers, agents and the API");
+  add_controller_flags(*run, flags);
+  run->footer(
+      "Example:\n"
+      "  cirrus controller run --data-dir /var/lib/cirrus/controller \\\n"
+      "      --rpc-address 127.0.0.1:7470 --http-address 127.0.0.1:7480\n");
+  run->callback([&invocation] { invocation.run = [] { return run_controller(flags); }; });
+}
+
+}  // namespace cirrus::cli

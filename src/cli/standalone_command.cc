@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT
+// `cirrus standalone`: a controller and one worker in one process.
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "base/log.h"
+#include "cli/command.h"
+#include "cli/controller_flags.h"
+#include "cli/environment.h"
+#include "cli/ready_file.h"
+#include "cli/worker_stack.h"
+#include "os/host.h"
+#include "os/signals.h"
+
+namespace cirrus::cli {
+
+namespace {
+
+struct StandaloneFlags {
+  ControllerFlags controller;
+  std::string name = "standalone";
+  std::vector<std::string> labels;
+  std::vector<std::string> resources;
+};
+
+Result<worker::Settings> worker_settings(const StandaloneFlags& flags,
+                                         const controller::Controller& controller) {
+  worker::Flags worker;
+  worker.name = flags.name;
+  worker.token =
+      CIRRUS_TRY(read_secret_file(controller.registration_token_file().string()));
+  worker.endpoint = controller.rpc_endpoint();
+  worker.labels = CIRRUS_TRY(worker::parse_labels(flags.labels));
+  worker.resources = CIRRUS_TRY(worker::parse_resources(flags.resources));
+  if (worker.resources.empty()) {
+    // Without resources a worker takes one task at a time; to try things out, more is better.
+    worker.resources["cpu"] = static_cast<double>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
+  }
+  return worker::make_settings(worker, "", "", flags.name);
+}
+
+int run_standalone(const StandaloneFlags& flags) {
+  os::block_signals({SIGINT, SIGTERM, SIGHUP});
+  controller::ControllerOptions options = controller_options(flags.controller);
+  const std::filesystem::path data = flags.controller.data_directory.empty()
+                                         ? os::default_state_directory() / "standalone"
+                                         : std::filesystem::path(flags.controller.data_directory);
+  options.data_dir = data / "controller";
+  Result<std::unique_ptr<controller::Controller>> started =
+      controller::Controller::start(options, system_clock());
+  if (!started.ok()) {
+    complain(started.error().to_string());
+    return kFailed;
+  }
+  const std::unique_ptr<controller::Controller> controller = std::move(started).value();
+  Result<worker::Settings> settings = worker_settings(flags, *controller);
+  if (!settings.ok()) {
+    complain(settings.error().to_string());
+    return kUsage;
+  }
+  Result<std::unique_ptr<WorkerStack>> stack =
+      WorkerStack::start(std::move(settings).value(), data / "worker");
+  if (!stack.ok()) {
+    complain(stack.error().to_string());
+    return kFailed;
+  }
+  worker::Worker& worker = stack.value()->worker();
+  // The first signal cancels: nobody waits for a trial run to drain.
+  const os::SignalThread signals({SIGINT, SIGTERM, SIGHUP}, [&](int number) {
+    if (number != SIGHUP) worker.cancel_all();
+  });
+  const Result<ReadyFile> ready =
+      ReadyFile::write(flags.controller.ready_file, ready_fields(*controller));
+  if (!ready.ok()) {
+    complain(ready.error().to_string());
+    return kFailed;
+  }
+  if (::geteuid() == 0) {
+    log_warning("tasks run as root and can read what root can: use it with code you trust");
+  }
+  std::fprintf(stderr,
+               "cirrus standalone is ready. In another terminal:\n\n"
+               "  export CIRRUS_API_URL=%s CIRRUS_API_TOKEN_FILE=%s\n"
+               "  cirrus build submit . --follow\n\n",
+               controller->http_url().c_str(), controller->admin_token_file().c_str());
+  const worker::WorkerEnd end = worker.wait();
+  log_info("standalone ends", {{"reason", end.reason}});
+  stack.value().reset();
+  controller->request_stop();
+  return end.kind == worker::WorkerEnd::Kind::Refused ? kUnreachable : kOk;
+}
+
+}  // namespace
+
+void add_standalone_command(CLI::App& root, Invocation& invocation) {
+  static StandaloneFlags flags;
+  CLI::App* standalone =
+      root.add_subcommand("standalone", "A controller and one worker, to try the product");
+  add_controller_flags(*standalone, flags.controller);
+  standalone->add_option("--name", flags.name, "the worker's name");
+  standalone->add_option("--labels", flags.labels, "the worker's labels, key=value[,...]");
+  standalone->add_option("--resources", flags.resources,
+                         "the worker's resources, name=amount[,...] (default: cpu=<cores>)");
+  standalone->footer("Example:\n  cirrus standalone --data-dir /tmp/cirrus\n");
+  standalone->callback([&invocation] { invocation.run = [] { return run_standalone(flags); }; });
+}
+
+}  // namespace cirrus::cli

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT
+// `cirrus task show|logs|why|cancel`.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "cli/api_client.h"
+#include "cli/build_view.h"
+#include "cli/command.h"
+
+namespace cirrus::cli {
+
+namespace {
+
+using nlohmann::json;
+
+struct TaskFlags {
+  ApiFlags api;
+  std::string id;
+  std::string step;
+  std::string output = "text";
+  bool follow = false;
+};
+
+int report(const Error& failure) {
+  complain(failure.to_string());
+  return exit_code_for(failure);
+}
+
+// A step's name in a path.
+std::string escaped(const std::string& text) {
+  std::string path;
+  for (const char c : text) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '_' || c == '-';
+    path += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
+  }
+  return path;
+}
+
+std::string decode_base64(const std::string& text) {
+  std::string bytes;
+  unsigned value = 0;
+  int bits = 0;
+  for (const char c : text) {
+    unsigned digit = 0;
+    if (c >= 'A' && c <= 'Z') digit = static_cast<unsigned>(c - 'A');
+    else if (c >= 'a' && c <= 'z') digit = static_cast<unsigned>(c - 'a') + 26;
+    else if (c >= '0' && c <= '9') digit = static_cast<unsigned>(c - '0') + 52;
+    else if (c == '+') digit = 62;
+    else if (c == '/') digit = 63;
+    else continue;
+    value = (value << 6U) | digit;
+    bits += 6;
+    if (bits >= 8) {
+      bits -= 8;
+      bytes.push_back(static_cast<char>((value >> static_cast<unsigned>(bits)) & 0xFFU));
+    }
+  }
+  return bytes;
+}
+
+Result<json> fetch(const ApiClient& api, const std::string& id) {
+  json found = CIRRUS_TRY(api.get("/api/v1/tasks/" + escaped(id)));
+  return found.contains("task") ? found["task"] : found;
+}
+
+void print(const std::string& bytes) {
+  std::fwrite(bytes.data(), 1, bytes.size(), stdout);
+  std::fflush(stdout);
+}
+
+Status follow_step(const ApiClient& api, const std::string& id, const std::string& step) {
+  std::uint64_t printed = 0;
+  return api.events("/api/v1/tasks/" + escaped(id) + "/logs/" + escaped(step) + "?follow=1",
+                    [&](const net::EventParser::Event& event) {
+                      if (event.name == "end") return false;
+                      if (event.name != "log") return true;
+                      const json chunk = json::parse(event.data, nullptr, false);
+                      if (!chunk.is_object()) return true;
+                      std::string bytes = decode_base64(chunk.value("data", ""));
+                      const auto offset = chunk.value("offset", std::uint64_t{0});
+                      // A stream that was opened again repeats what we have.
+                      if (offset + bytes.size() <= printed) return true;
+                      if (offset < printed) {
+                        bytes.erase(0, static_cast<std::size_t>(printed - offset));
+                      }
+                      print(bytes);
+                      printed = std::max(printed, offset) + bytes.size();
+                      return true;
+                    });
+}
+
+int logs(const TaskFlags& flags) {
+  const Result<ApiClient> api = ApiClient::create(flags.api);
+  if (!api.ok()) return report(api.error());
+  const Result<json> task = fetch(api.value(), flags.id);
+  if (!task.ok()) return report(task.error());
+  std::vector<std::string> steps;
+  for (const json& step : task.value().value("steps", json::array())) {
+    const std::string name = step.value("name", "");
+    if (flags.step.empty() || flags.step == name) steps.push_back(name);
+  }
+  if (steps.empty() && !flags.step.empty()) {
+    complain("task " + flags.id + " has no step '" + flags.step + "'");
+    return kFailed;
+  }
+  for (const std::string& step : steps) {
+    if (flags.step.empty() && steps.size() > 1) print("==> " + step + " <==\n");
+    if (flags.follow) {
+      const Status followed = follow_step(api.value(), flags.id, step);
+      if (!followed.ok()) return report(followed.error());
+      continue;
+    }
+    const Result<std::string> text =
+        api.value().get_text("/api/v1/tasks/" + escaped(flags.id) + "/logs/" + escaped(step));
+    if (!text.ok() && text.error().code() != Code::NotFound) return report(text.error());
+    if (!text.ok()) continue;
+    print(text.value());
+    if (!text.value().empty() && text.value().back() != '\n' && flags.step.empty()) print("\n");
+  }
+  return kOk;
+}
+
+int show(const TaskFlags& flags) {
+  const Result<ApiClient> api = ApiClient::create(flags.api);
+  if (!api.ok()) return report(api.error());
+  Result<json> task = fetch(api.value(), flags.id);
+  if (!task.ok()) return report(task.error());
+  if (flags.output == "json") {
+    task.value()["schema_version"] = 1;
+    std::printf("%s\n", task.value().dump(2).c_str());
+    return kOk;
+  }
+  std::printf("%s", render_table(json{{"tasks", json::array({task.value()})}}).c_str());
+  for (const json& step : task.value().value("steps", json::array())) {
+    std::printf("  %-30s %-10s %s\n", step.value("name", "").c_str(),
+                step.value("status", "").c_str(),
+                human_duration(step.value("duration_ms", std::int64_t{0})).c_str());
+  }
+  return kOk;
+}
+
+int why(const TaskFlags& flags) {
+  const Result<ApiClient> api = ApiClient::create(flags.api);
+  if (!api.ok()) return report(api.error());
+  const Result<json> answer = api.value().get("/api/v1/tasks/" + escaped(flags.id) + "/why");
+  if (!answer.ok()) return report(answer.error());
+  if (flags.output == "json") {
+    std::printf("%s\n", answer.value().dump(2).c_str());
+    return kOk;
+  }
+  for (const json& reason : answer.value().value("reasons", json::array())) {
+    std::printf("%s\n", (reason.is_string() ? reason.get<std::string>() : reason.dump()).c_str());
+  }
+  return kOk;
+}
+
+int cancel(const TaskFlags& flags) {
+  const Result<ApiClient> api = ApiClient::create(flags.api);
+  if (!api.ok()) return report(api.error());
+  const Result<json> done =
+      api.value().post("/api/v1/tasks/" + escaped(flags.id) + "/cancel", json::object());
+  if (!done.ok()) return report(done.error());
+  std::printf("cancelling task %s\n", flags.id.c_str());
+  return kOk;
+}
+
+}  // namespace
+
+void add_task_commands(CLI::App& root, Invocation& invocation) {
+  static TaskFlags flags;
+  CLI::App* task = root.add_subcommand("task", "Look at tasks and their logs");
+  task->require_subcommand(1);
+  const auto add = [&](const char* name, const char* help, const char* example,
+                       int (*body)(const TaskFlags&)) {
+    CLI::App* command = task->add_subcommand(name, help);
+    add_api_flags(*command, flags.api);
+    command->add_option("id", flags.id, "task")->required();
+    command->add_option("--output", flags.output, "text or json")
+        ->check(CLI::IsMember({"text", "json"}));
+    command->footer(std::string("Example:\n  ") + example + "\n");
+    command->callback([&invocation, body] { invocation.run = [body] { return body(flags); }; });
+    return command;
+  };
+  add("show", "Show one task and its steps", "cirrus task show 7", show);
+  CLI::App* logs_command = add("logs", "Print a task's logs", "cirrus task logs 7 main --follow", logs);
+  logs_command->add_option("step", flags.step, "one step (default: all)");
+  logs_command->add_flag("--follow", flags.follow, "go on until the step has ended");
+  add("why", "Say why a task does not run", "cirrus task why 7", why);
+  add("cancel", "Stop a task", "cirrus task cancel 7", cancel);
+}
+
+}  // namespace cirrus::cli

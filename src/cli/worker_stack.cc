@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+#include "cli/worker_stack.h"
+
+#include <functional>
+
+#include "agent_embedded/embedded_agent.h"
+#include "cli/command.h"
+#include "gateway/gateway.h"
+#include "isolation/none/none.h"
+#include "os/files.h"
+#include "os/host.h"
+#include "rpc/grpc/gateway_server.h"
+#include "rpc/grpc/upstream_client.h"
+
+namespace cirrus::cli {
+
+namespace {
+
+// Short and stable for one data directory, so that a restart finds its place again.
+std::filesystem::path run_directory_for(const std::filesystem::path& data_directory) {
+  const std::size_t hash = std::hash<std::string>()(data_directory.string());
+  return os::default_runtime_directory() / fmt::format("{:08x}", hash & 0xFFFFFFFFU);
+}
+
+class Stack final : public WorkerStack {
+ public:
+  ~Stack() override {
+    worker_.reset();
+    server_.reset();
+    if (!run_directory_.empty()) {
+      // Empty unless agents were left running.
+      std::error_code ignored;
+      std::filesystem::remove(run_directory_, ignored);
+    }
+  }
+  worker::Worker& worker() override { return *worker_; }
+
+  Status start(worker::Settings settings, const std::filesystem::path& data_directory) {
+    CIRRUS_TRY(os::make_directories(data_directory, 0700));
+    std::error_code failure;
+    const std::filesystem::path data = std::filesystem::canonical(data_directory, failure);
+    if (failure) {
+      return error(Code::NotFound, "cannot use the data directory '{}': {}",
+                   data_directory.string(), failure.message());
+    }
+    worker::WorkerParts parts;
+    parts.state_directory = data;
+    parts.run_directory = run_directory_for(data);
+    CIRRUS_TRY(os::make_directories(data / "agents", 0755));
+    parts.agent_program = CIRRUS_TRY(agent_embedded::unpack_embedded_agent(data / "agents")
+                                         .note("unpacking the agent"));
+    parts.version = program_version();
+    gateway_ = CIRRUS_TRY(gateway::Gateway::create());
+    server_ = CIRRUS_TRY(rpc::GatewayServer::start(*gateway_));
+    gateway_->set_adopter([this](os::Fd connection) { server_->adopt(std::move(connection)); });
+    parts.gateway = gateway_.get();
+    none_ = isolation::make_none(true);
+    parts.none = none_.get();
+    const std::string name = settings.name;
+    parts.connect = [name](const worker::UpstreamSettings& upstream, const std::string& instance)
+        -> Result<std::unique_ptr<rpc::Upstream>> {
+      rpc::UpstreamOptions options;
+      options.endpoint = CIRRUS_TRY(rpc::Endpoint::parse(upstream.endpoint));
+      options.identity = {upstream.token, name, instance};
+      return rpc::make_upstream(std::move(options));
+    };
+    run_directory_ = parts.run_directory;
+    worker_ = CIRRUS_TRY(worker::Worker::start(std::move(settings), std::move(parts)));
+    return {};
+  }
+
+ private:
+  std::filesystem::path run_directory_;
+  std::unique_ptr<isolation::Isolation> none_;
+  std::unique_ptr<gateway::Gateway> gateway_;
+  std::unique_ptr<rpc::GatewayServer> server_;
+  std::unique_ptr<worker::Worker> worker_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<WorkerStack>> WorkerStack::start(
+    worker::Settings settings, const std::filesystem::path& data_directory) {
+  auto stack = std::make_unique<Stack>();
+  CIRRUS_TRY(stack->start(std::move(settings), data_directory));
+  return std::unique_ptr<WorkerStack>(std::move(stack));
+}
+
+}  // namespace cirrus::cli

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT
+// Everything a worker consists of, put together: gateway, its server, isolations, upstreams.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "base/result.h"
+#include "worker/worker.h"
+
+namespace cirrus::cli {
+
+class WorkerStack {
+ public:
+  /// Serves when it returns. `data_directory` holds all state. Errors: as Worker::start.
+  static Result<std::unique_ptr<WorkerStack>> start(worker::Settings settings,
+                                                    const std::filesystem::path& data_directory);
+  virtual ~WorkerStack() = default;
+  virtual worker::Worker& worker() = 0;
+};
+
+}  // namespace cirrus::cli

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: MIT
+#include "controller/controller.h"
+
+#include <optional>
+
+#include "base/ids.h"
+#include "base/log.h"
+#include "controller/blobs/log_store.h"
+#include "controller/blobs/paths.h"
+#include "controller/blobs/work_pool.h"
+#include "controller/core/core.h"
+#include "controller/http/api.h"
+#include "controller/rpc/rpc_server.h"
+#include "controller/store/sqlite_store.h"
+#include "net/http_server.h"
+#include "os/file_lock.h"
+#include "os/files.h"
+
+namespace cirrus::controller {
+
+namespace {
+std::string host_of(const std::string& address) {
+  std::string host = address.substr(0, address.rfind(':'));
+  if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
+  return host;
+}
+
+bool is_loopback(const std::string& address) {
+  const std::string host = host_of(address);
+  return host == "localhost" || host == "::1" || host.starts_with("127.");
+}
+
+/// What to call a listener on this machine.
+std::string url_of(const std::string& address, int port) {
+  std::string host = host_of(address);
+  if (host == "0.0.0.0" || host == "::" || host.empty()) host = "127.0.0.1";
+  if (host.find(':') != std::string::npos) host = "[" + host + "]";
+  return fmt::format("http://{}:{}", host, port);
+}
+
+Status check_cleartext(const ControllerOptions& options) {
+  for (const std::string& address : {options.rpc_address, options.http_address}) {
+    if (is_loopback(address) || options.allow_cleartext) continue;
+    return error(Code::FailedPrecondition,
+                 "{} is not a loopback address and nothing would be encrypted: put a TLS proxy in "
+                 "front, or pass --allow-cleartext on a network you trust",
+                 address);
+  }
+  return {};
+}
+
+/// Members are in the order of their making; they go in the reverse order.
+class RunningController final : public Controller {
+ public:
+  RunningController(ControllerOptions options, const Clock& clock)
+      : options_(std::move(options)), clock_(clock), paths_(options_.data_dir) {}
+
+  ~RunningController() override {
+    request_stop();
+    // Answers of the core need the servers, jobs of the pool need both.
+    if (http_) http_->stop();
+    if (rpc_) rpc_->stop();
+    if (pool_) pool_->stop();
+  }
+
+  Status begin() {
+    CIRRUS_TRY(check_cleartext(options_));
+    CIRRUS_TRY(os::make_directories(options_.data_dir).note("preparing the data directory {}",
+                                                            options_.data_dir.string()));
+    Result<os::FileLock> lock = os::FileLock::try_acquire(paths_.lock());
+    if (!lock.ok() && lock.error().code() == Code::AlreadyExists) {
+      return error(Code::AlreadyExists, "another controller runs on the data directory {}",
+                   options_.data_dir.string());
+    }
+    lock_.emplace(CIRRUS_TRY(std::move(lock).note("locking the data directory {}",
+                                                  options_.data_dir.string())));
+    CIRRUS_TRY(os::remove_tree(paths_.temporary()));
+    CIRRUS_TRY(os::make_directories(paths_.temporary()));
+    CIRRUS_TRY(os::make_directories(paths_.logs()));
+    CIRRUS_TRY(os::make_directories(paths_.repositories()));
+    store_ = CIRRUS_TRY(store::open_sqlite_store(paths_.database()));
+    logs_.emplace(paths_);
+    pool_.emplace(4, 4096);
+    git_.emplace(paths_, *pool_);
+
+    // The HTTP port is part of every task's clone URL, so it is bound before the core starts; a
+    // request that is faster than the next lines waits for it.
+    net::HttpServerOptions http;
+    http.address = options_.http_address;
+    http.spool_directory = paths_.temporary();
+    http_ = CIRRUS_TRY(net::HttpServer::start(
+        std::move(http),
+        [this](const net::ServerRequest& head, const std::function<void(net::Admission)>& decided) {
+          if (!serving_) {
+            net::Admission early;
+            early.refusal = net::ServerResponse{503, {{"Retry-After", "1"}}, "starting\n"};
+            return decided(std::move(early));
+          }
+          admit_(head, decided);
+        },
+        [this](net::ServerRequest request, std::shared_ptr<net::Responder> responder) {
+          api_->handle(std::move(request), std::move(responder));
+        }));
+    if (options_.public_http_url.empty()) {
+      options_.public_http_url = url_of(options_.http_address, http_->port());
+    }
+    core::StateOptions state;
+    state.http_url = options_.public_http_url;
+    state.make_secret = [] { return random_hex(32); };
+    core_ = CIRRUS_TRY(core::Core::start(*store_, clock_, std::move(state)));
+    admit_ = http::make_admission(*core_);
+    api_.emplace(*core_, *logs_, *pool_, *git_);
+    CIRRUS_TRY(make_first_things());
+    rpc_ = CIRRUS_TRY(rpc::RpcServer::start(options_.rpc_address, *core_, *logs_, *pool_));
+    if (options_.public_rpc_endpoint.empty()) {
+      options_.public_rpc_endpoint = url_of(options_.rpc_address, rpc_->port());
+    }
+    serving_ = true;
+    log_info("controller serves", {{"rpc", rpc_endpoint()}, {"http", http_url()}});
+    return {};
+  }
+
+  std::string rpc_endpoint() const override { return options_.public_rpc_endpoint; }
+  std::string http_url() const override { return options_.public_http_url; }
+  std::filesystem::path admin_token_file() const override { return paths_.admin_token(); }
+  std::filesystem::path registration_token_file() const override {
+    return paths_.registration_token();
+  }
+  void request_stop() override {
+    if (core_) core_->stop();
+  }
+
+ private:
+  /// The pool, its token and the admin token; each only if it is missing, so that a start that was
+  /// killed half-way is completed by the next.
+  Status make_first_things() {
+    const std::vector<core::PoolView> pools = CIRRUS_TRY(core_->ask<std::vector<core::PoolView>>(
+        [](core::State& s, core::Reply<std::vector<core::PoolView>> reply, core::Moment) {
+          s.answer<std::vector<core::PoolView>>(std::move(reply), s.view_pools());
+        }));
+    if (pools.empty()) {
+      CIRRUS_TRY(core_->ask<void>(
+          [lost_after = options_.lost_after](core::State& s, core::Reply<void> reply, core::Moment now) {
+            s.create_pool("default", lost_after, "first start", std::move(reply), now);
+          }));
+    }
+    std::error_code ignored;
+    if (!std::filesystem::exists(paths_.registration_token(), ignored)) {
+      const auto token = CIRRUS_TRY(core_->ask<core::State::NewToken>(
+          [](core::State& s, core::Reply<core::State::NewToken> reply, core::Moment now) {
+            s.create_registration_token("default", std::nullopt, "first start", std::move(reply), now);
+          }));
+      CIRRUS_TRY(os::write_file(paths_.registration_token(), token.token + "\n", 0600, true));
+    }
+    if (!std::filesystem::exists(paths_.admin_token(), ignored)) {
+      const auto token = CIRRUS_TRY(core_->ask<core::State::NewToken>(
+          [](core::State& s, core::Reply<core::State::NewToken> reply, core::Moment now) {
+            s.create_api_token("admin", core::Role::Admin, "first start", std::move(reply), now);
+          }));
+      CIRRUS_TRY(os::write_file(paths_.admin_token(), token.token + "\n", 0600, true));
+    }
+    return {};
+  }
+
+  ControllerOptions options_;
+  const Clock& clock_;
+  const blobs::Paths paths_;
+  std::optional<os::FileLock> lock_;
+  std::unique_ptr<store::Store> store_;
+  std::optional<blobs::LogStore> logs_;
+  std::optional<blobs::WorkPool> pool_;
+  std::optional<http::GitHost> git_;
+  net::Admit admit_;
+  std::optional<http::Api> api_;
+  std::unique_ptr<core::Core> core_;
+  std::unique_ptr<rpc::RpcServer> rpc_;
+  std::unique_ptr<net::HttpServer> http_;
+  std::atomic<bool> serving_{false};  // published after everything above is there
+};
+}  // namespace
+
+Result<std::unique_ptr<Controller>> Controller::start(ControllerOptions options, const Clock& clock) {
+  auto controller = std::make_unique<RunningController>(std::move(options), clock);
+  CIRRUS_TRY(controller->begin());
+  return std::unique_ptr<Controller>(std::move(controller));
+}
+
+}  // namespace cirrus::controller

@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: MIT
+// The whole controller in one process, spoken to over its real ports.
+#include "controller/controller.h"
+
+#include <gtest/gtest.h>
+
+#include <future>
+#include <nlohmann/json.hpp>
+
+#include "base/strings.h"
+#include "controller/testing/scripted_peer.h"
+#include "net/http_client.h"
+#include "os/files.h"
+#include "os/process.h"
+#include "os/temp_dir.h"
+
+namespace cirrus::controller {
+
+namespace {
+using nlohmann::json;
+
+constexpr const char* kConfig = R"(task:
+  name: hello
+  persistent_worker: {}
+  one_script: echo one
+  two_script: echo two
+)";
+
+class ControllerTest : public testing::Test {
+ protected:
+  void SetUp() override { start(); }
+
+  void start() {
+    ControllerOptions options;
+    options.data_dir = directory_.path() / "data";
+    options.rpc_address = "127.0.0.1:0";
+    options.http_address = "127.0.0.1:0";
+    auto started = Controller::start(options, system_clock());
+    ASSERT_TRUE(started.ok()) << started.error().to_string();
+    controller_ = std::move(started).value();
+    admin_token_ = token(controller_->admin_token_file());
+  }
+  void restart() {
+    controller_.reset();
+    start();
+  }
+  static std::string token(const std::filesystem::path& file) {
+    return std::string(trim(os::read_file(file).value()));
+  }
+  net::HttpResponse call(const std::string& method, const std::string& path, const json& body = {},
+                         const std::string& bearer = {}) {
+    net::HttpRequest request;
+    request.method = method;
+    request.url = controller_->http_url() + path;
+    request.headers = {{"Authorization", "Bearer " + (bearer.empty() ? admin_token_ : bearer)}};
+    if (!body.is_null()) request.body = body.dump();
+    const auto response = net::HttpClient().send(request);
+    EXPECT_TRUE(response.ok()) << response.error().to_string();
+    return response.ok() ? response.value() : net::HttpResponse{};
+  }
+  json get(const std::string& path) { return json::parse(call("GET", path).body); }
+  json submit(const std::string& config, const json& more = json::object()) {
+    json body = more;
+    body["config"] = config;
+    const net::HttpResponse response = call("POST", "/api/v1/builds", body);
+    EXPECT_EQ(response.status, 201) << response.body;
+    return response.status == 201 ? json::parse(response.body)["build"] : json();
+  }
+  ScriptedWorker worker(const std::string& name = "w1") {
+    return ScriptedWorker(controller_->rpc_endpoint(), token(controller_->registration_token_file()),
+                          name);
+  }
+  ScriptedAgent agent(const api::PollResponse::AgentAwareTask& task) {
+    return ScriptedAgent(controller_->rpc_endpoint(), task.task_id(), task.client_secret());
+  }
+
+  os::TempDir directory_ = os::TempDir::create("controller-test").value();
+  std::unique_ptr<Controller> controller_;
+  std::string admin_token_;
+};
+}  // namespace
+
+TEST_F(ControllerTest, AReferenceWorkerAndAgentRunATask) {
+  ScriptedWorker w = worker();
+  ASSERT_TRUE(w.register_now().ok());
+  const json build = submit(kConfig);
+  EXPECT_EQ(build["status"], "created");
+
+  api::PollResponse response;
+  ASSERT_TRUE(w.poll(response).ok());
+  ASSERT_EQ(response.tasks_to_start_size(), 1);
+  const api::PollResponse::AgentAwareTask task = response.tasks_to_start(0);
+  EXPECT_EQ(task.task_id(), build["tasks"][0]["id"]);
+  EXPECT_EQ(std::to_string(task.old_task_id()), task.task_id());
+  EXPECT_FALSE(task.has_isolation());
+  EXPECT_FALSE(task.has_cirrus_commands());
+  w.running = {task.task_id()};
+  ASSERT_TRUE(w.started(task).ok());
+  ASSERT_TRUE(w.started(task).ok()) << "repeated";
+
+  ScriptedAgent a = agent(task);
+  ASSERT_TRUE(a.heartbeat().ok());
+  api::CommandsResponse commands;
+  ASSERT_TRUE(a.initial_commands(commands).ok());
+  EXPECT_EQ(commands.servertoken(), task.server_secret());
+  EXPECT_EQ(commands.timeout_in_seconds(), 3600);
+  ASSERT_EQ(commands.commands_size(), 2);
+  EXPECT_EQ(commands.environment().at("CIRRUS_TASK_ID"), task.task_id());
+  EXPECT_EQ(commands.environment().count("CIRRUS_REPO_CLONE_URL"), 0U);
+
+  ASSERT_TRUE(a.update({{"one", api::EXECUTING}}).ok());
+  EXPECT_EQ(a.update({{"three", api::EXECUTING}}).error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  ASSERT_TRUE(a.stream("one", {"hel", "lo\n"}).ok());
+  EXPECT_EQ(call("GET", "/api/v1/tasks/" + task.task_id() + "/logs/one").body, "hello\n");
+  ASSERT_TRUE(a.save("one", {"hello again\n"}).ok());
+  ASSERT_TRUE(a.update({{"one", api::COMPLETED}, {"two", api::EXECUTING}}).ok());
+  EXPECT_EQ(get("/api/v1/builds/" + build["id"].get<std::string>())["build"]["status"], "executing");
+  ASSERT_TRUE(a.stream("two", {"two\n"}).ok());
+  ASSERT_TRUE(a.finished({{"one", api::EXECUTING}, {"one", api::COMPLETED}, {"two", api::COMPLETED}}).ok());
+  ASSERT_TRUE(w.stopped(task).ok());
+  ASSERT_TRUE(w.stopped(task).ok()) << "repeated";
+
+  const json done = get("/api/v1/builds/" + build["id"].get<std::string>())["build"];
+  EXPECT_EQ(done["status"], "completed");
+  EXPECT_EQ(done["tasks"][0]["status"], "completed");
+  EXPECT_EQ(done["tasks"][0]["worker"], "w1");
+  EXPECT_EQ(done["tasks"][0]["steps"][0]["status"], "completed");
+  EXPECT_EQ(call("GET", "/api/v1/tasks/" + task.task_id() + "/logs/one").body, "hello again\n");
+  EXPECT_EQ(call("GET", "/api/v1/tasks/" + task.task_id() + "/logs/none").status, 404);
+  // Late messages of a finished task are taken and dropped.
+  EXPECT_TRUE(a.update({{"one", api::FAILED}}).ok());
+  EXPECT_TRUE(a.stream("one", {"late"}).ok());
+  EXPECT_EQ(call("GET", "/api/v1/tasks/" + task.task_id() + "/logs/one").body, "hello again\n");
+}
+
+TEST_F(ControllerTest, AHeldPollIsAnsweredWhenWorkComes) {
+  ScriptedWorker w = worker();
+  w.features = "hold,commands";
+  w.instance = "i1";
+  ASSERT_TRUE(w.register_now().ok());
+  auto polled = std::async(std::launch::async, [&] {
+    api::PollResponse response;
+    EXPECT_TRUE(w.poll(response).ok());
+    return response;
+  });
+  EXPECT_EQ(polled.wait_for(std::chrono::milliseconds(200)), std::future_status::timeout);
+  submit(kConfig);
+  const api::PollResponse response = polled.get();
+  ASSERT_EQ(response.tasks_to_start_size(), 1);
+  ASSERT_TRUE(response.tasks_to_start(0).has_cirrus_commands());
+  EXPECT_EQ(response.tasks_to_start(0).cirrus_commands().commands_size(), 2);
+  EXPECT_EQ(response.tasks_to_start(0).cirrus_commands().servertoken(),
+            response.tasks_to_start(0).server_secret());
+}
+
+TEST_F(ControllerTest, TasksLogsAndSessionsSurviveARestart) {
+  ScriptedWorker w = worker();
+  w.instance = "i1";
+  ASSERT_TRUE(w.register_now().ok());
+  const json build = submit(kConfig);
+  submit(kConfig);
+  api::PollResponse response;
+  ASSERT_TRUE(w.poll(response).ok());
+  ASSERT_EQ(response.tasks_to_start_size(), 1);
+  const auto task = response.tasks_to_start(0);
+  ASSERT_TRUE(w.started(task).ok());
+  {
+    ScriptedAgent a = agent(task);
+    ASSERT_TRUE(a.update({{"one", api::EXECUTING}}).ok());
+    std::int64_t stored = 0;
+    ASSERT_TRUE(a.stream("one", {"abc"}, "0", &stored).ok());
+    EXPECT_EQ(stored, 3);
+  }
+  const std::string session = w.session_token;
+  restart();
+
+  ScriptedWorker again = worker();
+  again.session_token = session;
+  again.instance = "i1";
+  again.running = {task.task_id()};
+  api::PollResponse empty;
+  ASSERT_TRUE(again.poll(empty, 1).error_code() == grpc::StatusCode::DEADLINE_EXCEEDED);
+  ScriptedAgent a = agent(task);
+  std::int64_t stored = 0;
+  ASSERT_TRUE(a.stream("one", {"bcdef"}, "1", &stored).ok());
+  EXPECT_EQ(stored, 6);
+  EXPECT_EQ(a.stream("one", {"x"}, "9", &stored).error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(call("GET", "/api/v1/tasks/" + task.task_id() + "/logs/one").body, "abcdef");
+  ASSERT_TRUE(a.finished({{"one", api::COMPLETED}, {"two", api::COMPLETED}}).ok());
+  ASSERT_TRUE(again.stopped(task).ok());
+  EXPECT_EQ(get("/api/v1/builds/" + build["id"].get<std::string>())["build"]["status"], "completed");
+  again.running.clear();
+  ASSERT_TRUE(again.poll(empty).ok());
+  ASSERT_EQ(empty.tasks_to_start_size(), 1) << "the second build was waiting";
+  EXPECT_NE(empty.tasks_to_start(0).task_id(), task.task_id());
+}
+
+TEST_F(ControllerTest, CancelStopsTheWorkerAndFencesTheAgent) {
+  ScriptedWorker w = worker();
+  ASSERT_TRUE(w.register_now().ok());
+  const json build = submit(kConfig);
+  api::PollResponse response;
+  ASSERT_TRUE(w.poll(response).ok());
+  const auto task = response.tasks_to_start(0);
+  ASSERT_TRUE(w.started(task).ok());
+  w.running = {task.task_id()};
+  auto polled = std::async(std::launch::async, [&] {
+    api::PollResponse stop;
+    EXPECT_TRUE(w.poll(stop).ok());
+    return stop;
+  });
+  EXPECT_EQ(polled.wait_for(std::chrono::milliseconds(100)), std::future_status::timeout);
+  EXPECT_EQ(call("POST", "/api/v1/builds/" + build["id"].get<std::string>() + "/cancel").status, 202);
+  const api::PollResponse stop = polled.get();
+  ASSERT_EQ(stop.tasks_to_stop_size(), 1);
+  EXPECT_EQ(stop.tasks_to_stop(0), task.task_id());
+  ScriptedAgent a = agent(task);
+  api::CommandsResponse commands;
+  EXPECT_EQ(a.initial_commands(commands).error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_TRUE(a.finished({{"one", api::COMPLETED}, {"two", api::COMPLETED}}).ok());
+  EXPECT_EQ(w.started(task).error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  const json done = get("/api/v1/builds/" + build["id"].get<std::string>())["build"];
+  EXPECT_EQ(done["status"], "aborted");
+  EXPECT_EQ(done["tasks"][0]["reason"], "cancelled by admin");
+}
+
+TEST_F(ControllerTest, WrongCredentialsAreRefusedByTheirCodes) {
+  ScriptedWorker forged(controller_->rpc_endpoint(), "wrong", "w1");
+  EXPECT_EQ(forged.register_now().error_code(), grpc::StatusCode::UNAUTHENTICATED);
+  ScriptedWorker w = worker();
+  ASSERT_TRUE(w.register_now().ok());
+  submit(kConfig);
+  api::PollResponse response;
+  ASSERT_TRUE(w.poll(response).ok());
+  auto task = response.tasks_to_start(0);
+  const auto code = [&](const std::string& id, const std::string& secret) {
+    return ScriptedAgent(controller_->rpc_endpoint(), id, secret).heartbeat().error_code();
+  };
+  EXPECT_EQ(code("", ""), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(code("x", "y"), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(code("9999", "y"), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(code(task.task_id(), "y"), grpc::StatusCode::UNAUTHENTICATED);
+  ScriptedWorker other = worker("w2");
+  ASSERT_TRUE(other.register_now().ok());
+  EXPECT_EQ(other.started(task).error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(call("GET", "/api/v1/builds", {}, "nonsense").status, 401);
+  EXPECT_EQ(call("GET", "/healthz", {}, "nonsense").status, 200);
+}
+
+TEST_F(ControllerTest, OneInstancePerWorkerName) {
+  ScriptedWorker first = worker();
+  first.instance = "a";
+  first.features = "hold";
+  ASSERT_TRUE(first.register_now().ok());
+  api::PollResponse response;
+  EXPECT_EQ(first.poll(response, 1).error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  ScriptedWorker second = worker();
+  second.instance = "b";
+  const grpc::Status refused = second.register_now();
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::ALREADY_EXISTS);
+  EXPECT_NE(refused.error_message().find("--name"), std::string::npos);
+  second.instance = "a";
+  EXPECT_TRUE(second.register_now().ok());
+}
+
+TEST_F(ControllerTest, PauseKeepsWorkAway) {
+  ScriptedWorker w = worker();
+  api::WorkerStatus status;
+  EXPECT_EQ(w.update_status(true, status).error_code(), grpc::StatusCode::NOT_FOUND);
+  ASSERT_TRUE(w.register_now().ok());
+  ASSERT_TRUE(w.update_status(true, status).ok());
+  EXPECT_TRUE(status.disabled());
+  const json build = submit(kConfig);
+  api::PollResponse response;
+  EXPECT_EQ(w.poll(response, 1).error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  const json why = get("/api/v1/tasks/" + build["tasks"][0]["id"].get<std::string>() + "/why");
+  EXPECT_EQ(why["reasons"][0], "1 matching worker is paused");
+  restart();
+  ScriptedWorker again = worker();
+  again.session_token = w.session_token;
+  EXPECT_EQ(again.poll(response, 1).error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  api::QueryRunningTasksResponse running;
+  ASSERT_TRUE(again.query_running(running).ok());
+  EXPECT_TRUE(running.status().disabled());
+  ASSERT_TRUE(again.update_status(false, status).ok());
+  ASSERT_TRUE(again.poll(response).ok());
+  EXPECT_EQ(response.tasks_to_start_size(), 1);
+}
+
+TEST_F(ControllerTest, AConfigurationErrorNamesItsPlace) {
+  const net::HttpResponse response =
+      call("POST", "/api/v1/builds", {{"config", "task:\n  name: x\n  depends_on: y\n"}});
+  EXPECT_EQ(response.status, 422) << response.body;
+  const json problem = json::parse(response.body);
+  EXPECT_FALSE(problem["detail"].get<std::string>().empty());
+  EXPECT_NE(problem["rendered"].get<std::string>().find(".cirrus.yml"), std::string::npos);
+}
+
+TEST_F(ControllerTest, FollowersSeeBuildAndLogAsTheyHappen) {
+  ScriptedWorker w = worker();
+  ASSERT_TRUE(w.register_now().ok());
+  const json build = submit(kConfig);
+  api::PollResponse response;
+  ASSERT_TRUE(w.poll(response).ok());
+  const auto task = response.tasks_to_start(0);
+  const auto follow = [&](const std::string& path) {
+    net::HttpRequest request;
+    request.url = controller_->http_url() + path;
+    request.timeout = std::chrono::seconds(20);
+    request.headers = {{"Authorization", "Bearer " + admin_token_}};
+    return std::async(std::launch::async, [request] {
+      std::vector<net::EventParser::Event> events;
+      net::EventParser parser;
+      const auto answered = net::HttpClient().stream(request, [&](std::string_view bytes) {
+        return parser.feed(bytes, [&](const net::EventParser::Event& event) {
+          events.push_back(event);
+          return event.name != "end";
+        });
+      });
+      EXPECT_TRUE(answered.ok()) << answered.error().to_string();
+      return events;
+    });
+  };
+  auto log_events = follow("/api/v1/tasks/" + task.task_id() + "/logs/one?follow=1");
+  auto build_events = follow("/api/v1/builds/" + build["id"].get<std::string>() + "/events");
+  ASSERT_TRUE(w.started(task).ok());
+  ScriptedAgent a = agent(task);
+  ASSERT_TRUE(a.stream("one", {"hello\n"}, "0").ok());
+  ASSERT_TRUE(a.update({{"one", api::COMPLETED}}).ok());
+  const auto logged = log_events.get();
+  ASSERT_EQ(logged.size(), 2U);
+  EXPECT_EQ(json::parse(logged[0].data)["data"], "aGVsbG8K");
+  EXPECT_EQ(logged[1].name, "end");
+  ASSERT_TRUE(a.finished({{"one", api::COMPLETED}, {"two", api::COMPLETED}}).ok());
+  const auto built = build_events.get();
+  ASSERT_GE(built.size(), 2U);
+  EXPECT_EQ(built.back().name, "end");
+  EXPECT_EQ(json::parse(built[built.size() - 2].data)["build"]["status"], "completed");
+}
+
+TEST_F(ControllerTest, ARepositoryIsPushedBuiltAndFetchedByItsTaskOnly) {
+  const os::TempDir work = os::TempDir::create("controller-test").value();
+  ASSERT_TRUE(os::write_file(work.path() / ".cirrus.yml", kConfig).ok());
+  const auto git = [&](std::vector<std::string> arguments) {
+    os::SpawnOptions options;
+    options.argv = {"git", "-c", "user.name=t", "-c", "user.email=t@example.org"};
+    options.argv.insert(options.argv.end(), arguments.begin(), arguments.end());
+    options.working_directory = work.path();
+    os::Environment environment = os::current_environment();
+    environment["GIT_CONFIG_NOSYSTEM"] = "1";
+    environment["GIT_CONFIG_GLOBAL"] = "/dev/null";
+    environment["GIT_TERMINAL_PROMPT"] = "0";
+    environment["no_proxy"] = "*";
+    options.environment = environment;
+    return os::run_command(options, "", StopToken(), system_clock().now() + std::chrono::seconds(30))
+        .value();
+  };
+  ASSERT_TRUE(git({"init", "-q", "-b", "main"}).status.success());
+  ASSERT_TRUE(git({"add", "."}).status.success());
+  ASSERT_TRUE(git({"commit", "-q", "-m", "first\n\nbody"}).status.success());
+  const std::string commit(trim(git({"rev-parse", "HEAD"}).output));
+  const auto url = [&](const std::string& password) {
+    const std::string base = controller_->http_url();
+    return base.substr(0, 7) + "x:" + password + "@" + base.substr(7) + "/git/local/hello.git";
+  };
+  EXPECT_FALSE(git({"push", url("wrong"), "HEAD:refs/heads/main"}).status.success());
+  const auto pushed = git({"push", url(admin_token_), "HEAD:refs/cirrus/submit/" + commit});
+  ASSERT_TRUE(pushed.status.success()) << pushed.errors;
+
+  const net::HttpResponse created =
+      call("POST", "/api/v1/builds",
+           {{"repository", "local/hello"}, {"branch", "main"}, {"commit", commit}, {"message", "first\n\nbody"}});
+  ASSERT_EQ(created.status, 201) << created.body;
+  EXPECT_EQ(json::parse(created.body)["build"]["tasks"][0]["steps"][0]["name"], "clone");
+
+  ScriptedWorker w = worker();
+  w.features = "commands";
+  ASSERT_TRUE(w.register_now().ok());
+  api::PollResponse response;
+  ASSERT_TRUE(w.poll(response).ok());
+  const auto task = response.tasks_to_start(0);
+  const auto& environment = task.cirrus_commands().environment();
+  const std::string clone_url = environment.at("CIRRUS_REPO_CLONE_URL");
+  EXPECT_EQ(environment.at("CIRRUS_CHANGE_IN_REPO"), commit);
+  EXPECT_EQ(environment.at("CIRRUS_CHANGE_TITLE"), "first");
+  ASSERT_EQ(task.cirrus_commands().secrets_to_mask_size(), 1);
+  EXPECT_NE(clone_url.find(task.cirrus_commands().secrets_to_mask(0)), std::string::npos);
+  const auto fetched = git({"fetch", "--depth=1", clone_url, commit});
+  EXPECT_TRUE(fetched.status.success()) << fetched.errors;
+  EXPECT_FALSE(git({"push", clone_url, "HEAD:refs/heads/evil"}).status.success());
+  std::string foreign = clone_url;
+  foreign.replace(foreign.find("local/hello"), 11, "local/other");
+  EXPECT_FALSE(git({"ls-remote", foreign}).status.success());
+  call("POST", "/api/v1/tasks/" + task.task_id() + "/cancel");
+  EXPECT_FALSE(git({"ls-remote", clone_url}).status.success()) << "the token died with its task";
+}
+
+TEST_F(ControllerTest, ASecondControllerOnTheSameDirectoryIsRefused) {
+  ControllerOptions options;
+  options.data_dir = directory_.path() / "data";
+  options.rpc_address = "127.0.0.1:0";
+  options.http_address = "127.0.0.1:0";
+  const auto second = Controller::start(options, system_clock());
+  ASSERT_FALSE(second.ok());
+  EXPECT_EQ(second.error().code(), Code::AlreadyExists);
+  options.data_dir = directory_.path() / "other";
+  options.http_address = controller_->http_url().substr(7);
+  const auto taken = Controller::start(options, system_clock());
+  ASSERT_FALSE(taken.ok());
+  EXPECT_NE(taken.error().to_string().find("in use"), std::string::npos) << taken.error().to_string();
+  options.http_address = "127.0.0.1:0";
+  options.rpc_address = controller_->rpc_endpoint().substr(7);
+  EXPECT_FALSE(Controller::start(options, system_clock()).ok());
+  options.rpc_address = "0.0.0.0:0";
+  const auto open = Controller::start(options, system_clock());
+  ASSERT_FALSE(open.ok());
+  EXPECT_NE(open.error().message().find("--allow-cleartext"), std::string::npos);
+}
+
+}  // namespace cirrus::controller

@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: MIT
+#include "controller/core/state.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "model/safe_name.h"
+
+namespace cirrus::controller::core {
+
+namespace {
+constexpr const char* kSessionKey = "session-key";
+
+constexpr std::pair<std::string_view, Role> kRoles[] = {{"reader", Role::Reader},
+                                                        {"submitter", Role::Submitter},
+                                                        {"operator", Role::Operator},
+                                                        {"admin", Role::Admin}};
+
+Role role_of(const std::string& text) {
+  for (const auto& [name, role] : kRoles) {
+    if (name == text) return role;
+  }
+  return Role::Reader;
+}
+
+std::string role_text(Role role) {
+  for (const auto& [name, known] : kRoles) {
+    if (known == role) return std::string(name);
+  }
+  return "reader";
+}
+}  // namespace
+
+State::State(StateOptions options, store::Loaded loaded, Moment moment)
+    : options_(std::move(options)), started_(moment.now) {
+  load(std::move(loaded), moment);
+}
+
+void State::load(store::Loaded loaded, Moment moment) {
+  last_build_id_ = loaded.last_build_id;
+  last_task_id_ = loaded.last_task_id;
+  const auto key = loaded.settings.find(kSessionKey);
+  if (key != loaded.settings.end()) {
+    session_key_ = Secret(key->second);
+  } else {
+    session_key_ = Secret(options_.make_secret());
+    changes_.settings.emplace_back(kSessionKey, session_key_.reveal());
+  }
+  for (store::PoolRecord& pool : loaded.pools) pools_[pool.name] = std::move(pool);
+  for (store::RegistrationTokenRecord& token : loaded.registration_tokens) {
+    registration_token_by_hash_[token.hash] = token.id;
+    registration_tokens_[token.id] = std::move(token);
+  }
+  for (store::ApiTokenRecord& token : loaded.api_tokens) {
+    api_token_by_hash_[token.hash] = token.id;
+    api_tokens_[token.id] = std::move(token);
+  }
+  for (store::WorkerRecord& record : loaded.workers) {
+    Worker& worker = worker_at({record.pool, record.name}, moment);
+    worker.record = std::move(record);
+    publish(worker);
+  }
+  for (store::BuildRows& rows : loaded.builds) load_build(std::move(rows), moment);
+  changes_.workers.clear();  // worker_at noted them as new
+}
+
+void State::load_build(store::BuildRows rows, Moment moment) {
+  const model::BuildId id = rows.build.id;
+  Build& build = builds_[id];
+  build.record = std::move(rows.build);
+  for (store::DefinitionRecord& definition : rows.definitions) {
+    api::Task message;
+    std::shared_ptr<const TaskSpec> spec;
+    if (message.ParseFromString(definition.task)) {
+      spec = read_task_spec(std::move(message), build.record.priority);
+    } else {
+      auto unreadable = std::make_shared<TaskSpec>();
+      unreadable->unrunnable = "the stored definition of this task cannot be read";
+      spec = std::move(unreadable);
+    }
+    const int number = definition.node;
+    build.nodes[number] = Node{std::move(definition), std::move(spec), {}};
+  }
+  for (store::TaskRecord& record : rows.tasks) {
+    const auto node = build.nodes.find(record.node);
+    if (node == build.nodes.end()) continue;
+    const model::TaskId task_id = record.id;
+    node->second.attempts.push_back(task_id);
+    Task& task = tasks_[task_id];
+    task.record = std::move(record);
+    task.spec = node->second.spec;
+    task.build = &build;
+    task.last_heard = moment.now;
+    task.confirmed = true;  // whatever was assigned before the restart was delivered, or is missed
+    if (!task.record.clone_token.empty() && !model::is_final(task.record.status)) {
+      clone_tokens_[task.record.clone_token] = task_id;
+    }
+    if (model::is_final(task.record.status) && !task.record.holds_worker) {
+      task.gate->open = false;
+    }
+  }
+  for (store::StepRecord& step : rows.steps) {
+    const auto task = tasks_.find(step.task);
+    if (task != tasks_.end()) task->second.steps.push_back(std::move(step));
+  }
+  std::erase_if(build.nodes, [](const auto& node) { return node.second.attempts.empty(); });
+  for (auto& [number, node] : build.nodes) {
+    std::sort(node.attempts.begin(), node.attempts.end());
+    for (const model::TaskId task_id : node.attempts) {
+      Task& task = tasks_.at(task_id);
+      if (task.record.holds_worker) {
+        Worker& worker = worker_at({task.record.pool, task.record.worker}, moment);
+        worker.held.insert(task_id);
+        active_.insert(task_id);
+        scheduler_.book(task_id, worker.index, task.spec->demand.resources);
+        if (model::is_final(task.record.status)) task.stop_wanted = true;
+        const auto ran = std::chrono::milliseconds(
+            std::max<std::int64_t>(0, moment.millis() - task.record.started_ms));
+        task.deadline =
+            moment.now + task.spec->timeout + options_.timing.deadline_margin -
+            (task.record.started_ms == 0 ? std::chrono::milliseconds(0)
+                                         : std::min<std::chrono::milliseconds>(ran, task.spec->timeout));
+      }
+      if (model::is_running(task.record.status)) take_lock(task);
+    }
+  }
+  for (auto& [number, node] : build.nodes) {
+    Task& task = current(node);
+    if (task.record.status == model::TaskStatus::Ready) make_ready(task, moment);
+  }
+  if (model::is_final(build.record.status)) {
+    finished_builds_.push_back(id);
+  } else {
+    advance(build, moment);
+  }
+}
+
+State::Task* State::find_task(model::TaskId id) {
+  const auto found = tasks_.find(id);
+  return found == tasks_.end() ? nullptr : &found->second;
+}
+
+const State::Task* State::find_task(model::TaskId id) const {
+  const auto found = tasks_.find(id);
+  return found == tasks_.end() ? nullptr : &found->second;
+}
+
+State::Build* State::find_build(model::BuildId id) {
+  const auto found = builds_.find(id);
+  return found == builds_.end() ? nullptr : &found->second;
+}
+
+void State::touch(Task& task) {
+  dirty_tasks_.insert(task.record.id);
+  touch(*task.build);
+}
+
+void State::touch_steps(const Task& task) {
+  dirty_steps_.insert(task.record.id);
+  touch(*task.build);
+}
+
+void State::touch(Build& build) { dirty_builds_.insert(build.record.id); }
+
+store::Changes State::take_changes() {
+  for (const model::TaskId id : dirty_tasks_) {
+    if (const Task* task = find_task(id)) changes_.tasks.push_back(task->record);
+  }
+  for (const model::TaskId id : dirty_steps_) {
+    if (const Task* task = find_task(id)) {
+      changes_.steps.insert(changes_.steps.end(), task->steps.begin(), task->steps.end());
+    }
+  }
+  // Watchers are effects too: nobody hears of what is not durable.
+  for (const model::BuildId id : dirty_builds_) {
+    Build* build = find_build(id);
+    if (build == nullptr) continue;
+    std::erase_if(build->watchers, [](const auto& weak) { return weak.expired(); });
+    for (const std::weak_ptr<BuildWatcher>& weak : build->watchers) {
+      effects_.push_back([weak](const Error*) {
+        if (const auto watcher = weak.lock()) (*watcher)();
+      });
+    }
+  }
+  dirty_tasks_.clear();
+  dirty_steps_.clear();
+  dirty_builds_.clear();
+  evict_finished();
+  return std::exchange(changes_, {});
+}
+
+std::vector<State::Effect> State::take_effects() { return std::exchange(effects_, {}); }
+
+std::vector<State::Effect> State::abandon() {
+  for (const WorkerKey& key : std::set<WorkerKey>(parked_)) answer_poll(workers_.at(key), {});
+  return take_effects();
+}
+
+void State::evict_finished() {
+  std::size_t looked_at = finished_builds_.size();
+  while (finished_builds_.size() > options_.timing.finished_builds_kept && looked_at-- > 0) {
+    const model::BuildId id = finished_builds_.front();
+    finished_builds_.pop_front();
+    const auto found = builds_.find(id);
+    if (found == builds_.end()) continue;
+    const bool in_use =
+        !model::is_final(found->second.record.status) ||
+        std::any_of(found->second.nodes.begin(), found->second.nodes.end(), [&](const auto& node) {
+          return std::any_of(node.second.attempts.begin(), node.second.attempts.end(),
+                             [&](model::TaskId task) { return active_.contains(task); });
+        });
+    if (in_use) {
+      if (model::is_final(found->second.record.status)) finished_builds_.push_back(id);
+      continue;
+    }
+    for (const auto& [number, node] : found->second.nodes) {
+      for (const model::TaskId task : node.attempts) tasks_.erase(task);
+    }
+    builds_.erase(found);
+  }
+}
+
+void State::audit(const std::string& actor, const std::string& action, const std::string& subject,
+                  Moment moment) {
+  changes_.audit.push_back({moment.millis(), actor, action, subject});
+}
+
+void State::authorize(const std::string& api_token, Reply<ApiIdentity> reply, Moment moment) {
+  static_cast<void>(moment);
+  // Found by its hash: the time taken says nothing about tokens that exist.
+  const auto found = api_token_by_hash_.find(token_hash(api_token));
+  if (found == api_token_by_hash_.end() || api_tokens_.at(found->second).revoked_ms != 0) {
+    answer<ApiIdentity>(std::move(reply), error(Code::Unauthenticated, "the API token is not valid"));
+    return;
+  }
+  const store::ApiTokenRecord& token = api_tokens_.at(found->second);
+  answer<ApiIdentity>(std::move(reply), ApiIdentity{token.id, token.name, role_of(token.role)});
+}
+
+void State::create_pool(const std::string& name, std::chrono::milliseconds lost_after,
+                        const std::string& actor, Reply<void> reply, Moment moment) {
+  const Result<model::SafeName> safe = model::SafeName::create(name, "pool name");
+  if (!safe.ok()) return answer<void>(std::move(reply), safe.error());
+  if (pools_.contains(name)) {
+    return answer<void>(std::move(reply), error(Code::AlreadyExists, "pool '{}' exists", name));
+  }
+  store::PoolRecord pool;
+  pool.name = name;
+  pool.lost_after_ms = lost_after.count();
+  pools_[name] = pool;
+  changes_.pools.push_back(pool);
+  audit(actor, "pool.create", name, moment);
+  answer<void>(std::move(reply), Result<void>());
+}
+
+void State::create_registration_token(const std::string& pool,
+                                      std::optional<std::chrono::seconds> overlap,
+                                      const std::string& actor, Reply<NewToken> reply,
+                                      Moment moment) {
+  if (!pools_.contains(pool)) {
+    return answer<NewToken>(std::move(reply), error(Code::NotFound, "no pool '{:.128}'", pool));
+  }
+  if (overlap) {
+    for (auto& [id, other] : registration_tokens_) {
+      if (other.pool != pool || other.revoked_ms != 0 || other.expires_ms != 0) continue;
+      other.expires_ms = moment.millis() + overlap->count() * 1000;
+      changes_.registration_tokens.push_back(other);
+    }
+  }
+  NewToken made;
+  made.token = options_.make_secret();
+  store::RegistrationTokenRecord record;
+  record.hash = token_hash(made.token);
+  record.id = record.hash.substr(0, 12);
+  record.pool = pool;
+  record.created_ms = moment.millis();
+  made.id = record.id;
+  registration_token_by_hash_[record.hash] = record.id;
+  registration_tokens_[record.id] = record;
+  changes_.registration_tokens.push_back(record);
+  audit(actor, "pool.token.create", pool + "/" + record.id, moment);
+  answer<NewToken>(std::move(reply), std::move(made));
+}
+
+void State::revoke_registration_token(const std::string& id, const std::string& actor,
+                                      Reply<void> reply, Moment moment) {
+  const auto found = registration_tokens_.find(id);
+  if (found == registration_tokens_.end()) {
+    return answer<void>(std::move(reply),
+                        error(Code::NotFound, "no registration token '{:.64}'", id));
+  }
+  if (found->second.revoked_ms == 0) {
+    found->second.revoked_ms = moment.millis();
+    changes_.registration_tokens.push_back(found->second);
+    audit(actor, "pool.token.revoke", found->second.pool + "/" + id, moment);
+  }
+  answer<void>(std::move(reply), Result<void>());
+}
+
+void State::create_api_token(const std::string& name, Role role, const std::string& actor,
+                             Reply<NewToken> reply, Moment moment) {
+  NewToken made;
+  made.token = options_.make_secret();
+  store::ApiTokenRecord record;
+  record.hash = token_hash(made.token);
+  record.id = record.hash.substr(0, 12);
+  record.name = name;
+  record.role = role_text(role);
+  record.created_ms = moment.millis();
+  made.id = record.id;
+  api_token_by_hash_[record.hash] = record.id;
+  api_tokens_[record.id] = record;
+  changes_.api_tokens.push_back(record);
+  audit(actor, "token.create", record.id, moment);
+  answer<NewToken>(std::move(reply), std::move(made));
+}
+
+void State::set_worker_disabled(const std::string& pool, const std::string& name, bool disabled,
+                                const std::string& actor, Reply<void> reply, Moment moment) {
+  const auto found = workers_.find({pool, name});
+  if (found == workers_.end()) {
+    return answer<void>(std::move(reply),
+                        error(Code::NotFound, "no worker '{:.128}' in pool '{:.128}'", name, pool));
+  }
+  Worker& worker = found->second;
+  if (worker.record.disabled != disabled) {
+    worker.record.disabled = disabled;
+    changes_.workers.push_back(worker.record);
+    publish(worker);
+    audit(actor, disabled ? "worker.cordon" : "worker.uncordon", pool + "/" + name, moment);
+  }
+  answer<void>(std::move(reply), Result<void>());
+}
+
+void State::watch_build(model::BuildId id, std::weak_ptr<BuildWatcher> watcher) {
+  if (Build* build = find_build(id)) build->watchers.push_back(std::move(watcher));
+}
+
+}  // namespace cirrus::controller::core

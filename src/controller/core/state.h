@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/secret.h"
+#include "controller/core/calls.h"
+#include "controller/core/session_token.h"
+#include "controller/core/task_messages.h"
+#include "controller/core/task_spec.h"
+#include "controller/core/views.h"
+#include "controller/scheduler/scheduler.h"
+#include "controller/store/store.h"
+
+namespace cirrus::controller::core {
+
+/// Constants of the life of workers and tasks. Source: protocol §5.5, §17; where it leaves room,
+/// DESIGN's figures.
+struct Timing {
+  std::chrono::seconds hold{25};              ///< polls of our workers
+  std::chrono::seconds hold_reference{20};    ///< polls of reference workers
+  std::chrono::seconds silent_after{60};      ///< a worker's tasks are shown as unreachable
+  std::chrono::seconds instance_lease{60};    ///< how long a name belongs to its last instance
+  std::chrono::milliseconds doubt{2000};      ///< before a task missing from a list is given up
+  std::chrono::milliseconds stop_repeat{2000};
+  std::chrono::seconds agent_silent_after{200};
+  std::chrono::seconds deadline_margin{360};  ///< 5 min for ALWAYS steps and a minute of grace
+  int max_attempts = 3;                       ///< of automatic re-runs
+  std::size_t finished_builds_kept = 100;     ///< in memory; older ones are read from the store
+};
+
+struct StateOptions {
+  Timing timing;
+  std::string http_url;                        ///< base of the git endpoint
+  std::function<std::string()> make_secret;    ///< 256 random bits as text
+};
+
+/// Everything the controller knows, and every legal change of it. Used by one thread. Effects
+/// (answers, wakes) are collected and let out by the caller after the changes are durable.
+class State {
+ public:
+  /// Runs after the commit; told why if the commit failed.
+  using Effect = std::function<void(const Error* failure)>;
+
+  State(StateOptions options, store::Loaded loaded, Moment moment);
+
+  /// Answers after the commit; for edges that look at the state in a command of their own.
+  template <typename T>
+  void answer(Reply<T> reply, Result<T> result) {
+    effects_.push_back([reply = std::move(reply), result = std::move(result)](const Error* failure) {
+      reply(failure != nullptr ? Result<T>(*failure) : result);
+    });
+  }
+
+  // Workers (state_workers.cc).
+  void register_worker(const RegisterCall& call, Reply<std::string> reply, Moment moment);
+  /// Parks the poll; answered when there is work, a stop order, a newer poll, or its time is over.
+  void poll(PollCall call, Reply<api::PollResponse> reply, Moment moment);
+  /// The client of the poll with this number went away (0: of whatever is parked).
+  void poll_cancelled(const WorkerCredential& credential, std::uint64_t ticket);
+  /// Identifies the parked poll made by the last call of `poll`.
+  std::uint64_t last_ticket() const { return next_ticket_; }
+  void update_status(const WorkerCredential& credential, bool disabled, Reply<bool> reply,
+                     Moment moment);
+  struct RunningTasks {
+    bool disabled = false;
+    std::vector<model::TaskId> tasks;
+  };
+  void query_running(const WorkerCredential& credential, Reply<RunningTasks> reply, Moment moment);
+  void task_started(const WorkerCredential& worker, const TaskCredential& task, Reply<void> reply,
+                    Moment moment);
+  void task_failed(const WorkerCredential& worker, const TaskCredential& task,
+                   const std::string& message, Reply<void> reply, Moment moment);
+  void task_stopped(const WorkerCredential& worker, const TaskCredential& task, Reply<void> reply,
+                    Moment moment);
+
+  // Agents (state_tasks.cc).
+  void initial_commands(const TaskCredential& task, Reply<api::CommandsResponse> reply,
+                        Moment moment);
+  void step_updates(const TaskCredential& task, const std::vector<StepUpdate>& updates,
+                    Reply<void> reply, Moment moment);
+  void agent_finished(const TaskCredential& task, const std::vector<StepUpdate>& results,
+                      Reply<void> reply, Moment moment);
+  void heartbeat(const TaskCredential& task, Reply<void> reply, Moment moment);
+  void agent_problem(const TaskCredential& task, const std::string& message, Reply<void> reply,
+                     Moment moment);
+  void log_permit(const TaskCredential& task, const std::string& step, Reply<LogPermit> reply,
+                  Moment moment);
+  /// The repository whose running task has this clone token.
+  void clone_permit(const std::string& token, Reply<std::string> reply);
+
+  // Builds (state_builds.cc).
+  void submit(NewBuild build, Reply<model::BuildId> reply, Moment moment);
+  void cancel_build(model::BuildId id, const std::string& actor, Reply<void> reply, Moment moment);
+  void cancel_task(model::TaskId id, const std::string& actor, Reply<void> reply, Moment moment);
+  void rerun_task(model::TaskId id, const std::string& actor, Reply<model::TaskId> reply,
+                  Moment moment);
+  void trigger_task(model::TaskId id, const std::string& actor, Reply<void> reply, Moment moment);
+
+  // Administration (state.cc).
+  void authorize(const std::string& api_token, Reply<ApiIdentity> reply, Moment moment);
+  struct NewToken {
+    std::string id;
+    std::string token;
+  };
+  void create_pool(const std::string& name, std::chrono::milliseconds lost_after,
+                   const std::string& actor, Reply<void> reply, Moment moment);
+  /// `overlap`: how long the other live tokens of the pool stay good; absent: for ever.
+  void create_registration_token(const std::string& pool,
+                                 std::optional<std::chrono::seconds> overlap,
+                                 const std::string& actor, Reply<NewToken> reply, Moment moment);
+  void revoke_registration_token(const std::string& id, const std::string& actor,
+                                 Reply<void> reply, Moment moment);
+  void create_api_token(const std::string& name, Role role, const std::string& actor,
+                        Reply<NewToken> reply, Moment moment);
+  void set_worker_disabled(const std::string& pool, const std::string& name, bool disabled,
+                           const std::string& actor, Reply<void> reply, Moment moment);
+  void audit(const std::string& actor, const std::string& action, const std::string& subject,
+             Moment moment);
+
+  // Views (state_views.cc). Builds no longer in memory are NotFound: read them from the store.
+  Result<BuildView> view_build(model::BuildId id) const;
+  Result<TaskView> view_task(model::TaskId id) const;
+  std::vector<WorkerView> view_workers(Moment moment) const;
+  std::vector<PoolView> view_pools() const;
+  /// Turns stored rows into the same view.
+  static BuildView view_of_rows(const store::BuildRows& rows);
+  using BuildWatcher = std::function<void()>;
+  void watch_build(model::BuildId id, std::weak_ptr<BuildWatcher> watcher);
+
+  // Time (state_timers.cc).
+  /// Places waiting tasks, answers polls whose time is over, and judges silence and deadlines.
+  /// To be called once per batch, and at `next_wake` at the latest.
+  void settle(Moment moment);
+  std::chrono::milliseconds next_wake(Moment moment) const;
+  /// Answers every parked poll: the controller goes down.
+  void release_polls(Moment moment);
+
+  /// What has to be committed before the effects go out. Empties both.
+  store::Changes take_changes();
+  std::vector<Effect> take_effects();
+  /// Every effect and parked answer, for when the store failed.
+  std::vector<Effect> abandon();
+
+ private:
+  struct Build;
+  struct Task {
+    store::TaskRecord record;
+    std::shared_ptr<const TaskSpec> spec;
+    std::vector<store::StepRecord> steps;
+    Build* build = nullptr;
+    std::shared_ptr<AttemptGate> gate = std::make_shared<AttemptGate>();
+    Monotonic deadline{};       ///< of an executing task
+    Monotonic last_heard{};     ///< from its agent
+    bool agent_heard = false;   ///< ever, since the controller started
+    bool unreachable = false;
+    bool confirmed = false;     ///< its worker is known to have got it
+    int missing_polls = 0;      ///< lists in a row that lacked it
+    Monotonic first_missing{};
+    bool stop_wanted = false;
+    std::optional<Monotonic> stop_sent;
+  };
+  struct Node {
+    store::DefinitionRecord definition;
+    std::shared_ptr<const TaskSpec> spec;
+    std::vector<model::TaskId> attempts;  ///< the last one counts
+  };
+  struct Build {
+    store::BuildRecord record;
+    std::map<int, Node> nodes;
+    std::vector<std::weak_ptr<BuildWatcher>> watchers;
+  };
+  struct Parked {
+    Reply<api::PollResponse> reply;
+    Monotonic until;
+    std::uint64_t ticket = 0;
+    std::uint32_t interval = 1;
+  };
+  struct Worker {
+    store::WorkerRecord record;
+    scheduler::WorkerIndex index = 0;
+    WorkerFeatures features;
+    std::optional<Parked> parked;
+    Monotonic last_poll{};
+    bool polled = false;  ///< since the controller started
+    bool silent = false;
+    std::uint64_t last_number = 0;
+    std::set<model::TaskId> held;
+    std::map<std::string, Monotonic> strangers;  ///< ids told to stop that are not ours
+    std::string conflict;
+  };
+  using WorkerKey = std::pair<std::string, std::string>;
+
+  // state.cc
+  void load(store::Loaded loaded, Moment moment);
+  void load_build(store::BuildRows rows, Moment moment);
+  Task* find_task(model::TaskId id);
+  const Task* find_task(model::TaskId id) const;
+  Build* find_build(model::BuildId id);
+  Task& current(const Node& node) { return tasks_.at(node.attempts.back()); }
+  const Task& current(const Node& node) const { return tasks_.at(node.attempts.back()); }
+  void touch(Task& task);
+  void touch(Build& build);
+  void touch_steps(const Task& task);
+  void evict_finished();
+
+  // state_workers.cc
+  struct PoolToken {
+    std::string id;
+    std::string pool;
+  };
+  Result<PoolToken> check_registration_token(const std::string& token, Moment moment) const;
+  Result<WorkerKey> identify(const WorkerCredential& credential, Moment moment);
+  Worker& worker_at(const WorkerKey& key, Moment moment);
+  Status claim_name(Worker& worker, const std::string& instance, Moment moment);
+  void refresh_facts(Worker& worker, const model::Labels& labels, const model::Resources& resources);
+  void publish(Worker& worker);
+  bool reconcile(Worker& worker, const std::vector<std::string>& running, Moment moment);
+  std::vector<model::TaskId> due_stops(Worker& worker, const std::vector<std::string>& running,
+                                       Moment moment, std::optional<Monotonic>& later);
+  void answer_poll(Worker& worker, api::PollResponse response);
+  void answer_with_stops(Worker& worker, Moment moment);
+  Result<Task*> task_of_worker(const WorkerCredential& worker, const TaskCredential& task,
+                               Moment moment);
+
+  // state_tasks.cc
+  Result<Task*> task_of_agent(const TaskCredential& credential);
+  void move_to(Task& task, model::TaskStatus status);
+  void confirm(Task& task, Moment moment);
+  void heard(Task& task, Moment moment);
+  void apply_updates(Task& task, const std::vector<StepUpdate>& updates);
+  /// Ends an attempt and lets its dependants go on.
+  void finish(Task& task, model::TaskStatus status, std::string reason, Moment moment);
+  enum class Unreported { MeansSkipped, MeansUnfinished };
+  /// Completed or Failed as the steps say; if they do not say, Failed with the reason `otherwise`,
+  /// or nothing happens if that is empty.
+  void finish_from_steps(Task& task, Unreported unreported, const std::string& otherwise,
+                         Moment moment);
+  /// The worker has let go of it (or is given up): frees its resources, closes its gate.
+  void release_worker(Task& task, Moment moment);
+  void want_stop(Task& task, Moment moment);
+
+  // state_builds.cc
+  Task& add_attempt(Build& build, Node& node, int attempt, Moment moment);
+  void make_ready(Task& task, Moment moment);
+  void advance(Build& build, Moment moment);
+  void update_status_of(Build& build, Moment moment);
+  void cancel(Task& task, const std::string& reason, Moment moment);
+  /// Ends a lost attempt and starts the next one, if that is allowed.
+  void run_again(Task& task, const std::string& why, Moment moment);
+  void take_lock(Task& task);
+  void leave_lock(Task& task);
+  TaskContext context_of(const Task& task) const;
+
+  // state_timers.cc
+  void place_tasks(Moment moment);
+  void expire_polls(Moment moment);
+  void judge_silence(Moment moment);
+  void judge_tasks(Moment moment);
+
+  // state_views.cc
+  TaskView view(const Task& task) const;
+
+  const StateOptions options_;
+  Monotonic started_;
+  Secret session_key_;
+  std::int64_t last_build_id_ = 0;
+  std::int64_t last_task_id_ = 0;
+  std::uint64_t next_ticket_ = 0;
+  scheduler::WorkerIndex next_worker_index_ = 1;
+
+  std::map<std::string, store::PoolRecord> pools_;
+  std::map<std::string, store::RegistrationTokenRecord> registration_tokens_;
+  std::unordered_map<std::string, std::string> registration_token_by_hash_;
+  std::map<std::string, store::ApiTokenRecord> api_tokens_;
+  std::unordered_map<std::string, std::string> api_token_by_hash_;
+  std::map<WorkerKey, Worker> workers_;
+  std::unordered_map<scheduler::WorkerIndex, Worker*> worker_by_index_;
+  std::map<model::BuildId, Build> builds_;
+  std::unordered_map<model::TaskId, Task> tasks_;
+  std::set<model::TaskId> active_;  ///< assigned, executing, or holding a worker
+  std::set<WorkerKey> parked_;
+  std::unordered_map<std::string, model::TaskId> clone_tokens_;
+  std::map<std::string, std::deque<model::TaskId>> locks_;  ///< front: the holder
+  std::deque<model::BuildId> finished_builds_;
+  scheduler::Scheduler scheduler_;
+  Monotonic next_silence_check_{};
+
+  store::Changes changes_;
+  std::set<model::TaskId> dirty_tasks_;
+  std::set<model::TaskId> dirty_steps_;
+  std::set<model::BuildId> dirty_builds_;
+  std::vector<Effect> effects_;
+};
+
+}  // namespace cirrus::controller::core

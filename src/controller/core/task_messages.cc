@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+#include "controller/core/task_messages.h"
+
+#include "base/strings.h"
+
+namespace cirrus::controller::core {
+
+namespace {
+/// `http://host` with the clone token as user information.
+std::string clone_url(const TaskContext& context) {
+  const std::string& base = context.http_url;
+  const std::size_t host = base.find("://");
+  if (host == std::string::npos) return {};
+  return fmt::format("{}x-access-token:{}@{}/git/{}.git", base.substr(0, host + 3),
+                     context.task.clone_token, base.substr(host + 3), context.build.repository);
+}
+
+/// Omitted rather than blank: agents test for presence. Source: agent §5.2.
+void fill_environment(const TaskContext& context, google::protobuf::Map<std::string, std::string>& env) {
+  const store::BuildRecord& build = context.build;
+  for (const auto& [key, value] : context.spec.message.environment()) env[key] = value;
+  for (const char* key : {"CI", "CONTINUOUS_INTEGRATION", "CIRRUS_CI"}) env[key] = "true";
+  env["CIRRUS_BUILD_ID"] = build.id.to_string();
+  env["CIRRUS_TASK_ID"] = context.task.id.to_string();
+  env["CIRRUS_TASK_NAME"] = context.spec.name;
+  env["CI_NODE_INDEX"] = std::to_string(context.index);
+  env["CI_NODE_TOTAL"] = std::to_string(context.total);
+  env["CIRRUS_API_CREATED"] = "true";
+  const auto alias = context.spec.message.metadata().properties().find("alias");
+  if (alias != context.spec.message.metadata().properties().end()) {
+    env["CIRRUS_TASK_NAME_ALIAS"] = alias->second;
+  }
+  if (!build.branch.empty()) env["CIRRUS_BRANCH"] = build.branch;
+  env["CIRRUS_DEFAULT_BRANCH"] = "main";  // Ours: there is no forge to ask; submitters may override
+  if (!build.message.empty()) {
+    env["CIRRUS_CHANGE_MESSAGE"] = build.message;
+    env["CIRRUS_CHANGE_TITLE"] = split(build.message, '\n').front();
+  }
+  const std::size_t slash = build.repository.find('/');
+  if (slash != std::string::npos) {
+    env["CIRRUS_REPO_OWNER"] = build.repository.substr(0, slash);
+    env["CIRRUS_REPO_NAME"] = build.repository.substr(slash + 1);
+    env["CIRRUS_REPO_FULL_NAME"] = build.repository;
+  }
+  if (!build.commit.empty()) {
+    env["CIRRUS_CHANGE_IN_REPO"] = build.commit;
+    env["CIRRUS_REPO_CLONE_URL"] = clone_url(context);
+  }
+  for (const auto& [key, value] : build.environment) env[key] = value;
+}
+}  // namespace
+
+std::vector<std::string> secrets_of(const store::TaskRecord& task) {
+  if (task.clone_token.empty()) return {};
+  return {task.clone_token};
+}
+
+api::CommandsResponse commands_message(const TaskContext& context) {
+  api::CommandsResponse message;
+  fill_environment(context, *message.mutable_environment());
+  *message.mutable_commands() = context.spec.message.commands();
+  message.set_servertoken(context.task.server_secret);
+  message.set_timeout_in_seconds(context.spec.timeout.count());
+  for (std::string& secret : secrets_of(context.task)) {
+    message.add_secrets_to_mask(std::move(secret));
+  }
+  return message;
+}
+
+api::PollResponse::AgentAwareTask assignment_message(const TaskContext& context) {
+  api::PollResponse::AgentAwareTask message;
+  message.set_old_task_id(context.task.id.value);
+  message.set_task_id(context.task.id.to_string());
+  message.set_client_secret(context.task.client_secret);
+  message.set_server_secret(context.task.server_secret);
+  if (context.spec.has_isolation) *message.mutable_isolation() = context.spec.isolation;
+  for (const auto& [name, amount] : context.spec.demand.resources) {
+    (*message.mutable_resources_to_use())[name] = amount;
+  }
+  const auto& env = context.spec.message.environment();
+  const auto version = env.find("CIRRUS_CLI_VERSION");
+  if (version != env.end()) message.set_cli_version(version->second);
+  return message;
+}
+
+}  // namespace cirrus::controller::core

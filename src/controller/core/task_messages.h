@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT
+// What is sent to workers and agents about one attempt.
+#pragma once
+
+#include <string>
+
+#include "controller/core/calls.h"
+#include "controller/core/task_spec.h"
+#include "controller/store/records.h"
+
+namespace cirrus::controller::core {
+
+/// Facts about the build that tasks see in their environment.
+struct TaskContext {
+  const store::BuildRecord& build;
+  const store::TaskRecord& task;
+  const TaskSpec& spec;
+  int index = 0;               ///< of the task in its build
+  int total = 0;               ///< tasks in the build
+  const std::string& http_url;  ///< base of the git endpoint
+};
+
+/// The values agents must not show: the clone token.
+std::vector<std::string> secrets_of(const store::TaskRecord& task);
+
+/// The full answer to InitialCommands. Source: protocol §7.1, agent §5.2.
+api::CommandsResponse commands_message(const TaskContext& context);
+
+/// One assignment, without commands.
+api::PollResponse::AgentAwareTask assignment_message(const TaskContext& context);
+
+}  // namespace cirrus::controller::core

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+#include "controller/core/task_spec.h"
+
+#include <array>
+#include <charconv>
+#include <set>
+
+#include "base/strings.h"
+#include "cirrus_instances.pb.h"
+
+namespace cirrus::controller::core {
+
+namespace {
+std::string property(const api::Task& task, const std::string& key) {
+  const auto found = task.metadata().properties().find(key);
+  return found == task.metadata().properties().end() ? std::string() : found->second;
+}
+
+/// Source: user guide of the hosted service: these names make a task stateful by default.
+bool sounds_stateful(const std::string& name) {
+  const std::string lower = to_lower(name);
+  constexpr std::array<std::string_view, 5> kWords = {"deploy", "push", "publish", "upload",
+                                                      "release"};
+  for (const std::string_view word : kWords) {
+    if (lower.find(word) != std::string::npos) return true;
+  }
+  return false;
+}
+
+void read_instance(const api::Task& task, TaskSpec& spec) {
+  if (!task.has_instance()) {
+    spec.unrunnable = "the task names no instance: give it a persistent_worker";
+    return;
+  }
+  api::PersistentWorkerInstance instance;
+  if (!task.instance().Is<api::PersistentWorkerInstance>()) {
+    std::string kind = task.instance().type_url();
+    kind.erase(0, kind.find_last_of("./") + 1);
+    spec.unrunnable = fmt::format(
+        "the task wants a {}, but this controller runs tasks on persistent workers only", kind);
+    return;
+  }
+  if (!task.instance().UnpackTo(&instance)) {
+    spec.unrunnable = "the task's persistent_worker cannot be read";
+    return;
+  }
+  model::Labels labels(instance.labels().begin(), instance.labels().end());
+  Result<model::LabelSelector> selector = model::LabelSelector::create(std::move(labels));
+  if (!selector.ok()) {
+    spec.unrunnable = selector.error().message();
+    return;
+  }
+  spec.demand.labels = std::move(selector).value();
+  spec.demand.resources = model::Resources(instance.resources().begin(), instance.resources().end());
+  const Status amounts = model::check_resources(spec.demand.resources);
+  if (!amounts.ok()) {
+    spec.unrunnable = amounts.error().message();
+    return;
+  }
+  // An isolation without a member makes a worker refuse the task; nothing at all means `none`.
+  spec.has_isolation = instance.has_isolation() &&
+                       instance.isolation().type_case() != api::Isolation::TYPE_NOT_SET;
+  if (spec.has_isolation) spec.isolation = instance.isolation();
+}
+}  // namespace
+
+std::shared_ptr<const TaskSpec> read_task_spec(api::Task task, int build_priority) {
+  auto spec = std::make_shared<TaskSpec>();
+  spec->name = task.name();
+  spec->demand.priority = build_priority;
+  read_instance(task, *spec);
+
+  std::set<std::string> names;
+  for (const api::Command& command : task.commands()) {
+    spec->steps.push_back({command.name(), command.has_background_script_instruction()});
+    if (!names.insert(command.name()).second) {
+      spec->unrunnable = fmt::format("two steps are named '{}'", command.name());
+    }
+  }
+  const std::string timeout = property(task, "timeout_in");
+  std::int64_t seconds = 0;
+  std::from_chars(timeout.data(), timeout.data() + timeout.size(), seconds);
+  // 0 would expire at once and fail everything. Source: protocol; hosted default is an hour.
+  if (seconds > 0) spec->timeout = std::chrono::seconds(seconds);
+  spec->allow_failures = property(task, "allow_failures") == "true";
+  spec->skipped = task.status() == api::SKIPPED;
+  spec->manual = to_lower(property(task, "trigger_type")) == "manual";
+  const std::string stateful = property(task, "stateful");
+  spec->stateful = stateful.empty() ? sounds_stateful(task.name()) : stateful == "true";
+  spec->execution_lock = property(task, "execution_lock");
+  spec->message = std::move(task);
+  return spec;
+}
+
+}  // namespace cirrus::controller::core

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "controller/core/calls.h"
+#include "controller/scheduler/scheduler.h"
+
+namespace cirrus::controller::core {
+
+/// What the core needs to know of one evaluated task; the message itself rides along unread.
+struct TaskSpec {
+  struct Step {
+    std::string name;
+    bool background = false;
+  };
+  api::Task message;
+  std::string name;
+  std::vector<Step> steps;
+  scheduler::Demand demand;
+  api::Isolation isolation;
+  bool has_isolation = false;
+  std::chrono::seconds timeout{3600};
+  bool allow_failures = false;
+  bool skipped = false;  ///< by its own `skip:`
+  bool manual = false;
+  bool stateful = false;
+  std::string execution_lock;
+  std::string unrunnable;  ///< a sentence: nothing can ever run it; empty: it can
+};
+
+/// Reads an evaluated task. Never fails: what cannot be run says so in `unrunnable`.
+std::shared_ptr<const TaskSpec> read_task_spec(api::Task task, int build_priority);
+
+}  // namespace cirrus::controller::core

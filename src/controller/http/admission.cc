@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT
+#include "controller/http/admission.h"
+
+#include "base/strings.h"
+#include "controller/http/problem.h"
+
+namespace cirrus::controller::http {
+
+namespace {
+constexpr std::uint64_t kSmallBody = 64U << 10U;
+constexpr std::uint64_t kBuildBody = 8U << 20U;
+constexpr std::uint64_t kFetchBody = 64U << 20U;
+constexpr std::uint64_t kPushBody = std::uint64_t{4} << 30U;
+
+net::Admission refuse(net::ServerResponse response) {
+  net::Admission admission;
+  admission.refusal = std::move(response);
+  return admission;
+}
+
+net::Admission unauthenticated(bool git) {
+  net::ServerResponse response =
+      problem(401, git ? "give an API token as the password"
+                       : "give an API token as 'Authorization: Bearer TOKEN'");
+  response.headers.emplace_back("WWW-Authenticate",
+                                git ? "Basic realm=\"cirrus\"" : "Bearer realm=\"cirrus\"");
+  return refuse(std::move(response));
+}
+
+std::string bearer_token(const net::ServerRequest& head) {
+  const std::string_view value = head.header("authorization");
+  if (to_lower(value.substr(0, 7)) != "bearer ") return {};
+  return std::string(trim(value.substr(7)));
+}
+
+std::string basic_password(const net::ServerRequest& head) {
+  const std::string_view value = head.header("authorization");
+  if (to_lower(value.substr(0, 6)) != "basic ") return {};
+  const std::string pair = net::base64_decode(trim(value.substr(6))).value_or("");
+  const std::size_t colon = pair.find(':');
+  return colon == std::string::npos ? std::string() : pair.substr(colon + 1);
+}
+
+core::Role needed_role(const net::ServerRequest& head, const std::vector<std::string>& parts) {
+  if (head.method == "GET" || head.method == "HEAD") return core::Role::Reader;
+  const std::string kind = parts.size() > 2 ? parts[2] : "";
+  if (kind == "builds" || kind == "tasks") return core::Role::Submitter;
+  if (kind == "workers") return core::Role::Operator;
+  return core::Role::Admin;
+}
+
+const char* role_name(core::Role role) {
+  switch (role) {
+    case core::Role::Reader: return "reader";
+    case core::Role::Submitter: return "submitter";
+    case core::Role::Operator: return "operator";
+    case core::Role::Admin: return "admin";
+  }
+  return "";
+}
+
+bool is_push(const net::ServerRequest& head) {
+  const auto service = head.query.find("service");
+  return head.path.ends_with("/git-receive-pack") ||
+         (service != head.query.end() && service->second == "git-receive-pack");
+}
+
+void admit_git(core::Core& core, const net::ServerRequest& head,
+               const std::function<void(net::Admission)>& decided) {
+  const std::string token = basic_password(head);
+  if (token.empty()) return decided(unauthenticated(true));
+  const bool push = is_push(head);
+  const auto admit = [push, decided](Caller caller) {
+    net::Admission admission;
+    admission.body_limit = push ? kPushBody : kFetchBody;
+    admission.spool = true;
+    admission.principal = std::move(caller);
+    decided(std::move(admission));
+  };
+  const bool posted = core.post([token, push, admit, decided](core::State& state,
+                                                              core::Moment moment) {
+    // Both are asked; the first that knows the token decides, and the second always answers.
+    const auto known = std::make_shared<bool>(false);
+    state.authorize(
+        token,
+        [known, push, admit, decided](const Result<core::ApiIdentity>& identity) {
+          if (!identity.ok()) return;
+          *known = true;
+          if (push && identity.value().role < core::Role::Submitter) {
+            return decided(refuse(problem(403, "this token may not push")));
+          }
+          admit(Caller{identity.value(), false, ""});
+        },
+        moment);
+    state.clone_permit(token, [known, push, admit, decided](const Result<std::string>& repository) {
+      if (*known) return;
+      if (!repository.ok() || push) return decided(unauthenticated(true));
+      admit(Caller{{}, true, repository.value()});
+    });
+  });
+  if (!posted) decided(refuse(problem(503, "the controller is shutting down")));
+}
+}  // namespace
+
+Result<std::vector<std::string>> split_path(const std::string& path) {
+  std::vector<std::string> parts;
+  if (path.empty() || path.front() != '/') return error(Code::InvalidArgument, "the path is not absolute");
+  for (const std::string& part : split(std::string_view(path).substr(1), '/')) {
+    parts.push_back(CIRRUS_TRY(net::percent_decode(part)));
+  }
+  return parts;
+}
+
+net::Admit make_admission(core::Core& core) {
+  return [&core](const net::ServerRequest& head, const std::function<void(net::Admission)>& decided) {
+    const Result<std::vector<std::string>> parts = split_path(head.path);
+    if (!parts.ok()) return decided(refuse(problem(parts.error())));
+    if (head.path == "/healthz") {
+      net::Admission open;
+      open.body_limit = 0;
+      return decided(std::move(open));
+    }
+    if (parts.value().front() == "git") return admit_git(core, head, decided);
+
+    const std::string token = bearer_token(head);
+    if (token.empty()) return decided(unauthenticated(false));
+    const core::Role needed = needed_role(head, parts.value());
+    const bool large = head.method == "POST" && head.path == "/api/v1/builds";
+    const bool posted = core.post([token, needed, large, decided](core::State& state,
+                                                                  core::Moment moment) {
+      state.authorize(
+          token,
+          [needed, large, decided](const Result<core::ApiIdentity>& identity) {
+            if (!identity.ok()) {
+              return decided(identity.error().code() == Code::Unauthenticated
+                                 ? unauthenticated(false)
+                                 : refuse(problem(identity.error())));
+            }
+            if (identity.value().role < needed) {
+              return decided(refuse(problem(
+                  403, fmt::format("this needs a token of role '{}' or higher", role_name(needed)))));
+            }
+            net::Admission admission;
+            admission.body_limit = large ? kBuildBody : kSmallBody;
+            admission.principal = Caller{identity.value(), false, ""};
+            decided(std::move(admission));
+          },
+          moment);
+    });
+    if (!posted) decided(refuse(problem(503, "the controller is shutting down")));
+  };
+}
+
+}  // namespace cirrus::controller::http

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "controller/blobs/log_store.h"
+#include "controller/blobs/work_pool.h"
+#include "controller/core/core.h"
+#include "controller/http/admission.h"
+#include "controller/http/git_host.h"
+#include "controller/http/submit.h"
+#include "net/http_server.h"
+
+namespace cirrus::controller::http {
+
+/// All routes. What they answer is documented in `docs/api.md`. Everything given must outlive it.
+class Api {
+ public:
+  Api(core::Core& core, blobs::LogStore& logs, blobs::WorkPool& pool, GitHost& git)
+      : core_(core), logs_(logs), pool_(pool), git_(git), submission_(core, git, pool) {}
+
+  /// For HttpServer: routes one admitted request.
+  void handle(net::ServerRequest request, std::shared_ptr<net::Responder> responder);
+
+ private:
+  using Parts = std::vector<std::string>;
+  using Answer = std::shared_ptr<net::Responder>;
+
+  void route_builds(net::ServerRequest& request, const Parts& parts, const Answer& answer);
+  void route_tasks(net::ServerRequest& request, const Parts& parts, const Answer& answer);
+  void route_fleet(net::ServerRequest& request, const Parts& parts, const Answer& answer);
+  void route_git(net::ServerRequest request, const Parts& parts, const Answer& answer);
+  void list_builds(const net::ServerRequest& request, const Answer& answer);
+  void send_log(const core::TaskView& task, const std::string& step, std::uint64_t offset,
+                const Answer& answer);
+
+  /// Finds a build in memory or in the store and hands it on, or answers 404.
+  void with_build(const std::string& id, const Answer& answer,
+                  std::function<void(const core::BuildView&)> found);
+  void with_task(const std::string& id, const Answer& answer,
+                 std::function<void(const core::TaskView&)> found);
+  void post(const Answer& answer, core::Core::Command command);
+
+  core::Core& core_;       // constant after construction
+  blobs::LogStore& logs_;  // constant after construction
+  blobs::WorkPool& pool_;  // constant after construction
+  GitHost& git_;           // constant after construction
+  Submission submission_;
+};
+
+}  // namespace cirrus::controller::http

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+// What is sent while it happens: builds and logs.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "controller/blobs/log_store.h"
+#include "controller/blobs/work_pool.h"
+#include "controller/core/core.h"
+#include "net/http_types.h"
+
+namespace cirrus::controller::http {
+
+/// `event: build` with the whole build on every change (coalesced while the client is slow), then
+/// `event: end`. The build must exist; `responder` is answered with the stream.
+void stream_build(core::Core& core, const core::BuildView& first,
+                  const std::shared_ptr<net::Responder>& responder);
+
+/// The log of one step from `offset`: `event: log` as bytes arrive, `event: end` once no more can.
+void stream_log(core::Core& core, blobs::LogStore& logs, blobs::WorkPool& pool,
+                const core::TaskView& task, const std::string& step, std::uint64_t offset,
+                const std::shared_ptr<net::Responder>& responder);
+
+}  // namespace cirrus::controller::http

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT
+#include "controller/http/json_views.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/clock.h"
+#include "base/strings.h"
+#include "cirrus_evaluator.pb.h"
+#include "net/http_types.h"
+
+namespace cirrus::controller::http {
+
+namespace {
+using nlohmann::json;
+namespace api = org::cirruslabs::ci::services::cirruscigrpc;
+
+std::string text_of(const json& value) {
+  // Names and messages come from outside and may not be UTF-8.
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+json time_of(std::int64_t millis) {
+  if (millis == 0) return nullptr;
+  return to_rfc3339(from_unix_millis(millis));
+}
+
+std::int64_t duration(std::int64_t started, std::int64_t finished) {
+  return started == 0 || finished == 0 ? 0 : std::max<std::int64_t>(0, finished - started);
+}
+
+json task_value(const core::TaskView& task) {
+  json steps = json::array();
+  for (const core::StepView& step : task.steps) {
+    steps.push_back({{"name", step.name},
+                     {"status", model::to_string(step.status)},
+                     {"duration_ms", step.duration_ns / 1'000'000}});
+  }
+  json depends_on = json::array();
+  for (const model::TaskId id : task.depends_on) depends_on.push_back(id.to_string());
+  return {{"id", task.id.to_string()},
+          {"build_id", task.build.to_string()},
+          {"name", task.name},
+          {"status", model::to_string(task.status)},
+          {"allow_failures", task.allow_failures},
+          {"depends_on", std::move(depends_on)},
+          {"worker", task.worker.empty() ? json(nullptr) : json(task.worker)},
+          {"unreachable", task.unreachable},
+          {"reason", task.reason},
+          {"waiting_reason", join(task.waiting_reasons, "; ")},
+          {"manual", task.manual},
+          {"created_at", time_of(task.created_ms)},
+          {"started_at", time_of(task.started_ms)},
+          {"finished_at", time_of(task.finished_ms)},
+          {"duration_ms", duration(task.started_ms, task.finished_ms)},
+          {"attempt", task.attempt},
+          {"steps", std::move(steps)}};
+}
+
+json issue_list(const std::string& bytes) {
+  json list = json::array();
+  api::EvaluateConfigResponse issues;
+  if (!issues.ParseFromString(bytes)) return list;
+  for (const api::Issue& issue : issues.issues()) {
+    list.push_back({{"level", to_lower(api::Issue::Level_Name(issue.level()))},
+                    {"message", issue.message()},
+                    {"path", issue.path()},
+                    {"line", issue.line()},
+                    {"column", issue.column()}});
+  }
+  return list;
+}
+
+json build_value(const core::BuildView& build) {
+  json tasks = json::array();
+  for (const core::TaskView& task : build.tasks) {
+    if (task.current) tasks.push_back(task_value(task));
+  }
+  const store::BuildRecord& record = build.record;
+  return {{"id", record.id.to_string()},
+          {"repository", record.repository},
+          {"branch", record.branch},
+          {"commit", record.commit},
+          {"message", record.message},
+          {"priority", record.priority},
+          {"status", model::to_string(record.status)},
+          {"created_at", time_of(record.created_ms)},
+          {"finished_at", time_of(record.finished_ms)},
+          {"issues", issue_list(record.issues)},
+          {"tasks", std::move(tasks)}};
+}
+}  // namespace
+
+std::string build_json(const core::BuildView& build) {
+  return text_of({{"schema_version", 1}, {"build", build_value(build)}});
+}
+
+std::string builds_json(const std::vector<core::BuildView>& builds) {
+  json list = json::array();
+  for (const core::BuildView& build : builds) list.push_back(build_value(build));
+  return text_of({{"schema_version", 1}, {"builds", std::move(list)}});
+}
+
+std::string task_json(const core::TaskView& task) {
+  return text_of({{"schema_version", 1}, {"task", task_value(task)}});
+}
+
+std::string why_json(const core::TaskView& task) {
+  json reasons = json::array();
+  for (const std::string& reason : task.waiting_reasons) reasons.push_back(reason);
+  if (reasons.empty() && !task.reason.empty()) reasons.push_back(task.reason);
+  return text_of({{"schema_version", 1},
+                  {"status", model::to_string(task.status)},
+                  {"reasons", std::move(reasons)}});
+}
+
+std::string workers_json(const std::vector<core::WorkerView>& workers) {
+  json list = json::array();
+  for (const core::WorkerView& worker : workers) {
+    json tasks = json::array();
+    for (const model::TaskId id : worker.tasks) tasks.push_back(id.to_string());
+    list.push_back({{"pool", worker.pool},
+                    {"name", worker.name},
+                    {"state", worker.state},
+                    {"disabled", worker.disabled},
+                    {"connected", worker.connected},
+                    {"labels", worker.labels},
+                    {"resources", worker.resources},
+                    {"tasks", std::move(tasks)},
+                    {"last_seen_ms_ago",
+                     worker.last_seen_ago_ms < 0 ? json(nullptr) : json(worker.last_seen_ago_ms)},
+                    {"conflict", worker.conflict}});
+  }
+  return text_of({{"schema_version", 1}, {"workers", std::move(list)}});
+}
+
+std::string pools_json(const std::vector<core::PoolView>& pools) {
+  json list = json::array();
+  for (const core::PoolView& pool : pools) {
+    json tokens = json::array();
+    for (const store::RegistrationTokenRecord& token : pool.tokens) {
+      tokens.push_back({{"id", token.id},
+                        {"created_at", time_of(token.created_ms)},
+                        {"expires_at", time_of(token.expires_ms)},
+                        {"revoked_at", time_of(token.revoked_ms)}});
+    }
+    list.push_back({{"name", pool.record.name},
+                    {"paused", pool.record.paused},
+                    {"hold_reference_polls", pool.record.hold_reference_polls},
+                    {"lost_after_ms", pool.record.lost_after_ms},
+                    {"workers", pool.workers},
+                    {"connected", pool.connected},
+                    {"tokens", std::move(tokens)}});
+  }
+  return text_of({{"schema_version", 1}, {"pools", std::move(list)}});
+}
+
+std::string audit_json(const std::vector<store::AuditRecord>& entries) {
+  json list = json::array();
+  for (const store::AuditRecord& entry : entries) {
+    list.push_back({{"at", time_of(entry.at_ms)},
+                    {"actor", entry.actor},
+                    {"action", entry.action},
+                    {"subject", entry.subject}});
+  }
+  return text_of({{"schema_version", 1}, {"audit", std::move(list)}});
+}
+
+std::string token_json(const core::State::NewToken& token) {
+  return text_of({{"schema_version", 1}, {"id", token.id}, {"token", token.token}});
+}
+
+std::string id_json(const std::string& id) { return text_of({{"schema_version", 1}, {"id", id}}); }
+
+std::string log_event_json(std::uint64_t offset, const std::string& bytes) {
+  return fmt::format(R"({{"offset":{},"data":"{}"}})", offset, net::base64_encode(bytes));
+}
+
+}  // namespace cirrus::controller::http

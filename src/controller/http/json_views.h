@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+// The JSON of the API, `schema_version` 1: fields are added, never changed.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "controller/core/views.h"
+#include "controller/core/state.h"
+
+namespace cirrus::controller::http {
+
+/// `{"schema_version":1,"build":{...}}`
+std::string build_json(const core::BuildView& build);
+/// `{"schema_version":1,"builds":[...]}`
+std::string builds_json(const std::vector<core::BuildView>& builds);
+/// `{"schema_version":1,"task":{...}}`
+std::string task_json(const core::TaskView& task);
+/// `{"schema_version":1,"reasons":[...]}`
+std::string why_json(const core::TaskView& task);
+std::string workers_json(const std::vector<core::WorkerView>& workers);
+std::string pools_json(const std::vector<core::PoolView>& pools);
+std::string audit_json(const std::vector<store::AuditRecord>& entries);
+/// `{"schema_version":1,"id":...,"token":...}`: the only time a token is shown.
+std::string token_json(const core::State::NewToken& token);
+/// `{"schema_version":1,"id":...}`
+std::string id_json(const std::string& id);
+/// Data of a `log` event.
+std::string log_event_json(std::uint64_t offset, const std::string& bytes);
+
+}  // namespace cirrus::controller::http

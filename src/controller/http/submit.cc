@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT
+#include "controller/http/submit.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/strings.h"
+#include "controller/http/json_views.h"
+#include "controller/http/problem.h"
+#include "lang/evaluate.h"
+#include "model/safe_name.h"
+
+namespace cirrus::controller::http {
+
+namespace {
+using nlohmann::json;
+
+struct SubmitRequest {
+  core::NewBuild build;
+  std::string config;  ///< inline text
+  bool has_config = false;
+};
+
+Result<std::string> text_field(const json& body, const char* name) {
+  const auto found = body.find(name);
+  if (found == body.end() || found->is_null()) return std::string();
+  if (!found->is_string()) return error(Code::InvalidArgument, "'{}' must be a string", name);
+  return found->get<std::string>();
+}
+
+Result<SubmitRequest> read_request(const std::string& text) {
+  const json body = json::parse(text, nullptr, false);
+  if (body.is_discarded() || !body.is_object()) {
+    return error(Code::InvalidArgument, "the body is not a JSON object");
+  }
+  SubmitRequest request;
+  core::NewBuild& build = request.build;
+  build.repository = CIRRUS_TRY(text_field(body, "repository"));
+  build.branch = CIRRUS_TRY(text_field(body, "branch"));
+  build.commit = CIRRUS_TRY(text_field(body, "commit"));
+  build.message = CIRRUS_TRY(text_field(body, "message"));
+  request.config = CIRRUS_TRY(text_field(body, "config"));
+  request.has_config = body.contains("config") && body["config"].is_string();
+  if (build.message.size() > 64 * 1024) build.message = shorten(build.message, 64 * 1024);
+  if (build.branch.empty()) build.branch = "main";
+  if (build.repository.empty() && request.has_config) build.repository = "local/inline";
+  CIRRUS_TRY(model::RepositoryName::create(build.repository));
+  CIRRUS_TRY(model::check_ref_name(build.branch));
+  if (!build.commit.empty() || !request.has_config) CIRRUS_TRY(model::check_commit(build.commit));
+  const auto priority = body.find("priority");
+  if (priority != body.end() && !priority->is_null()) {
+    if (!priority->is_number_integer()) {
+      return error(Code::InvalidArgument, "'priority' must be a whole number");
+    }
+    const auto value = priority->get<std::int64_t>();
+    if (value < -1000 || value > 1000) {
+      return error(Code::InvalidArgument, "'priority' must be between -1000 and 1000");
+    }
+    build.priority = static_cast<int>(value);
+  }
+  const auto environment = body.find("environment");
+  if (environment != body.end() && !environment->is_null()) {
+    if (!environment->is_object()) {
+      return error(Code::InvalidArgument, "'environment' must be an object");
+    }
+    for (const auto& [key, value] : environment->items()) {
+      if (!value.is_string()) {
+        return error(Code::InvalidArgument, "environment variable '{:.80}' must be a string", key);
+      }
+      build.environment[key] = value.get<std::string>();
+    }
+  }
+  return request;
+}
+
+/// What conditions in the configuration see. Source: configuration §17.
+std::map<std::string, std::string> build_environment(const core::NewBuild& build) {
+  const std::size_t slash = build.repository.find('/');
+  std::map<std::string, std::string> environment = {
+      {"CI", "true"},
+      {"CIRRUS_CI", "true"},
+      {"CONTINUOUS_INTEGRATION", "true"},
+      {"CIRRUS_API_CREATED", "true"},
+      {"CIRRUS_BRANCH", build.branch},
+      {"CIRRUS_DEFAULT_BRANCH", "main"},
+      {"CIRRUS_REPO_OWNER", build.repository.substr(0, slash)},
+      {"CIRRUS_REPO_NAME", build.repository.substr(slash + 1)},
+      {"CIRRUS_REPO_FULL_NAME", build.repository},
+  };
+  if (!build.commit.empty()) environment["CIRRUS_CHANGE_IN_REPO"] = build.commit;
+  if (!build.message.empty()) {
+    environment["CIRRUS_CHANGE_MESSAGE"] = build.message;
+    environment["CIRRUS_CHANGE_TITLE"] = split(build.message, '\n').front();
+  }
+  for (const auto& [key, value] : build.environment) environment[key] = value;
+  return environment;
+}
+
+/// Without a commit there is nothing to clone.
+void drop_clone(core::api::Task& task) {
+  auto* const commands = task.mutable_commands();
+  for (int i = 0; i < commands->size(); ++i) {
+    if (!commands->Get(i).has_clone_instruction()) continue;
+    commands->DeleteSubrange(i, 1);
+    --i;
+  }
+}
+}  // namespace
+
+void Submission::submit(std::string body, std::string actor,
+                        std::shared_ptr<net::Responder> responder) {
+  const bool queued = pool_.run([this, body = std::move(body), actor = std::move(actor),
+                                 responder](const StopToken& stop) {
+    Result<SubmitRequest> read = read_request(body);
+    if (!read.ok()) return responder->respond(problem(read.error()));
+    SubmitRequest request = std::move(read).value();
+    std::unique_ptr<lang::SourceTree> files = std::make_unique<lang::MemorySourceTree>();
+    std::string path = ".cirrus.yml";
+    if (!request.build.commit.empty()) {
+      const Result<model::RepositoryName> repository =
+          model::RepositoryName::create(request.build.repository);
+      if (!repository.ok()) return responder->respond(problem(repository.error()));
+      if (!request.has_config) {
+        Result<GitHost::Configuration> found =
+            git_.read_configuration(repository.value(), request.build.commit, stop);
+        if (!found.ok()) {
+          // The request is understood; it names something that is not there.
+          const int status = found.error().code() == Code::NotFound ? 422 : status_of(found.error().code());
+          return responder->respond(problem(status, found.error().to_string()));
+        }
+        path = found.value().path;
+        request.config = std::move(found).value().text;
+      }
+      files = git_.tree(repository.value(), request.build.commit, stop);
+    }
+    lang::EvaluateOptions options = lang::controller_options();
+    options.environment = build_environment(request.build);
+    lang::Outcome outcome = lang::evaluate(request.config, *files, options);
+    if (outcome.error) {
+      if (outcome.error->path.empty() || outcome.error->path == ".cirrus.yml") {
+        outcome.error->path = path;
+      }
+      const std::string rendered = lang::render(*outcome.error);
+      return responder->respond(problem(422, outcome.error->message, rendered));
+    }
+    request.build.tasks = std::move(outcome.evaluation.tasks);
+    request.build.issues = std::move(outcome.evaluation.issues);
+    request.build.actor = actor;
+    if (request.build.commit.empty()) {
+      for (core::api::Task& task : request.build.tasks) drop_clone(task);
+    }
+    auto build = std::make_shared<core::NewBuild>(std::move(request.build));
+    const bool posted = core_.post([build, responder](core::State& state, core::Moment moment) {
+      state.submit(
+          std::move(*build),
+          [&state, responder](const Result<model::BuildId>& id) {
+            if (!id.ok()) return responder->respond(problem(id.error()));
+            const Result<core::BuildView> view = state.view_build(id.value());
+            if (!view.ok()) return responder->respond(problem(view.error()));
+            responder->respond(json_response(201, build_json(view.value())));
+          },
+          moment);
+    });
+    if (!posted) responder->respond(problem(503, "the controller is shutting down"));
+  });
+  if (!queued) responder->respond(problem(503, "too many builds are being submitted: try again"));
+}
+
+}  // namespace cirrus::controller::http

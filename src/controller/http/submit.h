@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "controller/blobs/work_pool.h"
+#include "controller/core/core.h"
+#include "controller/http/git_host.h"
+#include "net/http_types.h"
+
+namespace cirrus::controller::http {
+
+/// `POST /api/v1/builds`: reads the request, finds and evaluates the configuration on the pool
+/// (never on the state loop), and posts the finished build.
+class Submission {
+ public:
+  Submission(core::Core& core, GitHost& git, blobs::WorkPool& pool)
+      : core_(core), git_(git), pool_(pool) {}
+  /// Answers 201 with the build, 422 with the place of a configuration error, or another problem.
+  void submit(std::string body, std::string actor, std::shared_ptr<net::Responder> responder);
+
+ private:
+  core::Core& core_;       // constant after construction
+  GitHost& git_;           // constant after construction
+  blobs::WorkPool& pool_;  // constant after construction
+};
+
+}  // namespace cirrus::controller::http

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: MIT
+#include "controller/rpc/agent_service.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "base/strings.h"
+#include "controller/rpc/call_metadata.h"
+#include "controller/rpc/log_streams.h"
+
+namespace cirrus::controller::rpc {
+
+namespace {
+core::Reply<void> finish_with_status(grpc::ServerUnaryReactor* reactor) {
+  return [reactor](const Result<void>& result) { reactor->Finish(to_status(result)); };
+}
+
+void post_or_refuse(core::Core& core, grpc::ServerUnaryReactor* reactor, core::Core::Command command) {
+  if (!core.post(std::move(command))) reactor->Finish(shutting_down());
+}
+
+model::StepStatus step_status(const api::CommandResult& result) {
+  switch (result.status()) {
+    case api::EXECUTING: return model::StepStatus::Executing;
+    case api::COMPLETED: return model::StepStatus::Completed;
+    case api::FAILED: return model::StepStatus::Failed;
+    case api::SKIPPED: return model::StepStatus::Skipped;
+    case api::ABORTED: return model::StepStatus::Aborted;
+    default: return model::StepStatus::Created;
+  }
+}
+
+template <typename Results>
+std::vector<core::StepUpdate> updates_of(const Results& results) {
+  std::vector<core::StepUpdate> updates;
+  for (const api::CommandResult& result : results) {
+    updates.push_back({result.name(), step_status(result),
+                       std::max<std::int64_t>(0, result.duration_in_nanos())});
+  }
+  return updates;
+}
+}  // namespace
+
+grpc::ServerUnaryReactor* AgentService::InitialCommands(grpc::CallbackServerContext* context,
+                                                        const api::InitialCommandsRequest*,
+                                                        api::CommandsResponse* response) {
+  announce_features(*context);
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  post_or_refuse(core_, reactor,
+                 [reactor, response, task = task_credential(*context)](core::State& state,
+                                                                       core::Moment moment) {
+                   state.initial_commands(
+                       task,
+                       [reactor, response](Result<api::CommandsResponse> commands) {
+                         if (commands.ok()) *response = std::move(commands).value();
+                         reactor->Finish(to_status(commands));
+                       },
+                       moment);
+                 });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* AgentService::ReportCommandUpdates(
+    grpc::CallbackServerContext* context, const api::ReportCommandUpdatesRequest* request,
+    api::ReportCommandUpdatesResponse*) {
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  post_or_refuse(core_, reactor,
+                 [reactor, task = task_credential(*context),
+                  updates = updates_of(request->updates())](core::State& state, core::Moment moment) {
+                   state.step_updates(task, updates, finish_with_status(reactor), moment);
+                 });
+  return reactor;
+}
+
+grpc::ServerReadReactor<api::LogEntry>* AgentService::StreamLogs(
+    grpc::CallbackServerContext* context, api::UploadLogsResponse* response) {
+  return new StreamLogsReactor(core_, logs_, pool_, *context, *response);  // deletes itself
+}
+
+grpc::ServerReadReactor<api::LogEntry>* AgentService::SaveLogs(grpc::CallbackServerContext* context,
+                                                               api::UploadLogsResponse* response) {
+  return new SaveLogsReactor(core_, logs_, pool_, *context, *response);  // deletes itself
+}
+
+grpc::ServerUnaryReactor* AgentService::beat(grpc::CallbackServerContext* context) {
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  post_or_refuse(core_, reactor,
+                 [reactor, task = task_credential(*context)](core::State& state, core::Moment moment) {
+                   state.heartbeat(task, finish_with_status(reactor), moment);
+                 });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* AgentService::Heartbeat(grpc::CallbackServerContext* context,
+                                                  const api::HeartbeatRequest*,
+                                                  api::HeartbeatResponse*) {
+  return beat(context);
+}
+
+grpc::ServerUnaryReactor* AgentService::ReportAnnotations(
+    grpc::CallbackServerContext* context, const api::ReportAnnotationsCommandRequest*,
+    google::protobuf::Empty*) {
+  return beat(context);
+}
+
+grpc::ServerUnaryReactor* AgentService::ReportStopHook(grpc::CallbackServerContext* context,
+                                                       const api::ReportStopHookRequest*,
+                                                       google::protobuf::Empty*) {
+  return beat(context);
+}
+
+grpc::ServerUnaryReactor* AgentService::ReportAgentError(
+    grpc::CallbackServerContext* context, const api::ReportAgentProblemRequest* request,
+    google::protobuf::Empty*) {
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  post_or_refuse(core_, reactor,
+                 [reactor, task = task_credential(*context), message = shorten(request->message(), 1000)](
+                     core::State& state, core::Moment moment) {
+                   state.agent_problem(task, message, finish_with_status(reactor), moment);
+                 });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* AgentService::ReportAgentWarning(
+    grpc::CallbackServerContext* context, const api::ReportAgentProblemRequest* request,
+    google::protobuf::Empty*) {
+  log_debug("agent warning", {{"task", header(*context, "org.cirruslabs.task-id")},
+                              {"message", shorten(request->message(), 200)}});
+  return beat(context);
+}
+
+grpc::ServerUnaryReactor* AgentService::ReportAgentSignal(grpc::CallbackServerContext* context,
+                                                          const api::ReportAgentSignalRequest*,
+                                                          google::protobuf::Empty*) {
+  return beat(context);
+}
+
+grpc::ServerUnaryReactor* AgentService::ReportAgentLogs(grpc::CallbackServerContext* context,
+                                                        const api::ReportAgentLogsRequest*,
+                                                        google::protobuf::Empty*) {
+  return beat(context);
+}
+
+grpc::ServerUnaryReactor* AgentService::ReportAgentFinished(
+    grpc::CallbackServerContext* context, const api::ReportAgentFinishedRequest* request,
+    api::ReportAgentFinishedResponse*) {
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  post_or_refuse(core_, reactor,
+                 [reactor, task = task_credential(*context),
+                  results = updates_of(request->command_results())](core::State& state,
+                                                                    core::Moment moment) {
+                   state.agent_finished(task, results, finish_with_status(reactor), moment);
+                 });
+  return reactor;
+}
+
+}  // namespace cirrus::controller::rpc

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+// What travels beside the messages: credentials, features, offsets.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/result.h"
+#include "controller/core/calls.h"
+
+namespace cirrus::controller::rpc {
+
+/// The value of a request header; empty if it is absent.
+std::string header(const grpc::CallbackServerContext& context, const char* key);
+/// A decimal header; nullopt if absent. Errors: InvalidArgument.
+Result<std::optional<std::uint64_t>> number_header(const grpc::CallbackServerContext& context,
+                                                   const char* key);
+
+/// Source of the names: protocol §4; `cirrus-` ones are ours.
+core::WorkerCredential worker_credential(const grpc::CallbackServerContext& context);
+core::TaskCredential task_credential(const grpc::CallbackServerContext& context);
+core::WorkerFeatures worker_features(const grpc::CallbackServerContext& context);
+
+/// Tells the peer what we can do, in the initial metadata.
+void announce_features(grpc::CallbackServerContext& context);
+
+/// The codes are the same numbers.
+grpc::Status to_status(const Error& failure);
+template <typename T>
+grpc::Status to_status(const Result<T>& result) {
+  return result.ok() ? grpc::Status::OK : to_status(result.error());
+}
+/// For calls that arrive while we go down.
+grpc::Status shutting_down();
+
+}  // namespace cirrus::controller::rpc

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+#include "controller/rpc/log_streams.h"
+
+#include <algorithm>
+
+#include "controller/rpc/call_metadata.h"
+
+namespace cirrus::controller::rpc {
+
+LogReactor::LogReactor(core::Core& core, blobs::LogStore& logs, blobs::WorkPool& pool,
+                       grpc::CallbackServerContext& context, api::UploadLogsResponse& response)
+    : logs_(logs), context_(context), core_(core), pool_(pool), response_(response) {
+  StartRead(&entry_);
+}
+
+void LogReactor::OnReadDone(bool ok) {
+  if (!ok) {
+    // Half-closed by the client, or gone.
+    if (context_.IsCancelled()) return end(grpc::Status::CANCELLED);
+    if (!opened_) {
+      return end({grpc::StatusCode::INVALID_ARGUMENT, "the stream ended before its key"});
+    }
+    const Result<std::uint64_t> stored = complete();
+    if (stored.ok()) response_.set_bytes_logged(static_cast<std::int64_t>(stored.value()));
+    return end(to_status(stored));
+  }
+  if (!opened_) {
+    if (!entry_.has_key()) {
+      return end({grpc::StatusCode::INVALID_ARGUMENT, "the first message must be a key"});
+    }
+    return begin(entry_.key().command_name());
+  }
+  if (entry_.has_chunk()) {
+    const Status taken = take(entry_.chunk().data());
+    if (!taken.ok()) return end(to_status(taken));
+  }
+  StartRead(&entry_);
+}
+
+void LogReactor::begin(const std::string& step) {
+  const bool posted = core_.post([this, step](core::State& state, core::Moment moment) {
+    state.log_permit(
+        task_credential(context_), step,
+        [this, step](Result<core::LogPermit> permit) {
+          if (!permit.ok()) return end(to_status(permit));
+          permit_ = std::move(permit).value();
+          const bool queued = pool_.run([this, step](const StopToken&) {
+            const Status target = open_target(step);
+            if (!target.ok()) return end(to_status(target));
+            opened_ = true;
+            StartRead(&entry_);
+          });
+          if (!queued) end({grpc::StatusCode::UNAVAILABLE, "too many logs are being opened"});
+        },
+        moment);
+  });
+  if (!posted) end(shutting_down());
+}
+
+void LogReactor::end(const grpc::Status& status) { Finish(status); }
+
+Status StreamLogsReactor::open_target(const std::string& step) {
+  const std::optional<std::uint64_t> offset =
+      CIRRUS_TRY(number_header(context_, "cirrus-log-offset"));
+  file_ = CIRRUS_TRY(logs_.open(permit().task, step));
+  if (!offset) {
+    masker_.emplace(permit().secrets_to_mask);
+    return {};
+  }
+  const std::uint64_t stored = file_->stored();
+  context_.AddInitialMetadata("cirrus-log-stored", std::to_string(stored));
+  StartSendInitialMetadata();
+  // Nothing that comes counts any more: let the sender get rid of it.
+  if (counts() && *offset > stored) {
+    return error(Code::FailedPrecondition, "log bytes {} to {} of step '{:.80}' are missing", stored,
+                 *offset, step);
+  }
+  next_offset_ = offset;
+  return {};
+}
+
+Status StreamLogsReactor::take(const std::string& bytes) {
+  if (!next_offset_) {
+    if (counts()) CIRRUS_TRY(file_->append(masker_->feed(bytes)));
+    return {};
+  }
+  if (counts()) CIRRUS_TRY(file_->append_at(*next_offset_, bytes));
+  *next_offset_ += bytes.size();
+  return {};
+}
+
+Result<std::uint64_t> StreamLogsReactor::complete() {
+  if (!next_offset_) {
+    if (counts()) CIRRUS_TRY(file_->append(masker_->finish()));
+    return file_->stored();
+  }
+  // Late bytes are acknowledged although they were dropped, else they would come again for ever.
+  return counts() ? file_->stored() : std::max(file_->stored(), *next_offset_);
+}
+
+Status SaveLogsReactor::open_target(const std::string& step) {
+  masker_.emplace(permit().secrets_to_mask);
+  if (counts()) replacement_.emplace(CIRRUS_TRY(logs_.replace(permit().task, step)));
+  return {};
+}
+
+Status SaveLogsReactor::take(const std::string& bytes) {
+  if (!replacement_) return {};
+  return replacement_->append(masker_->feed(bytes));
+}
+
+Result<std::uint64_t> SaveLogsReactor::complete() {
+  if (!replacement_) return std::uint64_t{0};
+  CIRRUS_TRY(replacement_->append(masker_->finish()));
+  const std::uint64_t size = replacement_->size();
+  if (counts()) CIRRUS_TRY(replacement_->commit());
+  return size;
+}
+
+}  // namespace cirrus::controller::rpc

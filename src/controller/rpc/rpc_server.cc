@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+#include "controller/rpc/rpc_server.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include "controller/rpc/agent_service.h"
+#include "controller/rpc/workers_service.h"
+
+namespace cirrus::controller::rpc {
+
+namespace {
+/// ReportAgentLogs carries a whole log in one message. Source: protocol §1.5.
+constexpr int kMaxMessage = 64 << 20;
+
+class Server final : public RpcServer {
+ public:
+  Server(core::Core& core, blobs::LogStore& logs, blobs::WorkPool& pool)
+      : workers_(core), agents_(core, logs, pool) {}
+  ~Server() override { stop(); }
+
+  Status listen(const std::string& address) {
+    grpc::ServerBuilder builder;
+    builder.SetMaxReceiveMessageSize(kMaxMessage);
+    builder.SetMaxSendMessageSize(-1);
+    // Agents ping every 30 s, also without calls. Source: protocol §1.4.
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+    builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5000);
+    builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
+    // Ours: workers never ping, so we do.
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20000);
+    // Otherwise a second server could share the port without either noticing.
+    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    builder.RegisterService(&workers_);
+    builder.RegisterService(&agents_);
+    builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
+    server_ = builder.BuildAndStart();
+    if (server_ == nullptr || port_ == 0) {
+      server_.reset();
+      return error(Code::Unavailable,
+                   "cannot listen on {} for workers: the port is in use or the address is not one "
+                   "of this machine",
+                   address);
+    }
+    return {};
+  }
+
+  int port() const override { return port_; }
+
+  void stop() override {
+    if (server_ == nullptr) return;
+    server_->Shutdown(std::chrono::system_clock::time_point());
+    server_->Wait();
+    server_.reset();
+  }
+
+ private:
+  WorkersService workers_;
+  AgentService agents_;
+  std::unique_ptr<grpc::Server> server_;
+  int port_ = 0;
+};
+}  // namespace
+
+Result<std::unique_ptr<RpcServer>> RpcServer::start(const std::string& address, core::Core& core,
+                                                    blobs::LogStore& logs, blobs::WorkPool& pool) {
+  auto server = std::make_unique<Server>(core, logs, pool);
+  CIRRUS_TRY(server->listen(address));
+  return std::unique_ptr<RpcServer>(std::move(server));
+}
+
+}  // namespace cirrus::controller::rpc

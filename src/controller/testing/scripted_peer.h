@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MIT
+// A worker and an agent driven call by call by a test, exactly as the reference ones behave on the
+// wire: their metadata, their order, nothing of ours unless asked for.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cirrus_agent.grpc.pb.h"
+#include "cirrus_workers.grpc.pb.h"
+
+namespace cirrus::controller {
+
+namespace api = org::cirruslabs::ci::services::cirruscigrpc;
+
+inline std::shared_ptr<grpc::Channel> channel_to(const std::string& endpoint) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  arguments.SetInt("grpc.use_local_subchannel_pool", 1);
+  return grpc::CreateCustomChannel(endpoint.substr(endpoint.find("://") + 3),
+                                   grpc::InsecureChannelCredentials(), arguments);
+}
+
+class ScriptedWorker {
+ public:
+  ScriptedWorker(const std::string& endpoint, std::string registration_token, std::string name)
+      : stub_(api::CirrusWorkersService::NewStub(channel_to(endpoint))),
+        registration_token_(std::move(registration_token)),
+        name_(std::move(name)) {
+    labels["name"] = name_;
+  }
+
+  std::map<std::string, std::string> labels;
+  std::map<std::string, double> resources;
+  std::string instance;
+  std::string features;
+  std::string session_token;
+  std::vector<std::string> running;
+
+  grpc::Status register_now() {
+    grpc::ClientContext context;
+    if (!instance.empty()) context.AddMetadata("cirrus-instance", instance);
+    api::RegisterRequest request;
+    request.set_registration_token(registration_token_);
+    fill(*request.mutable_worker_info());
+    api::RegisterResponse response;
+    const grpc::Status status = stub_->Register(&context, request, &response);
+    if (status.ok()) session_token = response.session_token();
+    return status;
+  }
+  grpc::Status poll(api::PollResponse& response, int seconds = 30) {
+    grpc::ClientContext context;
+    identify(context);
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(seconds));
+    if (!features.empty()) context.AddMetadata("cirrus-features", features);
+    api::PollRequest request;
+    fill(*request.mutable_worker_info());
+    for (const std::string& id : running) request.add_running_tasks(id);
+    return stub_->Poll(&context, request, &response);
+  }
+  grpc::Status started(const api::PollResponse::AgentAwareTask& task) {
+    grpc::ClientContext context;
+    identify(context, task);
+    google::protobuf::Empty none;
+    return stub_->TaskStarted(&context, {}, &none);
+  }
+  grpc::Status stopped(const api::PollResponse::AgentAwareTask& task) {
+    grpc::ClientContext context;
+    identify(context, task);
+    google::protobuf::Empty none;
+    return stub_->TaskStopped(&context, {}, &none);
+  }
+  grpc::Status failed(const api::PollResponse::AgentAwareTask& task, const std::string& message) {
+    grpc::ClientContext context;
+    identify(context, task);
+    google::protobuf::Empty none;
+    api::TaskFailedRequest request;
+    request.set_message(message);
+    return stub_->TaskFailed(&context, request, &none);
+  }
+  grpc::Status update_status(bool disabled, api::WorkerStatus& now) {
+    grpc::ClientContext context;
+    context.AddMetadata("registration-token", registration_token_);
+    context.AddMetadata("session-token", "");
+    context.AddMetadata("worker-name", name_);
+    api::UpdateStatusRequest request;
+    request.set_disabled(disabled);
+    return stub_->UpdateStatus(&context, request, &now);
+  }
+  grpc::Status query_running(api::QueryRunningTasksResponse& response) {
+    grpc::ClientContext context;
+    context.AddMetadata("registration-token", registration_token_);
+    context.AddMetadata("session-token", "");
+    context.AddMetadata("worker-name", name_);
+    return stub_->QueryRunningTasks(&context, {}, &response);
+  }
+
+ private:
+  void fill(api::WorkerInfo& info) const {
+    for (const auto& [key, value] : labels) (*info.mutable_labels())[key] = value;
+    for (const auto& [key, value] : resources) (*info.mutable_resources_total())[key] = value;
+  }
+  void identify(grpc::ClientContext& context) const {
+    context.AddMetadata("registration-token", registration_token_);
+    context.AddMetadata("session-token", session_token);
+    context.AddMetadata("worker-name", name_);
+    if (!instance.empty()) context.AddMetadata("cirrus-instance", instance);
+  }
+  void identify(grpc::ClientContext& context, const api::PollResponse::AgentAwareTask& task) const {
+    identify(context);
+    context.AddMetadata("org.cirruslabs.task-id", task.task_id());
+    context.AddMetadata("org.cirruslabs.client-secret", task.client_secret());
+  }
+
+  const std::unique_ptr<api::CirrusWorkersService::Stub> stub_;
+  const std::string registration_token_;
+  const std::string name_;
+};
+
+class ScriptedAgent {
+ public:
+  ScriptedAgent(const std::string& endpoint, std::string task_id, std::string secret)
+      : endpoint_(endpoint),
+        stub_(api::CirrusCIService::NewStub(channel_to(endpoint))),
+        task_id_(std::move(task_id)),
+        secret_(std::move(secret)) {}
+
+  grpc::Status initial_commands(api::CommandsResponse& response) {
+    grpc::ClientContext context;
+    identify(context);
+    return stub_->InitialCommands(&context, {}, &response);
+  }
+  grpc::Status update(const std::vector<std::pair<std::string, api::Status>>& states) {
+    grpc::ClientContext context;
+    identify(context);
+    api::ReportCommandUpdatesRequest request;
+    for (const auto& [name, status] : states) {
+      api::CommandResult& result = *request.add_updates();
+      result.set_name(name);
+      result.set_status(status);
+      result.set_duration_in_nanos(5'000'000);
+    }
+    api::ReportCommandUpdatesResponse none;
+    return stub_->ReportCommandUpdates(&context, request, &none);
+  }
+  /// Streams chunks; with an offset as our gateway does. `stored` gets the acknowledgement.
+  grpc::Status stream(const std::string& step, const std::vector<std::string>& chunks,
+                      const std::string& offset = {}, std::int64_t* stored = nullptr) {
+    return send(step, chunks, offset, stored, false);
+  }
+  grpc::Status save(const std::string& step, const std::vector<std::string>& chunks) {
+    return send(step, chunks, {}, nullptr, true);
+  }
+  grpc::Status heartbeat() {
+    grpc::ClientContext context;
+    identify(context);
+    api::HeartbeatResponse none;
+    return stub_->Heartbeat(&context, {}, &none);
+  }
+  grpc::Status finished(const std::vector<std::pair<std::string, api::Status>>& results) {
+    grpc::ClientContext context;
+    identify(context);
+    api::ReportAgentFinishedRequest request;
+    for (const auto& [name, status] : results) {
+      api::CommandResult& result = *request.add_command_results();
+      result.set_name(name);
+      result.set_status(status);
+    }
+    api::ReportAgentFinishedResponse none;
+    return stub_->ReportAgentFinished(&context, request, &none);
+  }
+
+ private:
+  void identify(grpc::ClientContext& context) const {
+    context.AddMetadata("org.cirruslabs.task-id", task_id_);
+    context.AddMetadata("org.cirruslabs.client-secret", secret_);
+    context.AddMetadata("org.cirruslabs.api-endpoint", endpoint_);
+  }
+  grpc::Status send(const std::string& step, const std::vector<std::string>& chunks,
+                    const std::string& offset, std::int64_t* stored, bool save) {
+    grpc::ClientContext context;
+    identify(context);
+    if (!offset.empty()) context.AddMetadata("cirrus-log-offset", offset);
+    context.set_compression_algorithm(GRPC_COMPRESS_GZIP);
+    api::UploadLogsResponse response;
+    const auto writer = save ? stub_->SaveLogs(&context, &response) : stub_->StreamLogs(&context, &response);
+    api::LogEntry entry;
+    entry.mutable_key()->set_command_name(step);
+    bool open = writer->Write(entry);
+    for (const std::string& chunk : chunks) {
+      entry.mutable_chunk()->set_data(chunk);
+      open = open && writer->Write(entry);
+    }
+    writer->WritesDone();
+    const grpc::Status status = writer->Finish();
+    if (stored != nullptr) *stored = response.bytes_logged();
+    return status;
+  }
+
+  const std::string endpoint_;
+  const std::unique_ptr<api::CirrusCIService::Stub> stub_;
+  const std::string task_id_;
+  const std::string secret_;
+};
+
+}  // namespace cirrus::controller

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+// HttpClient: requests over libcurl. One call, one answer; or a body handed on as it arrives.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "base/stop.h"
+
+namespace cirrus::net {
+
+struct HttpRequest {
+  std::string method = "GET";
+  std::string url;
+  std::vector<std::pair<std::string, std::string>> headers;
+  std::string body;
+  /// For the whole exchange; 0: no limit (streams end by their own means).
+  std::chrono::milliseconds timeout{30'000};
+};
+
+struct HttpResponse {
+  long status = 0;
+  /// Names in lower case.
+  std::map<std::string, std::string> headers;
+  std::string body;
+};
+
+/// Thread-safe: every call has a connection of its own unless the library shares one. Proxy
+/// variables are honoured except for loopback; redirects are not followed.
+class HttpClient {
+ public:
+  HttpClient();
+
+  /// Errors: Unavailable if the server cannot be reached, DeadlineExceeded, Cancelled;
+  /// ResourceExhausted if the body is over `limit` bytes. A status of 400 or more is no error here.
+  Result<HttpResponse> send(const HttpRequest& request, const StopToken& stop = {},
+                            std::size_t limit = 64U << 20U) const;
+
+  /// As `send`, but hands the body of a 2xx answer to `on_data` piece by piece; false from it ends
+  /// the exchange successfully. Bodies of other answers are collected in the response.
+  Result<HttpResponse> stream(const HttpRequest& request,
+                              const std::function<bool(std::string_view)>& on_data,
+                              const StopToken& stop = {}) const;
+};
+
+/// Splits a stream of bytes into server-sent events.
+class EventParser {
+ public:
+  struct Event {
+    std::string name = "message";
+    std::string data;
+    std::string id;
+  };
+  /// Feeds bytes; every complete event goes to `on_event`, whose false stops and is returned.
+  bool feed(std::string_view bytes, const std::function<bool(const Event&)>& on_event);
+
+ private:
+  std::string line_;
+  Event event_;
+  bool has_data_ = false;
+};
+
+}  // namespace cirrus::net
