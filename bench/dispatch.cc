@@ -19,19 +19,18 @@ Result<double> one(const Stack& stack) {
   const nlohmann::json build = CIRRUS_TRY(stack.submit(kConfig));
   const std::string task = build["tasks"][0].value("id", "");
   double millis = 0;
-  CIRRUS_TRY(stack.events("/api/v1/tasks/" + task + "/logs/main?follow=1",
-                          [&](const net::EventParser::Event& event) {
-                            if (event.name == "log" && millis == 0) {
-                              millis = std::chrono::duration<double, std::milli>(
-                                           system_clock().now() - start)
-                                           .count();
-                            }
-                            return event.name != "end";
-                          }));
+  CIRRUS_TRY(stack.events(
+      "/api/v1/tasks/" + task + "/logs/main?follow=1", [&](const net::EventParser::Event& event) {
+        if (event.name == "log" && millis == 0) {
+          millis = std::chrono::duration<double, std::milli>(system_clock().now() - start).count();
+        }
+        return event.name != "end";
+      }));
   if (millis == 0) return error(Code::Internal, "task {} printed nothing", task);
   // The worker must be idle, its next poll held and its next agent ready.
-  CIRRUS_TRY(stack.events("/api/v1/builds/" + build.value("id", "") + "/events",
-                          [](const net::EventParser::Event& event) { return event.name != "end"; }));
+  CIRRUS_TRY(
+      stack.events("/api/v1/builds/" + build.value("id", "") + "/events",
+                   [](const net::EventParser::Event& event) { return event.name != "end"; }));
   (void)wait_for(StopToken(), std::chrono::milliseconds(40));
   return millis;
 }

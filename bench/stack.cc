@@ -21,8 +21,8 @@ Result<os::Process> start_daemon(const os::TempDir& scratch, const std::string& 
                                  std::vector<std::string> arguments) {
   const std::filesystem::path program =
       CIRRUS_TRY(os::executable_path()).parent_path().parent_path() / "cirrus";
-  const os::Fd log = CIRRUS_TRY(
-      os::open_file(scratch.path() / (name + ".log"), O_WRONLY | O_CREAT | O_APPEND));
+  const os::Fd log =
+      CIRRUS_TRY(os::open_file(scratch.path() / (name + ".log"), O_WRONLY | O_CREAT | O_APPEND));
   const std::filesystem::path ready = scratch.path() / (name + ".json");
   os::SpawnOptions options;
   options.argv = {program.string()};
@@ -51,17 +51,16 @@ Result<Stack> Stack::start(const std::string& resources) {
       CIRRUS_TRY(start_daemon(scratch, "controller",
                               {"controller", "run", "--data-dir", root + "/c", "--rpc-address",
                                "127.0.0.1:0", "--http-address", "127.0.0.1:0"}));
-  const json ready = json::parse(CIRRUS_TRY(os::read_file(scratch.path() / "controller.json")),
-                                 nullptr, false);
+  const json ready =
+      json::parse(CIRRUS_TRY(os::read_file(scratch.path() / "controller.json")), nullptr, false);
   Stack stack(std::move(scratch), std::move(controller));
   stack.url_ = ready.value("http_url", "");
-  stack.token_ = std::string(
-      trim(CIRRUS_TRY(os::read_file(ready.value("admin_token_file", "")))));
+  stack.token_ = std::string(trim(CIRRUS_TRY(os::read_file(ready.value("admin_token_file", "")))));
   stack.worker_ = CIRRUS_TRY(start_daemon(
       stack.scratch_, "worker",
       {"worker", "run", "--name", "bench", "--token-file",
-       ready.value("registration_token_file", ""), "--rpc-endpoint", ready.value("rpc_endpoint", ""),
-       "--data-dir", root + "/w", "--resources", resources}));
+       ready.value("registration_token_file", ""), "--rpc-endpoint",
+       ready.value("rpc_endpoint", ""), "--data-dir", root + "/w", "--resources", resources}));
   return stack;
 }
 
@@ -76,8 +75,7 @@ net::HttpRequest Stack::request(const std::string& method, const std::string& pa
 Result<json> Stack::submit(const std::string& config) const {
   net::HttpRequest message = request("POST", "/api/v1/builds");
   message.headers.emplace_back("Content-Type", "application/json");
-  message.body =
-      json{{"repository", "bench/bench"}, {"branch", "main"}, {"config", config}}.dump();
+  message.body = json{{"repository", "bench/bench"}, {"branch", "main"}, {"config", config}}.dump();
   const net::HttpResponse response = CIRRUS_TRY(http_.send(message));
   if (response.status != 201) {
     return error(Code::Internal, "submit answered {}: {}", response.status, response.body);
@@ -99,8 +97,8 @@ Status Stack::events(const std::string& path,
   net::HttpRequest message = request("GET", path);
   message.timeout = std::chrono::minutes(2);
   net::EventParser parser;
-  const net::HttpResponse response = CIRRUS_TRY(http_.stream(
-      message, [&](std::string_view bytes) { return parser.feed(bytes, on_event); }));
+  const net::HttpResponse response = CIRRUS_TRY(
+      http_.stream(message, [&](std::string_view bytes) { return parser.feed(bytes, on_event); }));
   if (response.status == 200) return {};
   return error(Code::Internal, "{} answered {}: {}", path, response.status, response.body);
 }

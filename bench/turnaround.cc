@@ -34,8 +34,7 @@ int run(bool full) {
     }
     (void)wait_for(StopToken(), std::chrono::milliseconds(50));
   }
-  const double seconds =
-      std::chrono::duration<double>(system_clock().now() - start).count();
+  const double seconds = std::chrono::duration<double>(system_clock().now() - start).count();
   print_figure("tasks_per_second", static_cast<double>(count) / seconds, "1/s", count);
   return 0;
 }
