@@ -13,6 +13,9 @@ constexpr auto kPollTime = std::chrono::seconds(85);
 constexpr std::uint32_t kFirstInterval = 10;      // Source: reference worker, seconds
 constexpr std::uint32_t kLongestInterval = 3600;  // Source: reference worker, seconds
 
+// Ours: answers without content, each within 20 ms, before the loop slows down to one a second.
+constexpr int kPatienceWithEmptyAnswers = 20;
+
 Monotonic in(Duration time) {
   return system_clock().now() + time;
 }

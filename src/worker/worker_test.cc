@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: MIT
+// The worker against a scripted controller, with a shell script in place of the agent.
+#include "worker/worker.h"
+
+#include <algorithm>
+
+#include <gtest/gtest.h>
+
+#include "isolation/none/none.h"
+#include "os/files.h"
+#include "os/temp_dir.h"
+#include "rpc/testing/fake_upstream.h"
+
+namespace cirrus::worker {
+namespace {
+
+using rpc::testing::FakeUpstream;
+
+Monotonic soon() { return system_clock().now() + std::chrono::seconds(20); }
+
+class WorkerTest : public ::testing::Test {
+ protected:
+  WorkerTest()
+      : root_(os::TempDir::create("cirrus-worker-test").value()),
+        gateway_(gateway::Gateway::create().value()),
+        none_(isolation::make_none(false)) {
+    agent("exit 0");
+  }
+  ~WorkerTest() override {
+    if (worker_) worker_->detach();  // for a test that gave up half-way
+    if (loop_.joinable()) loop_.join();
+    worker_.reset();
+  }
+
+  // The stand-in agent reads its bootstrap's frame and then runs `script`.
+  void agent(const std::string& script) {
+    EXPECT_TRUE(os::write_file(root_.path() / "agent",
+                               "#!/bin/sh\nhead -c 4 >/dev/null\n" + script + "\n", 0755)
+                    .ok());
+  }
+
+  void start(const std::string& yaml = "token: t\n") {
+    Settings settings = make_settings(Flags{}, yaml, "w.yml", "w").value();
+    WorkerParts parts;
+    parts.state_directory = root_.path() / "state";
+    parts.run_directory = root_.path() / "run";
+    parts.agent_program = root_.path() / "agent";
+    parts.version = "test";
+    parts.gateway = gateway_.get();
+    parts.none = none_.get();
+    parts.connect = [this](const UpstreamSettings&, const std::string&)
+        -> Result<std::unique_ptr<rpc::Upstream>> {
+      return std::unique_ptr<rpc::Upstream>(std::make_unique<FakeUpstream>(server_));
+    };
+    worker_ = Worker::start(std::move(settings), std::move(parts)).value();
+    loop_ = Thread([this] { end_.update([&](auto& end) { end = worker_->wait(); }); });
+  }
+
+  rpc::pb::PollResponse assignment(const std::string& id, const std::string& kind = "none") {
+    rpc::pb::PollResponse response;
+    auto& task = *response.add_tasks_to_start();
+    task.set_task_id(id);
+    task.set_client_secret("c");
+    task.set_server_secret("s");
+    if (kind == "none") task.mutable_isolation()->mutable_none();
+    if (kind == "tart") task.mutable_isolation()->mutable_tart()->set_image("i");
+    task.mutable_cirrus_commands()->set_servertoken("s");
+    task.mutable_cirrus_commands()->set_timeout_in_seconds(60);
+    return response;
+  }
+  void reply(rpc::pb::PollResponse response) {
+    server_.state.update([&](auto& state) { state.replies.push_back(std::move(response)); });
+  }
+  bool saw(const std::string& beginning) {
+    return server_.state.wait_until(
+        StopToken(), soon(),
+        [&](auto& state) {
+          return std::any_of(state.trace.begin(), state.trace.end(),
+                             [&](const std::string& line) { return line.starts_with(beginning); });
+        },
+        [](auto&, bool reached) { return reached; });
+  }
+  std::vector<std::string> trace() {
+    return server_.state.with([](auto& state) { return state.trace; });
+  }
+  void fail_next(const std::string& call, Code code, int times = 1) {
+    server_.state.update([&](auto& state) {
+      for (int i = 0; i < times; ++i) state.failures[call].push_back(error(code, "scripted"));
+    });
+  }
+  // Ends the worker and says how.
+  WorkerEnd finish() {
+    worker_->drain();
+    if (loop_.joinable()) loop_.join();
+    return end_.with([](const auto& end) { return end; });
+  }
+  WorkerEnd joined() {
+    loop_.join();
+    return end_.with([](const auto& end) { return end; });
+  }
+
+  os::TempDir root_;
+  FakeUpstream::Shared server_;
+  std::unique_ptr<gateway::Gateway> gateway_;
+  std::unique_ptr<isolation::Isolation> none_;
+  std::unique_ptr<Worker> worker_;
+  Guarded<WorkerEnd> end_;
+  Thread loop_;
+};
+
+TEST_F(WorkerTest, RegistersPollsAndDrains) {
+  start();
+  ASSERT_TRUE(saw("poll"));
+  EXPECT_EQ(trace().front(), "register");
+  EXPECT_EQ(finish().kind, WorkerEnd::Kind::Drained);
+}
+
+TEST_F(WorkerTest, EndsWhenItsTokenIsRefusedAtFirst) {
+  fail_next("register", Code::Unauthenticated);
+  start();
+  EXPECT_EQ(joined().kind, WorkerEnd::Kind::Refused);
+}
+
+TEST_F(WorkerTest, TriesForEverWhenTheControllerIsAway) {
+  fail_next("register", Code::Unavailable, 3);
+  start();
+  EXPECT_TRUE(saw("poll"));
+  EXPECT_EQ(finish().kind, WorkerEnd::Kind::Drained);
+}
+
+TEST_F(WorkerTest, RegistersAgainWhenItsSessionIsRefused) {
+  fail_next("poll", Code::Unauthenticated);
+  start();
+  ASSERT_TRUE(saw("poll"));
+  const std::vector<std::string> lines = trace();
+  EXPECT_EQ(std::count(lines.begin(), lines.end(), "register"), 2);
+  EXPECT_EQ(finish().kind, WorkerEnd::Kind::Drained);
+}
+
+TEST_F(WorkerTest, ReportsAnAgentThatDiedAndForgetsTheTask) {
+  agent("exit 3");
+  start();
+  reply(assignment("42"));
+  ASSERT_TRUE(saw("stopped 42"));
+  const std::vector<std::string> lines = trace();
+  const auto at = [&](const std::string& beginning) {
+    return std::find_if(lines.begin(), lines.end(), [&](const std::string& line) {
+             return line.starts_with(beginning);
+           }) -
+           lines.begin();
+  };
+  EXPECT_LT(at("started 42"), at("failed 42: agent process exited unexpectedly (exit status 3)"));
+  EXPECT_LT(at("failed 42"), at("stopped 42"));
+  EXPECT_EQ(finish().kind, WorkerEnd::Kind::Drained);
+  EXPECT_TRUE(std::filesystem::is_empty(root_.path() / "state/tasks"));
+}
+
+TEST_F(WorkerTest, ReportsUntilItIsHeard) {
+  fail_next("failed", Code::Unavailable, 2);
+  fail_next("stopped", Code::DeadlineExceeded, 2);
+  start();
+  reply(assignment("42"));
+  EXPECT_TRUE(saw("failed 42"));
+  EXPECT_TRUE(saw("stopped 42"));
+  EXPECT_EQ(finish().kind, WorkerEnd::Kind::Drained);
+}
+
+TEST_F(WorkerTest, DropsATaskTheControllerTookBack) {
+  fail_next("started", Code::NotFound);
+  start();
+  reply(assignment("42"));
+  ASSERT_TRUE(saw("poll 42"));
+  server_.state.wait_until(
+      StopToken(), soon(), [](auto& state) { return state.failures["started"].empty(); },
+      [](auto&, bool) {});
+  reply(assignment("43"));
+  ASSERT_TRUE(saw("stopped 43"));
+  for (const std::string& line : trace()) {
+    EXPECT_EQ(line.find("failed 42"), std::string::npos);
+    EXPECT_EQ(line.find("stopped 42"), std::string::npos);
+  }
+  EXPECT_EQ(finish().kind, WorkerEnd::Kind::Drained);
+}
+
+TEST_F(WorkerTest, RefusesWhatThePolicyForbidsWithoutStartingIt) {
+  start("token: t\nsecurity:\n  allowed-isolations:\n    tart: {}\n");
+  reply(assignment("42"));
+  ASSERT_TRUE(saw("stopped 42"));
+  EXPECT_TRUE(saw("failed 42: isolation 'none' is not allowed"));
+  for (const std::string& line : trace()) EXPECT_FALSE(line.starts_with("started"));
+  EXPECT_EQ(finish().kind, WorkerEnd::Kind::Drained);
+}
+
+TEST_F(WorkerTest, SaysThatItHasNoSuchIsolation) {
+  start();
+  reply(assignment("42", "tart"));
+  ASSERT_TRUE(saw("stopped 42"));
+  EXPECT_TRUE(saw("failed 42: this worker has no isolation of the kind"));
+  EXPECT_EQ(finish().kind, WorkerEnd::Kind::Drained);
+}
+
+TEST_F(WorkerTest, RefusesCommandsOfAServerThatDidNotScheduleTheTask) {
+  start();
+  rpc::pb::PollResponse response = assignment("42");
+  response.mutable_tasks_to_start(0)->mutable_cirrus_commands()->set_servertoken("other");
+  reply(std::move(response));
+  ASSERT_TRUE(saw("stopped 42"));
+  EXPECT_TRUE(saw("failed 42: the server that sent the commands is not the one"));
+  EXPECT_EQ(finish().kind, WorkerEnd::Kind::Drained);
+}
+
+TEST_F(WorkerTest, AStopOrderEndsATaskWithinTheGrace) {
+  agent("trap '' TERM\nsleep 1000 &\nwait\nwait\n");
+  start("token: t\ncancel-grace: 100ms\n");
+  reply(assignment("42"));
+  ASSERT_TRUE(saw("poll 42"));
+  rpc::pb::PollResponse stop;
+  stop.add_tasks_to_stop("42");
+  stop.add_tasks_to_stop("unknown");
+  reply(std::move(stop));
+  EXPECT_TRUE(saw("stopped 42"));
+  EXPECT_EQ(finish().kind, WorkerEnd::Kind::Drained);
+}
+
+TEST_F(WorkerTest, AdoptsALiveTaskBeforeItPolls) {
+  agent("sleep 1000");
+  start();
+  reply(assignment("42"));
+  ASSERT_TRUE(saw("poll 42"));
+  worker_->detach();
+  EXPECT_EQ(joined().kind, WorkerEnd::Kind::Detached);
+  worker_.reset();
+  server_.state.update([](auto& state) { state.trace.clear(); });
+  start("token: t\ncancel-grace: 0s\n");
+  ASSERT_TRUE(saw("poll 42"));
+  EXPECT_EQ(trace()[1], "poll 42") << "the first poll did not list the task";
+  rpc::pb::PollResponse stop;
+  stop.add_tasks_to_stop("42");
+  reply(std::move(stop));
+  EXPECT_TRUE(saw("stopped 42"));
+  EXPECT_EQ(finish().kind, WorkerEnd::Kind::Drained);
+}
+
+TEST_F(WorkerTest, PollsOfADrainingWorkerSaySo) {
+  agent("sleep 1000");
+  start("token: t\ncancel-grace: 0s\n");
+  reply(assignment("42"));
+  ASSERT_TRUE(saw("poll 42"));
+  worker_->drain();
+  server_.state.wait_until(
+      StopToken(), soon(), [](auto& state) { return state.polls.back().draining; },
+      [](auto&, bool) {});
+  EXPECT_TRUE(server_.state.with([](auto& state) { return state.polls.back().draining; }));
+  worker_->cancel_all();
+  EXPECT_EQ(joined().kind, WorkerEnd::Kind::Drained);
+}
+
+TEST_F(WorkerTest, OneDataDirectoryHasOneWorker) {
+  start();
+  Settings settings = make_settings(Flags{}, "token: t\n", "w.yml", "w").value();
+  WorkerParts parts;
+  parts.state_directory = root_.path() / "state";
+  parts.run_directory = root_.path() / "run2";
+  EXPECT_EQ(Worker::start(std::move(settings), std::move(parts)).error().code(),
+            Code::AlreadyExists);
+  EXPECT_EQ(finish().kind, WorkerEnd::Kind::Drained);
+}
+
+}  // namespace
+}  // namespace cirrus::worker
