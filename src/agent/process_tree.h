@@ -18,6 +18,12 @@ struct StepTree {
   std::string mark;    ///< the step's CIRRUS_ENV, unique to it
 };
 
+/// Kills what is left in the session of a script that has ended, and reaps it except for the root.
+/// A daemon, which has left the session, lives on until the end of the task: later steps use what
+/// `service x start` began. Source: reference agent, which kills the process group. Costs one
+/// system call when there is nothing left.
+void kill_session(const StepTree& tree, const std::vector<StepTree>& spared, Monotonic deadline);
+
 /// Sends `signal` once to every process of `tree`. Those of `spared` (live background steps) are
 /// left alone, whatever their state.
 void signal_tree(const StepTree& tree, const std::vector<StepTree>& spared, int signal);

@@ -98,18 +98,38 @@ TEST_F(Tasks, GiveStepsTheirGraceToEnd) {
   EXPECT_THAT(gateway().statuses(), ElementsAre("main=FAILED"));
 }
 
-TEST_F(Tasks, LeaveNoDaemonBehind) {  // R4 and R5: own session, output kept open
-  add_script("main", {"setsid sh -c 'echo $$ > daemon; exec sleep 86399' &",
+TEST_F(Tasks, KeepDaemonsForLaterStepsAndNoLonger) {  // R4: what `service x start` leaves
+  add_script("main", {"setsid sh -c 'echo $$ > daemon; exec sleep 86399' > /dev/null 2>&1 &",
                       "while [ ! -s daemon ]; do sleep 0.01; done"});
   add_script("cleared",
-             {"env -i setsid sh -c '(echo $$ > other; exec /bin/sleep 86399) &'",
+             {"env -i setsid sh -c '(exec /bin/sleep 86399 >/dev/null 2>&1) & echo $! > other'",
               "while [ ! -s other ]; do sleep 0.01; done"});
+  add_script("next", {"kill -0 $(cat daemon) $(cat other)"});
   const auto began = std::chrono::steady_clock::now();
   run();
   EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(2));
-  EXPECT_THAT(gateway().statuses(), ElementsAre("main=COMPLETED", "cleared=COMPLETED"));
+  EXPECT_THAT(gateway().statuses(),
+              ElementsAre("main=COMPLETED", "cleared=COMPLETED", "next=COMPLETED"));
   EXPECT_TRUE(is_dead("daemon"));
   EXPECT_TRUE(is_dead("other"));
+}
+
+TEST_F(Tasks, EndAlthoughADaemonKeepsTheOutput) {  // R5
+  add_script("main", {"setsid sh -c 'echo $$ > daemon; exec sleep 86398' &",
+                      "while [ ! -s daemon ]; do sleep 0.01; done"});
+  add_script("next", {"true"});
+  run();
+  EXPECT_THAT(log("main"), HasSubstr("(sleep 86398)"));
+  EXPECT_THAT(gateway().statuses(), ElementsAre("main=COMPLETED", "next=COMPLETED"));
+  EXPECT_TRUE(is_dead("daemon"));
+}
+
+TEST_F(Tasks, LeaveNoDaemonOfAStepThatTimedOut) {
+  bootstrap.mutable_commands()->set_timeout_in_seconds(1);
+  add_script("main", {"setsid sh -c 'echo $$ > daemon; exec sleep 86399' &", "sleep 60"});
+  add_script("al", {"! kill -0 $(cat daemon)"}).set_execution_behaviour(wire::Command::ALWAYS);
+  run();
+  EXPECT_THAT(gateway().statuses(), ElementsAre("main=FAILED", "al=COMPLETED"));
 }
 
 TEST_F(Tasks, LetProcessesEscapeUntilTheEndIfAsked) {
