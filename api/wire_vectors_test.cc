@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Byte vectors of reference peers: what they send must parse to this, and this must serialise to
 // the same bytes. Maps have at most one entry, so that the order of bytes is defined.
-#include <gtest/gtest.h>
-
 #include <functional>
 #include <string>
+
+#include <gtest/gtest.h>
 
 #include "cirrus_agent.pb.h"
 #include "cirrus_workers.pb.h"

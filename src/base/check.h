@@ -7,7 +7,7 @@ namespace cirrus::detail {
 [[noreturn]] void check_failed(const char* file, int line, const char* condition, const char* why);
 }  // namespace cirrus::detail
 
-#define CIRRUS_CHECK(condition, why)                                               \
-  (static_cast<bool>(condition)                                                    \
-       ? static_cast<void>(0)                                                      \
+#define CIRRUS_CHECK(condition, why) \
+  (static_cast<bool>(condition)      \
+       ? static_cast<void>(0)        \
        : ::cirrus::detail::check_failed(__FILE__, __LINE__, #condition, (why)))

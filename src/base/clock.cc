@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "base/clock.h"
 
-#include <fmt/format.h>
-
 #include <ctime>
+
+#include <fmt/format.h>
 
 namespace cirrus {
 
@@ -48,7 +48,9 @@ std::int64_t to_unix_millis(WallTime time) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
 }
 
-WallTime from_unix_millis(std::int64_t millis) { return WallTime(std::chrono::milliseconds(millis)); }
+WallTime from_unix_millis(std::int64_t millis) {
+  return WallTime(std::chrono::milliseconds(millis));
+}
 
 std::string to_rfc3339(WallTime time) {
   const std::int64_t millis = to_unix_millis(time);

@@ -39,8 +39,8 @@ class ManualClock final : public Clock {
 
  private:
   mutable std::mutex mutex_;
-  Monotonic now_;   // guarded by mutex_
-  WallTime wall_;   // guarded by mutex_
+  Monotonic now_;  // guarded by mutex_
+  WallTime wall_;  // guarded by mutex_
 };
 
 /// Milliseconds since 1970-01-01 UTC.

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "base/ids.h"
 
-#include <fmt/format.h>
 #include <sys/random.h>
 
 #include <cerrno>
 #include <vector>
+
+#include <fmt/format.h>
 
 #include "base/check.h"
 

@@ -85,9 +85,13 @@ void set_log_sink(LogSink sink) {
   holder.sink = std::move(sink);
 }
 
-void set_log_level(LogLevel level) { lowest_level.store(static_cast<int>(level)); }
+void set_log_level(LogLevel level) {
+  lowest_level.store(static_cast<int>(level));
+}
 
-bool log_enabled(LogLevel level) { return static_cast<int>(level) >= lowest_level.load(); }
+bool log_enabled(LogLevel level) {
+  return static_cast<int>(level) >= lowest_level.load();
+}
 
 void log_event(LogLevel level, std::string_view text, LogFields fields) {
   if (!log_enabled(level)) return;

@@ -3,13 +3,13 @@
 //   log_info("task started", {{"task", id}, {"worker", name}});
 #pragma once
 
-#include <fmt/format.h>
-
 #include <functional>
 #include <initializer_list>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include <fmt/format.h>
 
 #include "base/result.h"
 

@@ -69,7 +69,9 @@ Code code_of_errno(int number) {
 }
 
 namespace detail {
-std::string errno_text(int number) { return std::generic_category().message(number); }
+std::string errno_text(int number) {
+  return std::generic_category().message(number);
+}
 }  // namespace detail
 
 }  // namespace cirrus

@@ -2,8 +2,6 @@
 // Result<T>: a value or the reason there is none, for everything the outside world can cause.
 #pragma once
 
-#include <fmt/format.h>
-
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,6 +9,8 @@
 #include <utility>
 #include <variant>
 #include <vector>
+
+#include <fmt/format.h>
 
 #include "base/check.h"
 
@@ -81,8 +81,11 @@ class [[nodiscard]] Result {
  public:
   using value_type = T;
 
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}   // NOLINT(google-explicit-constructor): the point of the type
-  Result(Error failure) : state_(std::in_place_index<1>, std::move(failure)) {}  // NOLINT(google-explicit-constructor): the point of the type
+  // Implicit on purpose: `return value;` and `return error(…);` are the point of the type.
+  // NOLINTNEXTLINE(google-explicit-constructor): see above
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
+  // NOLINTNEXTLINE(google-explicit-constructor): see above
+  Result(Error failure) : state_(std::in_place_index<1>, std::move(failure)) {}
 
   bool ok() const { return state_.index() == 0; }
 
@@ -99,9 +102,7 @@ class [[nodiscard]] Result {
     return std::get<0>(std::move(state_));
   }
   /// The value, or `fallback` if there is none.
-  T value_or(T fallback) && {
-    return ok() ? std::get<0>(std::move(state_)) : std::move(fallback);
-  }
+  T value_or(T fallback) && { return ok() ? std::get<0>(std::move(state_)) : std::move(fallback); }
   const Error& error() const& {
     CIRRUS_CHECK(!ok(), "error() of a good Result");
     return std::get<1>(state_);
@@ -129,7 +130,8 @@ class [[nodiscard]] Result<void> {
   using value_type = void;
 
   Result() = default;
-  Result(Error failure) : failure_(std::move(failure)) {}  // NOLINT(google-explicit-constructor): the point of the type
+  // NOLINTNEXTLINE(google-explicit-constructor): as above
+  Result(Error failure) : failure_(std::move(failure)) {}
 
   bool ok() const { return !failure_.has_value(); }
   void value() const { CIRRUS_CHECK(ok(), "value() of a failed Result"); }
@@ -170,9 +172,9 @@ Error errno_error(int number, fmt::format_string<Args...> format, Args&&... args
 #define CIRRUS_TRY(expression) CIRRUS_TRY_NAMED_(expression, CIRRUS_TRY_NAME_(__COUNTER__))
 #define CIRRUS_TRY_NAME_(counter) CIRRUS_TRY_JOIN_(counter)
 #define CIRRUS_TRY_JOIN_(counter) cirrus_try_##counter
-#define CIRRUS_TRY_NAMED_(expression, name)            \
-  __extension__({                                      \
-    auto name = (expression);                          \
-    if (!name.ok()) return std::move(name).error();    \
-    std::move(name).value();                           \
+#define CIRRUS_TRY_NAMED_(expression, name)         \
+  __extension__({                                   \
+    auto name = (expression);                       \
+    if (!name.ok()) return std::move(name).error(); \
+    std::move(name).value();                        \
   })

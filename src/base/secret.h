@@ -2,11 +2,11 @@
 // Secret: a string that does not print, and comparison that does not leak.
 #pragma once
 
-#include <fmt/format.h>
-
 #include <string>
 #include <string_view>
 #include <utility>
+
+#include <fmt/format.h>
 
 namespace cirrus {
 

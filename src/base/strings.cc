@@ -63,8 +63,8 @@ std::string nearest_name(std::string_view name, const std::vector<std::string>& 
       for (std::size_t j = 1; j <= candidate.size(); ++j) {
         const std::size_t cost = name[i - 1] == candidate[j - 1] ? 0 : 1;
         row[j] = std::min({above[j] + 1, row[j - 1] + 1, above[j - 1] + cost});
-        const bool swapped = i > 1 && j > 1 && name[i - 1] == candidate[j - 2] &&
-                             name[i - 2] == candidate[j - 1];
+        const bool swapped =
+            i > 1 && j > 1 && name[i - 1] == candidate[j - 2] && name[i - 2] == candidate[j - 1];
         if (swapped) row[j] = std::min(row[j], before[j - 2] + 1);
       }
     }

@@ -2,8 +2,9 @@
 // `cirrus agent …`: the embedded agent, so that the reference's command line keeps working.
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cerrno>
+
+#include <CLI/CLI.hpp>
 
 #include "agent_embedded/embedded_agent.h"
 #include "cli/command.h"
@@ -20,7 +21,7 @@ int exec_agent(const std::vector<std::string>& arguments) {
     complain(made.error().to_string());
     return kFailed;
   }
-  const Result<std::filesystem::path> program = agent_embedded::unpack_embedded_agent(directory);
+  const Result<std::filesystem::path> program = unpack_embedded_agent(directory);
   if (!program.ok()) {
     complain(program.error().to_string());
     return kFailed;
@@ -38,7 +39,8 @@ int exec_agent(const std::vector<std::string>& arguments) {
 }  // namespace
 
 void add_agent_command(CLI::App& root, Invocation& invocation) {
-  CLI::App* agent = root.add_subcommand("agent", "Run one task's instructions (started by workers)");
+  CLI::App* agent =
+      root.add_subcommand("agent", "Run one task's instructions (started by workers)");
   agent->group("");  // hidden: nobody types it
   agent->prefix_command();
   agent->set_help_flag();

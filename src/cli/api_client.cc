@@ -53,8 +53,7 @@ void add_api_flags(CLI::App& command, ApiFlags& flags) {
 Result<ApiClient> ApiClient::create(const ApiFlags& flags) {
   std::string url = flags.url.empty() ? variable("CIRRUS_API_URL").value_or("") : flags.url;
   if (url.empty()) {
-    return error(Code::InvalidArgument,
-                 "which controller? pass --api-url or set CIRRUS_API_URL");
+    return error(Code::InvalidArgument, "which controller? pass --api-url or set CIRRUS_API_URL");
   }
   while (url.ends_with('/')) url.pop_back();
   Secret token;

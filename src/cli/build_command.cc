@@ -3,8 +3,9 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
+
+#include <CLI/CLI.hpp>
 
 #include "cli/api_client.h"
 #include "cli/build_view.h"
@@ -36,7 +37,9 @@ int report(const Error& failure) {
   return exit_code_for(failure);
 }
 
-bool as_json(const BuildFlags& flags) { return flags.output == "json"; }
+bool as_json(const BuildFlags& flags) {
+  return flags.output == "json";
+}
 
 int exit_code_of(const json& build) {
   const std::string status = build.value("status", "");
@@ -157,8 +160,7 @@ int show(const BuildFlags& flags) {
 int list(const BuildFlags& flags) {
   const Result<ApiClient> api = ApiClient::create(flags.api);
   if (!api.ok()) return report(api.error());
-  const Result<json> found =
-      api.value().get("/api/v1/builds?limit=" + std::to_string(flags.limit));
+  const Result<json> found = api.value().get("/api/v1/builds?limit=" + std::to_string(flags.limit));
   if (!found.ok()) return report(found.error());
   if (as_json(flags)) {
     std::printf("%s\n", found.value().dump(2).c_str());

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "cli/build_view.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+
+#include <fmt/format.h>
 
 #include "base/strings.h"
 
@@ -88,8 +88,8 @@ std::string render_table(const json& build) {
   std::size_t width = 4;
   for (const json& task : list(build, "tasks")) width = std::max(width, text(task, "name").size());
   width = std::min<std::size_t>(width, 60);
-  std::string table =
-      fmt::format("{:<8} {:<{}} {:<10} {:>9}  {}\n", "TASK", "NAME", width, "STATUS", "DURATION", "NOTE");
+  std::string table = fmt::format("{:<8} {:<{}} {:<10} {:>9}  {}\n", "TASK", "NAME", width,
+                                  "STATUS", "DURATION", "NOTE");
   for (const json& task : list(build, "tasks")) {
     table += fmt::format("{:<8} {:<{}} {:<10} {:>9}  {}\n", text(task, "id"),
                          shorten(printable(text(task, "name")), 60), width, text(task, "status"),
@@ -119,7 +119,8 @@ std::string BuildView::redraw(const json& build) {
     if (const std::string time = human_duration(number(task, "duration_ms")); !time.empty()) {
       detail += " " + time;
     }
-    if (const std::string note = note_of(task); !note.empty()) detail += " (" + shorten(note, 80) + ")";
+    if (const std::string note = note_of(task); !note.empty())
+      detail += " (" + shorten(note, 80) + ")";
     line(fmt::format("  {}{}\x1b[0m {}  {}", colour_of(status), mark_of(status),
                      shorten(printable(text(task, "name")), 50), detail));
   }

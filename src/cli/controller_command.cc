@@ -52,18 +52,19 @@ void add_controller_flags(CLI::App& command, ControllerFlags& flags) {
   command.add_option("--data-dir", flags.data_directory, "where state is kept")
       ->envname("CIRRUS_CONTROLLER_DATA_DIR")
       ->type_name("DIR");
-  command.add_option("--rpc-address", flags.rpc_address, "for workers and agents; port 0 picks one")
+  command
+      .add_option("--rpc-address", flags.rpc_address, "for workers and agents; port 0 picks one")
       ->envname("CIRRUS_CONTROLLER_RPC_ADDRESS")
       ->type_name("HOST:PORT");
   command.add_option("--http-address", flags.http_address, "for the API and git; port 0 picks one")
       ->envname("CIRRUS_CONTROLLER_HTTP_ADDRESS")
       ->type_name("HOST:PORT");
-  command.add_option("--public-http-url", flags.public_http_url,
-                     "how tasks reach the HTTP address, if not as it is bound")
+  command
+      .add_option("--public-http-url", flags.public_http_url,
+                  "how tasks reach the HTTP address, if not as it is bound")
       ->envname("CIRRUS_CONTROLLER_PUBLIC_HTTP_URL")
       ->type_name("URL");
-  command.add_flag("--allow-cleartext", flags.allow_cleartext,
-                   "serve other machines without TLS");
+  command.add_flag("--allow-cleartext", flags.allow_cleartext, "serve other machines without TLS");
   command.add_option("--ready-file", flags.ready_file, "written once everything serves")
       ->type_name("FILE");
 }

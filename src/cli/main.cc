@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: MIT
 // The composition root of `cirrus`: wires the commands and nothing else.
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstring>
+
+#include <CLI/CLI.hpp>
 
 #include "cli/command.h"
 
 namespace cirrus::cli {
 
-std::string program_version() { return CIRRUS_VERSION; }
+std::string program_version() {
+  return CIRRUS_VERSION;
+}
 
 void complain(const std::string& sentence) {
   std::fprintf(stderr, "cirrus: %s\n", sentence.c_str());
@@ -17,7 +20,8 @@ void complain(const std::string& sentence) {
 namespace {
 
 int main_impl(int argc, char** argv) {
-  CLI::App app("Cirrus for your own machines: CI workers, their agent and their controller", "cirrus");
+  CLI::App app("Cirrus for your own machines: CI workers, their agent and their controller",
+               "cirrus");
   app.set_version_flag("--version", "cirrus " + program_version());
   app.require_subcommand(1);
   app.footer(
@@ -31,6 +35,7 @@ int main_impl(int argc, char** argv) {
   add_standalone_command(app, invocation);
   add_build_commands(app, invocation);
   add_task_commands(app, invocation);
+  add_validate_command(app, invocation);
   add_agent_command(app, invocation);
   const bool reference = argc > 1 && std::strcmp(argv[1], "worker") == 0;
   try {
@@ -47,4 +52,6 @@ int main_impl(int argc, char** argv) {
 }  // namespace
 }  // namespace cirrus::cli
 
-int main(int argc, char** argv) { return cirrus::cli::main_impl(argc, argv); }
+int main(int argc, char** argv) {
+  return cirrus::cli::main_impl(argc, argv);
+}

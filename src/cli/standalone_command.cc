@@ -3,8 +3,9 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
+
+#include <CLI/CLI.hpp>
 
 #include "base/log.h"
 #include "cli/command.h"
@@ -30,8 +31,7 @@ Result<worker::Settings> worker_settings(const StandaloneFlags& flags,
                                          const controller::Controller& controller) {
   worker::Flags worker;
   worker.name = flags.name;
-  worker.token =
-      CIRRUS_TRY(read_secret_file(controller.registration_token_file().string()));
+  worker.token = CIRRUS_TRY(read_secret_file(controller.registration_token_file().string()));
   worker.endpoint = controller.rpc_endpoint();
   worker.labels = CIRRUS_TRY(worker::parse_labels(flags.labels));
   worker.resources = CIRRUS_TRY(worker::parse_resources(flags.resources));

@@ -96,7 +96,8 @@ Result<Submission> push_directory(const std::filesystem::path& directory, std::s
       repository = repository_of_origin(git.run({"config", "remote.origin.url"}).value_or(""));
     }
     const std::string git_directory = CIRRUS_TRY(git.run({"rev-parse", "--absolute-git-dir"}));
-    const std::filesystem::path objects = CIRRUS_TRY(git.run({"rev-parse", "--git-path", "objects"}));
+    const std::filesystem::path objects =
+        CIRRUS_TRY(git.run({"rev-parse", "--git-path", "objects"}));
     const std::filesystem::path index = CIRRUS_TRY(git.run({"rev-parse", "--git-path", "index"}));
     // A copy of the index: knows what is tracked (also below an ignored name) and what is fresh.
     std::filesystem::copy_file(root / index, scratch.path() / "index", failure);
@@ -122,14 +123,15 @@ Result<Submission> push_directory(const std::filesystem::path& directory, std::s
     if (git.run({"rev-parse", head + "^{tree}"}).value_or("") == tree) submission.commit = head;
   }
   if (submission.commit.empty()) {
-    if (submission.message.empty()) submission.message = "Working tree of " + root.filename().string();
-    std::vector<std::string> commit{"-c", "commit.gpgSign=false", "commit-tree", tree, "-m",
-                                    submission.message};
+    if (submission.message.empty())
+      submission.message = "Working tree of " + root.filename().string();
+    std::vector<std::string> commit{"-c", "commit.gpgSign=false", "commit-tree", tree,
+                                    "-m", submission.message};
     if (!head.empty()) commit.insert(commit.end(), {"-p", head});
     submission.commit = CIRRUS_TRY(git.run(std::move(commit)));
   }
-  submission.repository = repository.empty() ? "local/" + safe_part(root.filename().string())
-                                             : std::move(repository);
+  submission.repository =
+      repository.empty() ? "local/" + safe_part(root.filename().string()) : std::move(repository);
   // The credential travels in the environment, which only this user can read.
   git.environment["GIT_CONFIG_COUNT"] = "2";
   git.environment["GIT_CONFIG_KEY_0"] = "http.extraHeader";
@@ -137,10 +139,10 @@ Result<Submission> push_directory(const std::filesystem::path& directory, std::s
       "Authorization: Basic " + base64("cirrus:" + api.token().reveal());
   git.environment["GIT_CONFIG_KEY_1"] = "push.gpgSign";
   git.environment["GIT_CONFIG_VALUE_1"] = "false";
-  CIRRUS_TRY(git.run({"push", "-q", "--no-verify",
-                      api.url() + "/git/" + submission.repository + ".git",
-                      submission.commit + ":refs/cirrus/submit/" + submission.commit})
-                 .note("pushing '{}' to the controller", root.string()));
+  CIRRUS_TRY(
+      git.run({"push", "-q", "--no-verify", api.url() + "/git/" + submission.repository + ".git",
+               submission.commit + ":refs/cirrus/submit/" + submission.commit})
+          .note("pushing '{}' to the controller", root.string()));
   return submission;
 }
 

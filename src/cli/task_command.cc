@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // `cirrus task show|logs|why|cancel`.
-#include <CLI/CLI.hpp>
 #include <cstdio>
+
+#include <CLI/CLI.hpp>
 
 #include "cli/api_client.h"
 #include "cli/build_view.h"
@@ -43,12 +44,18 @@ std::string decode_base64(const std::string& text) {
   int bits = 0;
   for (const char c : text) {
     unsigned digit = 0;
-    if (c >= 'A' && c <= 'Z') digit = static_cast<unsigned>(c - 'A');
-    else if (c >= 'a' && c <= 'z') digit = static_cast<unsigned>(c - 'a') + 26;
-    else if (c >= '0' && c <= '9') digit = static_cast<unsigned>(c - '0') + 52;
-    else if (c == '+') digit = 62;
-    else if (c == '/') digit = 63;
-    else continue;
+    if (c >= 'A' && c <= 'Z')
+      digit = static_cast<unsigned>(c - 'A');
+    else if (c >= 'a' && c <= 'z')
+      digit = static_cast<unsigned>(c - 'a') + 26;
+    else if (c >= '0' && c <= '9')
+      digit = static_cast<unsigned>(c - '0') + 52;
+    else if (c == '+')
+      digit = 62;
+    else if (c == '/')
+      digit = 63;
+    else
+      continue;
     value = (value << 6U) | digit;
     bits += 6;
     if (bits >= 8) {
@@ -183,7 +190,8 @@ void add_task_commands(CLI::App& root, Invocation& invocation) {
     return command;
   };
   add("show", "Show one task and its steps", "cirrus task show 7", show);
-  CLI::App* logs_command = add("logs", "Print a task's logs", "cirrus task logs 7 main --follow", logs);
+  CLI::App* logs_command =
+      add("logs", "Print a task's logs", "cirrus task logs 7 main --follow", logs);
   logs_command->add_option("step", flags.step, "one step (default: all)");
   logs_command->add_flag("--follow", flags.follow, "go on until the step has ended");
   add("why", "Say why a task does not run", "cirrus task why 7", why);

@@ -2,8 +2,9 @@
 // `cirrus worker run|validate|pause|resume`.
 #include <signal.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
+
+#include <CLI/CLI.hpp>
 
 #include "base/log.h"
 #include "cli/command.h"
@@ -35,8 +36,8 @@ struct WorkerFlags {
 
 // The first implicit file that exists. Source: design 5, places.
 std::string implicit_file() {
-  for (const std::filesystem::path& path :
-       {std::filesystem::path("/etc/cirrus/worker.yml"), os::user_config_directory() / "worker.yml"}) {
+  for (const std::filesystem::path& path : {std::filesystem::path("/etc/cirrus/worker.yml"),
+                                            os::user_config_directory() / "worker.yml"}) {
     std::error_code ignored;
     if (std::filesystem::exists(path, ignored)) return path.string();
   }
@@ -215,8 +216,9 @@ void add_flags(CLI::App& command, WorkerFlags& flags) {
       ->type_name("LABELS");
   command.add_option("--resources", flags.resources, "name=amount[,name=amount...], repeatable")
       ->type_name("AMOUNTS");
-  command.add_option("--rpc-endpoint", flags.endpoint,
-                     "controller, such as https://ci.example.org:7470")
+  command
+      .add_option("--rpc-endpoint", flags.endpoint,
+                  "controller, such as https://ci.example.org:7470")
       ->type_name("URL");
 }
 
@@ -239,7 +241,8 @@ void add_worker_commands(CLI::App& root, Invocation& invocation) {
       "      --labels connected-device=iPhone12ProMax --resources iphone-devices=1\n");
   run->callback([&invocation] { invocation.run = [] { return run_worker(flags); }; });
 
-  CLI::App* validate = worker->add_subcommand("validate", "Check the settings and say what is wrong");
+  CLI::App* validate =
+      worker->add_subcommand("validate", "Check the settings and say what is wrong");
   add_flags(*validate, flags);
   validate->footer("Example:\n  cirrus worker validate -f /etc/cirrus/worker.yml\n");
   validate->callback([&invocation] { invocation.run = [] { return validate_settings(flags); }; });

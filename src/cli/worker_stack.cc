@@ -47,8 +47,8 @@ class Stack final : public WorkerStack {
     parts.state_directory = data;
     parts.run_directory = run_directory_for(data);
     CIRRUS_TRY(os::make_directories(data / "agents", 0755));
-    parts.agent_program = CIRRUS_TRY(agent_embedded::unpack_embedded_agent(data / "agents")
-                                         .note("unpacking the agent"));
+    parts.agent_program =
+        CIRRUS_TRY(unpack_embedded_agent(data / "agents").note("unpacking the agent"));
     parts.version = program_version();
     gateway_ = CIRRUS_TRY(gateway::Gateway::create());
     server_ = CIRRUS_TRY(rpc::GatewayServer::start(*gateway_));
@@ -57,8 +57,8 @@ class Stack final : public WorkerStack {
     none_ = isolation::make_none(true);
     parts.none = none_.get();
     const std::string name = settings.name;
-    parts.connect = [name](const worker::UpstreamSettings& upstream, const std::string& instance)
-        -> Result<std::unique_ptr<rpc::Upstream>> {
+    parts.connect = [name](const worker::UpstreamSettings& upstream,
+                           const std::string& instance) -> Result<std::unique_ptr<rpc::Upstream>> {
       rpc::UpstreamOptions options;
       options.endpoint = CIRRUS_TRY(rpc::Endpoint::parse(upstream.endpoint));
       options.identity = {upstream.token, name, instance};

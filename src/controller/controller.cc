@@ -65,15 +65,15 @@ class RunningController final : public Controller {
 
   Status begin() {
     CIRRUS_TRY(check_cleartext(options_));
-    CIRRUS_TRY(os::make_directories(options_.data_dir).note("preparing the data directory {}",
-                                                            options_.data_dir.string()));
+    CIRRUS_TRY(os::make_directories(options_.data_dir)
+                   .note("preparing the data directory {}", options_.data_dir.string()));
     Result<os::FileLock> lock = os::FileLock::try_acquire(paths_.lock());
     if (!lock.ok() && lock.error().code() == Code::AlreadyExists) {
       return error(Code::AlreadyExists, "another controller runs on the data directory {}",
                    options_.data_dir.string());
     }
-    lock_.emplace(CIRRUS_TRY(std::move(lock).note("locking the data directory {}",
-                                                  options_.data_dir.string())));
+    lock_.emplace(CIRRUS_TRY(
+        std::move(lock).note("locking the data directory {}", options_.data_dir.string())));
     CIRRUS_TRY(os::remove_tree(paths_.temporary()));
     CIRRUS_TRY(os::make_directories(paths_.temporary()));
     CIRRUS_TRY(os::make_directories(paths_.logs()));
@@ -139,16 +139,17 @@ class RunningController final : public Controller {
           s.answer<std::vector<core::PoolView>>(std::move(reply), s.view_pools());
         }));
     if (pools.empty()) {
-      CIRRUS_TRY(core_->ask<void>(
-          [lost_after = options_.lost_after](core::State& s, core::Reply<void> reply, core::Moment now) {
-            s.create_pool("default", lost_after, "first start", std::move(reply), now);
-          }));
+      CIRRUS_TRY(core_->ask<void>([lost_after = options_.lost_after](
+                                      core::State& s, core::Reply<void> reply, core::Moment now) {
+        s.create_pool("default", lost_after, "first start", std::move(reply), now);
+      }));
     }
     std::error_code ignored;
     if (!std::filesystem::exists(paths_.registration_token(), ignored)) {
       const auto token = CIRRUS_TRY(core_->ask<core::State::NewToken>(
           [](core::State& s, core::Reply<core::State::NewToken> reply, core::Moment now) {
-            s.create_registration_token("default", std::nullopt, "first start", std::move(reply), now);
+            s.create_registration_token("default", std::nullopt, "first start", std::move(reply),
+                                        now);
           }));
       CIRRUS_TRY(os::write_file(paths_.registration_token(), token.token + "\n", 0600, true));
     }
@@ -179,7 +180,8 @@ class RunningController final : public Controller {
 };
 }  // namespace
 
-Result<std::unique_ptr<Controller>> Controller::start(ControllerOptions options, const Clock& clock) {
+Result<std::unique_ptr<Controller>> Controller::start(ControllerOptions options,
+                                                      const Clock& clock) {
   auto controller = std::make_unique<RunningController>(std::move(options), clock);
   CIRRUS_TRY(controller->begin());
   return std::unique_ptr<Controller>(std::move(controller));

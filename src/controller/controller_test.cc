@@ -2,13 +2,13 @@
 // The whole controller in one process, spoken to over its real ports.
 #include "controller/controller.h"
 
-#include <gtest/gtest.h>
-
 #include <future>
+
+#include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
 #include "base/strings.h"
-#include "controller/testing/scripted_peer.h"
+#include "controller/rpc/testing/scripted_peer.h"
 #include "net/http_client.h"
 #include "os/files.h"
 #include "os/process.h"
@@ -67,8 +67,8 @@ class ControllerTest : public testing::Test {
     return response.status == 201 ? json::parse(response.body)["build"] : json();
   }
   ScriptedWorker worker(const std::string& name = "w1") {
-    return ScriptedWorker(controller_->rpc_endpoint(), token(controller_->registration_token_file()),
-                          name);
+    return ScriptedWorker(controller_->rpc_endpoint(),
+                          token(controller_->registration_token_file()), name);
   }
   ScriptedAgent agent(const api::PollResponse::AgentAwareTask& task) {
     return ScriptedAgent(controller_->rpc_endpoint(), task.task_id(), task.client_secret());
@@ -109,14 +109,17 @@ TEST_F(ControllerTest, AReferenceWorkerAndAgentRunATask) {
   EXPECT_EQ(commands.environment().count("CIRRUS_REPO_CLONE_URL"), 0U);
 
   ASSERT_TRUE(a.update({{"one", api::EXECUTING}}).ok());
-  EXPECT_EQ(a.update({{"three", api::EXECUTING}}).error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(a.update({{"three", api::EXECUTING}}).error_code(),
+            grpc::StatusCode::FAILED_PRECONDITION);
   ASSERT_TRUE(a.stream("one", {"hel", "lo\n"}).ok());
   EXPECT_EQ(call("GET", "/api/v1/tasks/" + task.task_id() + "/logs/one").body, "hello\n");
   ASSERT_TRUE(a.save("one", {"hello again\n"}).ok());
   ASSERT_TRUE(a.update({{"one", api::COMPLETED}, {"two", api::EXECUTING}}).ok());
-  EXPECT_EQ(get("/api/v1/builds/" + build["id"].get<std::string>())["build"]["status"], "executing");
+  EXPECT_EQ(get("/api/v1/builds/" + build["id"].get<std::string>())["build"]["status"],
+            "executing");
   ASSERT_TRUE(a.stream("two", {"two\n"}).ok());
-  ASSERT_TRUE(a.finished({{"one", api::EXECUTING}, {"one", api::COMPLETED}, {"two", api::COMPLETED}}).ok());
+  ASSERT_TRUE(
+      a.finished({{"one", api::EXECUTING}, {"one", api::COMPLETED}, {"two", api::COMPLETED}}).ok());
   ASSERT_TRUE(w.stopped(task).ok());
   ASSERT_TRUE(w.stopped(task).ok()) << "repeated";
 
@@ -184,11 +187,13 @@ TEST_F(ControllerTest, TasksLogsAndSessionsSurviveARestart) {
   std::int64_t stored = 0;
   ASSERT_TRUE(a.stream("one", {"bcdef"}, "1", &stored).ok());
   EXPECT_EQ(stored, 6);
-  EXPECT_EQ(a.stream("one", {"x"}, "9", &stored).error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(a.stream("one", {"x"}, "9", &stored).error_code(),
+            grpc::StatusCode::FAILED_PRECONDITION);
   EXPECT_EQ(call("GET", "/api/v1/tasks/" + task.task_id() + "/logs/one").body, "abcdef");
   ASSERT_TRUE(a.finished({{"one", api::COMPLETED}, {"two", api::COMPLETED}}).ok());
   ASSERT_TRUE(again.stopped(task).ok());
-  EXPECT_EQ(get("/api/v1/builds/" + build["id"].get<std::string>())["build"]["status"], "completed");
+  EXPECT_EQ(get("/api/v1/builds/" + build["id"].get<std::string>())["build"]["status"],
+            "completed");
   again.running.clear();
   ASSERT_TRUE(again.poll(empty).ok());
   ASSERT_EQ(empty.tasks_to_start_size(), 1) << "the second build was waiting";
@@ -210,7 +215,8 @@ TEST_F(ControllerTest, CancelStopsTheWorkerAndFencesTheAgent) {
     return stop;
   });
   EXPECT_EQ(polled.wait_for(std::chrono::milliseconds(100)), std::future_status::timeout);
-  EXPECT_EQ(call("POST", "/api/v1/builds/" + build["id"].get<std::string>() + "/cancel").status, 202);
+  EXPECT_EQ(call("POST", "/api/v1/builds/" + build["id"].get<std::string>() + "/cancel").status,
+            202);
   const api::PollResponse stop = polled.get();
   ASSERT_EQ(stop.tasks_to_stop_size(), 1);
   EXPECT_EQ(stop.tasks_to_stop(0), task.task_id());
@@ -352,7 +358,8 @@ TEST_F(ControllerTest, ARepositoryIsPushedBuiltAndFetchedByItsTaskOnly) {
     environment["GIT_TERMINAL_PROMPT"] = "0";
     environment["no_proxy"] = "*";
     options.environment = environment;
-    return os::run_command(options, "", StopToken(), system_clock().now() + std::chrono::seconds(30))
+    return os::run_command(options, "", StopToken(),
+                           system_clock().now() + std::chrono::seconds(30))
         .value();
   };
   ASSERT_TRUE(git({"init", "-q", "-b", "main"}).status.success());
@@ -367,9 +374,11 @@ TEST_F(ControllerTest, ARepositoryIsPushedBuiltAndFetchedByItsTaskOnly) {
   const auto pushed = git({"push", url(admin_token_), "HEAD:refs/cirrus/submit/" + commit});
   ASSERT_TRUE(pushed.status.success()) << pushed.errors;
 
-  const net::HttpResponse created =
-      call("POST", "/api/v1/builds",
-           {{"repository", "local/hello"}, {"branch", "main"}, {"commit", commit}, {"message", "first\n\nbody"}});
+  const net::HttpResponse created = call("POST", "/api/v1/builds",
+                                         {{"repository", "local/hello"},
+                                          {"branch", "main"},
+                                          {"commit", commit},
+                                          {"message", "first\n\nbody"}});
   ASSERT_EQ(created.status, 201) << created.body;
   EXPECT_EQ(json::parse(created.body)["build"]["tasks"][0]["steps"][0]["name"], "clone");
 
@@ -407,7 +416,8 @@ TEST_F(ControllerTest, ASecondControllerOnTheSameDirectoryIsRefused) {
   options.http_address = controller_->http_url().substr(7);
   const auto taken = Controller::start(options, system_clock());
   ASSERT_FALSE(taken.ok());
-  EXPECT_NE(taken.error().to_string().find("in use"), std::string::npos) << taken.error().to_string();
+  EXPECT_NE(taken.error().to_string().find("in use"), std::string::npos)
+      << taken.error().to_string();
   options.http_address = "127.0.0.1:0";
   options.rpc_address = controller_->rpc_endpoint().substr(7);
   EXPECT_FALSE(Controller::start(options, system_clock()).ok());

@@ -24,7 +24,9 @@ Gateway::~Gateway() {
   if (acceptor_.joinable()) acceptor_.join();
 }
 
-void Gateway::set_adopter(std::function<void(os::Fd)> adopt) { adopt_ = std::move(adopt); }
+void Gateway::set_adopter(std::function<void(os::Fd)> adopt) {
+  adopt_ = std::move(adopt);
+}
 
 Status Gateway::add(std::shared_ptr<TaskGateway> task) {
   const TaskPaths& paths = task->paths();

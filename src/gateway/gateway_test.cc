@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-#include <gtest/gtest.h>
+#include "gateway/gateway.h"
 
 #include <algorithm>
 #include <fstream>
 
-#include "gateway/gateway.h"
+#include <gtest/gtest.h>
+
 #include "gateway/spool.h"
 #include "gateway/task_gateway.h"
 #include "os/files.h"
@@ -17,7 +18,9 @@ namespace {
 
 using rpc::testing::FakeTaskService;
 
-Monotonic soon() { return system_clock().now() + std::chrono::seconds(20); }
+Monotonic soon() {
+  return system_clock().now() + std::chrono::seconds(20);
+}
 
 // Remembers what the gateway answered.
 class Answers final : public rpc::AgentConnection {
@@ -331,7 +334,8 @@ TEST(Spool, KeepsOffsetsOverARestartAndAfterAHole) {
 }
 
 TEST(Spool, FileNamesOfStepsStayInTheirDirectory) {
-  for (const std::string& step : std::vector<std::string>{"../../etc/passwd", "a/b", ".", "", "x\n", std::string(1, '\0')}) {
+  for (const std::string& step :
+       std::vector<std::string>{"../../etc/passwd", "a/b", ".", "", "x\n", std::string(1, '\0')}) {
     const std::string name = file_name_of_step(step);
     EXPECT_EQ(name.find('/'), std::string::npos);
     EXPECT_NE(name, "..");

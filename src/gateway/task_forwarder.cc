@@ -11,12 +11,14 @@ namespace cirrus::gateway {
 
 namespace {
 
-constexpr std::size_t kChunk = 256U << 10U;          // Source: design 3.4
-constexpr std::uint64_t kSegmentBytes = 4U << 20U;   // Source: design 3.4
+constexpr std::size_t kChunk = 256U << 10U;             // Source: design 3.4
+constexpr std::uint64_t kSegmentBytes = 4U << 20U;      // Source: design 3.4
 constexpr auto kSegmentTime = std::chrono::seconds(1);  // Source: design 3.4
 constexpr auto kCallTime = std::chrono::seconds(60);    // Source: reference agent, per attempt
 
-Monotonic in(Duration time) { return system_clock().now() + time; }
+Monotonic in(Duration time) {
+  return system_clock().now() + time;
+}
 
 // The credential is not (any longer) that of a task the controller knows.
 bool is_fencing(Code code) {
@@ -50,7 +52,8 @@ TaskGateway::Work TaskGateway::next_work(const StopToken& stop) {
       for (const gw::LogPosition& position : event.after()) {
         const auto log = state.logs.find(position.step());
         if (log == state.logs.end()) continue;
-        const std::uint64_t needed = std::min<std::uint64_t>(position.offset(), log->second.spooled);
+        const std::uint64_t needed =
+            std::min<std::uint64_t>(position.offset(), log->second.spooled);
         const bool unsaved = !options_.log_offsets && !log->second.saved && needed > 0;
         if (log->second.upstream < needed || unsaved) {
           work.kind = Work::Kind::Log;
@@ -112,8 +115,7 @@ void TaskGateway::forward(const StopToken& stop) {
       continue;
     }
     if (is_fencing(sent.error().code())) {
-      log_warning("the controller disowns a task",
-                  {{"task", task_id()}, {"error", sent.error()}});
+      log_warning("the controller disowns a task", {{"task", task_id()}, {"error", sent.error()}});
       state_.update([&](State& state) {
         state.progress.fenced = sent.error();
         state.progress.forwarded = true;
@@ -187,7 +189,8 @@ Status TaskGateway::send_log(const std::string& step, const StopToken& stop) {
     // The controller has less than we believed: go back to what it says, and send again.
     const Result<std::optional<std::uint64_t>> position = stream->stored();
     if (position.ok() && position.value()) log_stored(step, *position.value());
-    return error(Code::Unavailable, "the controller wants an earlier part of the log of '{}'", step);
+    return error(Code::Unavailable, "the controller wants an earlier part of the log of '{}'",
+                 step);
   }
   return stored.error();
 }

@@ -33,7 +33,9 @@ Result<std::shared_ptr<TaskGateway>> TaskGateway::open(TaskGatewayOptions option
   return gateway;
 }
 
-TaskGateway::~TaskGateway() { close(); }
+TaskGateway::~TaskGateway() {
+  close();
+}
 
 void TaskGateway::close() {
   forwarder_.request_stop();
@@ -56,8 +58,7 @@ Status TaskGateway::load() {
   // `done` holds the number of the last forwarded event; files above it are still to be sent.
   std::vector<std::uint64_t> numbers;
   std::error_code failure;
-  for (const auto& entry :
-       std::filesystem::directory_iterator(options_.paths.results(), failure)) {
+  for (const auto& entry : std::filesystem::directory_iterator(options_.paths.results(), failure)) {
     const std::string name = entry.path().filename().string();
     std::uint64_t number = 0;
     const auto parsed = std::from_chars(name.data(), name.data() + name.size(), number);
@@ -227,9 +228,8 @@ void TaskGateway::on_event(std::uint64_t, const gw::AgentMessage::Event& event) 
     return;
   }
   if (event.sequence() == last + 1) {
-    Status written =
-        os::write_file(options_.paths.results() / std::to_string(event.sequence()),
-                       event.SerializeAsString());
+    Status written = os::write_file(options_.paths.results() / std::to_string(event.sequence()),
+                                    event.SerializeAsString());
     if (!written.ok()) {
       log_error("result spool failed", {{"task", task_id()}, {"error", written.error()}});
       connection->close(std::move(written).error());

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "gateway/task_paths.h"
 
-#include <fmt/format.h>
-
 #include <functional>
+
+#include <fmt/format.h>
 
 namespace cirrus::gateway {
 

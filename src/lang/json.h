@@ -17,7 +17,7 @@ Result<std::string> tasks_to_json(
     const std::vector<pb::Task>& tasks,
     const std::shared_ptr<const google::protobuf::DescriptorPool>& descriptors = nullptr);
 
-/// A JSON array of issues; every field is printed.
+/// A JSON array of issues; level, message, path, line and column always, `hint` if there is one.
 std::string issues_to_json(const std::vector<pb::Issue>& issues);
 
 }  // namespace cirrus::lang

@@ -2,13 +2,13 @@
 // Identifiers of builds and tasks: positive decimal numbers, as the reference's peers expect.
 #pragma once
 
-#include <fmt/format.h>
-
 #include <compare>
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
+
+#include <fmt/format.h>
 
 #include "base/result.h"
 

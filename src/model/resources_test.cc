@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "model/resources.h"
 
-#include <gtest/gtest.h>
-
 #include <cmath>
+
+#include <gtest/gtest.h>
 
 namespace cirrus::model {
 

@@ -11,11 +11,14 @@ bool is_plain(char c) {
          c == '_' || c == '-';
 }
 
-bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
+bool is_control(char c) {
+  return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+}
 
 Status check_text(std::string_view text, std::string_view what, std::size_t limit) {
   if (text.empty()) return error(Code::InvalidArgument, "the {} is empty", what);
-  if (text.size() > limit) return error(Code::InvalidArgument, "the {} exceeds {} bytes", what, limit);
+  if (text.size() > limit)
+    return error(Code::InvalidArgument, "the {} exceeds {} bytes", what, limit);
   if (std::any_of(text.begin(), text.end(), is_control)) {
     return error(Code::InvalidArgument, "the {} contains a control character", what);
   }
@@ -53,9 +56,13 @@ Result<RepositoryName> RepositoryName::create(std::string_view text) {
   return RepositoryName(std::move(owner), std::move(name));
 }
 
-Status check_worker_name(std::string_view text) { return check_text(text, "worker name", 256); }
+Status check_worker_name(std::string_view text) {
+  return check_text(text, "worker name", 256);
+}
 
-Status check_ref_name(std::string_view text) { return check_text(text, "branch", 512); }
+Status check_ref_name(std::string_view text) {
+  return check_text(text, "branch", 512);
+}
 
 Status check_commit(std::string_view text) {
   const bool hex = std::all_of(text.begin(), text.end(), [](char c) {

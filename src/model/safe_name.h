@@ -38,7 +38,8 @@ class RepositoryName {
   friend auto operator<=>(const RepositoryName&, const RepositoryName&) = default;
 
  private:
-  RepositoryName(SafeName owner, SafeName name) : owner_(std::move(owner)), name_(std::move(name)) {}
+  RepositoryName(SafeName owner, SafeName name)
+      : owner_(std::move(owner)), name_(std::move(name)) {}
   SafeName owner_;
   SafeName name_;
 };

@@ -21,7 +21,9 @@ bool may_move(TaskStatus from, TaskStatus to) {
   return false;
 }
 
-bool is_final(TaskStatus status) { return status >= TaskStatus::Completed; }
+bool is_final(TaskStatus status) {
+  return status >= TaskStatus::Completed;
+}
 
 bool is_running(TaskStatus status) {
   return status == TaskStatus::Assigned || status == TaskStatus::Executing;
@@ -48,7 +50,9 @@ Result<TaskStatus> task_status_of(int number) {
   return static_cast<TaskStatus>(number);
 }
 
-bool is_final(StepStatus status) { return status >= StepStatus::Completed; }
+bool is_final(StepStatus status) {
+  return status >= StepStatus::Completed;
+}
 
 std::string_view to_string(StepStatus status) {
   switch (status) {
@@ -69,7 +73,9 @@ Result<StepStatus> step_status_of(int number) {
   return static_cast<StepStatus>(number);
 }
 
-bool is_final(BuildStatus status) { return status >= BuildStatus::Completed; }
+bool is_final(BuildStatus status) {
+  return status >= BuildStatus::Completed;
+}
 
 std::string_view to_string(BuildStatus status) {
   switch (status) {

@@ -19,7 +19,8 @@ TEST(TaskStatus, FinalStatesAreNeverLeft) {
 }
 
 TEST(TaskStatus, EveryOpenStateCanBeAborted) {
-  for (const TaskStatus from : kAll) EXPECT_EQ(may_move(from, TaskStatus::Aborted), !is_final(from));
+  for (const TaskStatus from : kAll)
+    EXPECT_EQ(may_move(from, TaskStatus::Aborted), !is_final(from));
 }
 
 TEST(TaskStatus, OnlyAConfirmedTaskCompletes) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "net/http_client.h"
 
-#include <curl/curl.h>
-
 #include <memory>
+
+#include <curl/curl.h>
 
 #include "base/strings.h"
 
@@ -138,8 +138,7 @@ Result<HttpResponse> HttpClient::stream(const HttpRequest& request,
   return perform(request, exchange);
 }
 
-bool EventParser::feed(std::string_view bytes,
-                       const std::function<bool(const Event&)>& on_event) {
+bool EventParser::feed(std::string_view bytes, const std::function<bool(const Event&)>& on_event) {
   while (!bytes.empty()) {
     const std::size_t end = bytes.find('\n');
     line_ += bytes.substr(0, end);

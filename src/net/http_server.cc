@@ -3,6 +3,11 @@
 
 #include <fcntl.h>
 
+#include <atomic>
+#include <charconv>
+#include <deque>
+#include <set>
+
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
@@ -10,10 +15,6 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
-#include <atomic>
-#include <charconv>
-#include <deque>
-#include <set>
 
 #include "base/guarded.h"
 #include "base/log.h"
@@ -39,9 +40,10 @@ struct Shared {
   Admit admit;
   Handle handle;
   asio::io_context io{1};
-  std::size_t connections = 0;            // server thread only
-  std::set<Connection*> open;             // server thread only
-  std::atomic<bool> stopped{false};       // set once; late answers are dropped
+  std::size_t connections = 0;       // server thread only
+  std::set<Connection*> open;        // server thread only
+  std::uint64_t spools = 0;          // server thread only; names them
+  std::atomic<bool> stopped{false};  // set once; late answers are dropped
 
   /// Runs `body` on the server's thread, unless it has ended.
   template <typename Body>
@@ -137,10 +139,9 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     parser_->header_limit(static_cast<std::uint32_t>(shared_->options.max_header_bytes));
     parser_->body_limit(boost::none);  // set by the admission, and checked by us
     stream_.expires_after(shared_->options.header_timeout);
-    http::async_read_header(stream_, buffer_, *parser_,
-                            [self = shared_from_this()](ErrorCode failure, std::size_t) {
-                              self->on_head(failure);
-                            });
+    http::async_read_header(
+        stream_, buffer_, *parser_,
+        [self = shared_from_this()](ErrorCode failure, std::size_t) { self->on_head(failure); });
   }
 
   void write_whole(ServerResponse response) {
@@ -237,9 +238,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
       request_.query = parse_query(std::string_view(request_.target).substr(question + 1));
     }
     for (const auto& field : head) {
-      request_.headers[to_lower(std::string_view(field.name_string().data(),
-                                                 field.name_string().size()))] =
-          std::string(field.value());
+      request_.headers[to_lower(std::string_view(
+          field.name_string().data(), field.name_string().size()))] = std::string(field.value());
     }
     // No deadline while others think.
     stream_.expires_never();
@@ -266,7 +266,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
       if (!opened.ok()) {
         keep_alive_ = false;
         log_error("request cannot be spooled", {{"error", opened.error()}});
-        return write_whole({507, {{"Content-Type", "text/plain"}}, "no room for the request body\n"});
+        return write_whole(
+            {507, {{"Content-Type", "text/plain"}}, "no room for the request body\n"});
       }
     }
     if (to_lower(request_.header("expect")) == "100-continue") return send_continue();
@@ -275,8 +276,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
 
   Status open_spool() {
     spool_ = std::make_shared<Spool>();
-    spool_->path = shared_->options.spool_directory /
-                   fmt::format("body-{}-{}", static_cast<const void*>(this), ++spool_count_);
+    spool_->path = shared_->options.spool_directory / fmt::format("body-{}", ++shared_->spools);
     spool_->fd = CIRRUS_TRY(os::open_file(spool_->path, O_RDWR | O_CREAT | O_EXCL));
     return {};
   }
@@ -295,10 +295,9 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     parser_->get().body().data = piece_.data();
     parser_->get().body().size = piece_.size();
     stream_.expires_after(shared_->options.transfer_timeout);
-    http::async_read(stream_, buffer_, *parser_,
-                     [self = shared_from_this()](ErrorCode failure, std::size_t) {
-                       self->on_body(failure);
-                     });
+    http::async_read(
+        stream_, buffer_, *parser_,
+        [self = shared_from_this()](ErrorCode failure, std::size_t) { self->on_body(failure); });
   }
 
   void on_body(ErrorCode failure) {
@@ -310,7 +309,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
       const Status written = os::write_all(spool_->fd.get(), std::string_view(piece_.data(), got));
       if (!written.ok()) {
         keep_alive_ = false;
-        return write_whole({507, {{"Content-Type", "text/plain"}}, "no room for the request body\n"});
+        return write_whole(
+            {507, {{"Content-Type", "text/plain"}}, "no room for the request body\n"});
       }
     } else {
       request_.body.append(piece_.data(), got);
@@ -321,7 +321,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
 
   void refuse_size() {
     keep_alive_ = false;
-    write_whole({413, {{"Content-Type", "text/plain"}},
+    write_whole({413,
+                 {{"Content-Type", "text/plain"}},
                  fmt::format("the request body exceeds {} bytes\n", limit_)});
   }
 
@@ -331,7 +332,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   void watch_for_close() {
     stream_.async_read_some(asio::buffer(&probe_, 1),
                             [self = shared_from_this()](ErrorCode failure, std::size_t) {
-                              if (failure && failure != asio::error::operation_aborted) self->drop();
+                              if (failure && failure != asio::error::operation_aborted)
+                                self->drop();
                             });
   }
 
@@ -404,7 +406,6 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   std::shared_ptr<Spool> spool_;
   std::uint64_t limit_ = 0;
   std::uint64_t received_ = 0;
-  std::uint64_t spool_count_ = 0;
   bool keep_alive_ = true;
   // Streaming.
   std::shared_ptr<Stream> body_;
@@ -425,15 +426,13 @@ class ConnectionResponder final : public Responder {
       : shared_(std::move(shared)), connection_(std::move(connection)) {}
 
   void respond(ServerResponse response) override {
-    shared_->post([connection = std::move(connection_),
-                             response = std::move(response)]() mutable {
+    shared_->post([connection = std::move(connection_), response = std::move(response)]() mutable {
       connection->write_whole(std::move(response));
     });
   }
   std::shared_ptr<ByteStream> stream(ServerResponse head) override {
     auto body = std::make_shared<Stream>(shared_, connection_);
-    shared_->post([connection = std::move(connection_), head = std::move(head),
-                             body]() mutable {
+    shared_->post([connection = std::move(connection_), head = std::move(head), body]() mutable {
       connection->begin_stream(std::move(head), std::move(body));
     });
     return body;
@@ -456,6 +455,8 @@ void Connection::dispatch() {
 }
 
 bool Stream::write(std::string bytes) {
+  // An empty chunk would end the body.
+  if (bytes.empty()) return state_.with([](const State& state) { return !state.closed; });
   const bool open = state_.with([&](State& state) {
     if (!state.closed) state.pending += bytes.size();
     return !state.closed;
@@ -475,7 +476,8 @@ void Stream::finish() {
 
 class Server final : public HttpServer {
  public:
-  explicit Server(std::shared_ptr<Shared> shared) : shared_(std::move(shared)), acceptor_(shared_->io), retry_(shared_->io) {}
+  explicit Server(std::shared_ptr<Shared> shared)
+      : shared_(std::move(shared)), acceptor_(shared_->io), retry_(shared_->io) {}
   ~Server() override { stop(); }
 
   Status listen() {
@@ -496,14 +498,16 @@ class Server final : public HttpServer {
     if (host == "localhost") host = "127.0.0.1";
     ErrorCode failure;
     const asio::ip::address ip = asio::ip::make_address(host, failure);
-    if (failure) return error(Code::InvalidArgument, "'{}' is not an IP address to listen on", host);
+    if (failure)
+      return error(Code::InvalidArgument, "'{}' is not an IP address to listen on", host);
     const tcp::endpoint endpoint(ip, static_cast<unsigned short>(number));
     acceptor_.open(endpoint.protocol(), failure);
     if (!failure) acceptor_.set_option(tcp::acceptor::reuse_address(true), failure);
     if (!failure) acceptor_.bind(endpoint, failure);
     if (!failure) acceptor_.listen(asio::socket_base::max_listen_connections, failure);
     if (failure) {
-      return error(Code::Unavailable, "cannot listen on {} for HTTP: {}", address, failure.message());
+      return error(Code::Unavailable, "cannot listen on {} for HTTP: {}", address,
+                   failure.message());
     }
     ::fcntl(acceptor_.native_handle(), F_SETFD, FD_CLOEXEC);
     port_ = acceptor_.local_endpoint(failure).port();

@@ -25,12 +25,13 @@ struct HttpServerOptions {
   std::size_t max_connections = 4096;
   std::size_t max_header_bytes = 16 * 1024;
   std::chrono::seconds header_timeout{30};
-  std::chrono::seconds transfer_timeout{60};  ///< without any progress
-  std::chrono::seconds keepalive_comment{20}; ///< on idle event streams
+  std::chrono::seconds transfer_timeout{60};   ///< without any progress
+  std::chrono::seconds keepalive_comment{20};  ///< on idle event streams
 };
 
 /// Decides about a request by its head; may answer later, from any thread, exactly once.
-using Admit = std::function<void(const ServerRequest& head, std::function<void(Admission)> decided)>;
+using Admit =
+    std::function<void(const ServerRequest& head, std::function<void(Admission)> decided)>;
 /// Handles a whole request; must not block.
 using Handle = std::function<void(ServerRequest request, std::shared_ptr<Responder> responder)>;
 

@@ -20,14 +20,14 @@ namespace cirrus::net {
 
 struct ServerRequest {
   std::string method;
-  std::string target;                           ///< as sent: path and query
-  std::string path;                             ///< not decoded
-  std::map<std::string, std::string> query;     ///< decoded; the last of equal names
-  std::map<std::string, std::string> headers;   ///< names in lower case
-  std::string body;                             ///< unless it was spooled
-  std::optional<std::filesystem::path> spooled; ///< the body as a file, removed with the request
-  std::shared_ptr<void> spool_owner;            ///< keeps that file
-  std::any principal;                           ///< what admission found out about the caller
+  std::string target;                            ///< as sent: path and query
+  std::string path;                              ///< not decoded
+  std::map<std::string, std::string> query;      ///< decoded; the last of equal names
+  std::map<std::string, std::string> headers;    ///< names in lower case
+  std::string body;                              ///< unless it was spooled
+  std::optional<std::filesystem::path> spooled;  ///< the body as a file, removed with the request
+  std::shared_ptr<void> spool_owner;             ///< keeps that file
+  std::any principal;                            ///< what admission found out about the caller
 
   /// The value of a header; empty if absent.
   std::string_view header(const std::string& lower_case_name) const;

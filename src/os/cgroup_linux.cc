@@ -64,7 +64,9 @@ Status Cgroup::add(pid_t pid) const {
   return write_control(path_ / "cgroup.procs", std::to_string(pid));
 }
 
-Status Cgroup::kill() const { return write_control(path_ / "cgroup.kill", "1"); }
+Status Cgroup::kill() const {
+  return write_control(path_ / "cgroup.kill", "1");
+}
 
 bool Cgroup::empty() const {
   const Result<std::string> processes = read_file(path_ / "cgroup.procs");

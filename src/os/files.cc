@@ -21,7 +21,8 @@ Result<std::string> read_file(const std::filesystem::path& path, std::size_t lim
   std::string content;
   std::vector<char> buffer(64U << 10U);
   for (;;) {
-    const std::size_t got = CIRRUS_TRY(read_some(fd.get(), buffer).note("reading '{}'", path.string()));
+    const std::size_t got =
+        CIRRUS_TRY(read_some(fd.get(), buffer).note("reading '{}'", path.string()));
     if (got == 0) return content;
     if (content.size() + got > limit) {
       return error(Code::ResourceExhausted, "'{}' is larger than {} bytes", path.string(), limit);
@@ -34,8 +35,7 @@ Status write_file(const std::filesystem::path& path, std::string_view content, u
                   bool durable) {
   const std::filesystem::path temporary = path.string() + ".tmp-" + random_hex(4);
   Status done = [&]() -> Status {
-    const Fd fd =
-        CIRRUS_TRY(open_file(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode));
+    const Fd fd = CIRRUS_TRY(open_file(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode));
     // The umask may have taken bits away that the caller asked for.
     if (::fchmod(fd.get(), mode) != 0) return errno_error(errno, "cannot set the mode");
     CIRRUS_TRY(write_all(fd.get(), content));

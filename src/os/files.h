@@ -16,8 +16,8 @@ Result<std::string> read_file(const std::filesystem::path& path, std::size_t lim
 
 /// Writes to a temporary name in the same directory and renames it into place, so that a reader
 /// sees the old or the new content. `durable` also syncs file and directory to the disk.
-Status write_file(const std::filesystem::path& path, std::string_view content,
-                  unsigned mode = 0600, bool durable = false);
+Status write_file(const std::filesystem::path& path, std::string_view content, unsigned mode = 0600,
+                  bool durable = false);
 
 /// Makes a directory and its parents. Only a directory it creates gets `mode`.
 Status make_directories(const std::filesystem::path& path, unsigned mode = 0700);

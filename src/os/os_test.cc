@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include <fcntl.h>
-#include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
+
+#include <gtest/gtest.h>
 
 #include "os/cgroup.h"
 #include "os/fd.h"
@@ -22,7 +23,9 @@
 namespace cirrus::os {
 namespace {
 
-Monotonic soon() { return std::chrono::steady_clock::now() + std::chrono::seconds(20); }
+Monotonic soon() {
+  return std::chrono::steady_clock::now() + std::chrono::seconds(20);
+}
 
 CommandOutput shell(const std::string& script, std::string_view input = {}) {
   SpawnOptions options;
@@ -56,7 +59,10 @@ TEST(Process, FeedsInputAndSeparatesTheStreams) {
 TEST(Process, InheritsNoDescriptorOfOurs) {
   const Result<Fd> leak = open_file("/dev/null", O_RDONLY);
   ASSERT_TRUE(leak.ok());
-  EXPECT_EQ(shell("for f in /proc/self/fd/*; do n=${f##*/}; [ $n -gt 2 ] && [ -e $f ] && echo $n; done; true").output, "");
+  EXPECT_EQ(shell("for f in /proc/self/fd/*; do n=${f##*/}; [ $n -gt 2 ] && [ -e $f ] && echo $n; "
+                  "done; true")
+                .output,
+            "");
 }
 
 TEST(Process, ResetsIgnoredSignalsInTheChild) {
@@ -200,8 +206,7 @@ TEST(Waker, StopMakesAWaitReturn) {
   waker.wake();
   EXPECT_TRUE(wait_readable(waker.fd(), StopToken(), soon()).value());
   waker.clear();
-  EXPECT_FALSE(
-      wait_readable(waker.fd(), StopToken(), std::chrono::steady_clock::now()).value());
+  EXPECT_FALSE(wait_readable(waker.fd(), StopToken(), std::chrono::steady_clock::now()).value());
 }
 
 TEST(Signals, ArriveAsCalls) {

@@ -118,6 +118,8 @@ std::vector<pid_t> descendants_of(pid_t ancestor) {
   return found;
 }
 
-void become_subreaper() { (void)::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); }
+void become_subreaper() {
+  (void)::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+}
 
 }  // namespace cirrus::os

@@ -23,7 +23,9 @@ namespace cirrus::os {
 
 namespace {
 
-int pidfd_open(pid_t pid) { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); }
+int pidfd_open(pid_t pid) {
+  return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+}
 
 ExitStatus from_siginfo(const siginfo_t& info) {
   ExitStatus status;
@@ -164,7 +166,9 @@ Process& Process::operator=(Process&& other) noexcept {
   return *this;
 }
 
-Process::~Process() { end_now(); }
+Process::~Process() {
+  end_now();
+}
 
 void Process::end_now() {
   if (pid_ > 0 && !exit_) (void)terminate(grace_);

@@ -10,8 +10,8 @@ Result<Endpoint> Endpoint::parse(std::string_view text) {
   if (text.ends_with('/')) text.remove_suffix(1);
   Endpoint endpoint;
   endpoint.text = std::string(text);
-  if (text.empty() ||
-      std::any_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) <= ' '; })) {
+  if (text.empty() || std::any_of(text.begin(), text.end(),
+                                  [](char c) { return static_cast<unsigned char>(c) <= ' '; })) {
     return error(Code::InvalidArgument,
                  "'{}' is no endpoint: write http://HOST:PORT, https://HOST:PORT or unix:PATH",
                  original);

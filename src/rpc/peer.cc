@@ -14,7 +14,9 @@ Features Features::parse(std::string_view text) {
   return features;
 }
 
-Features Features::ours() { return parse("hold,commands,log-offsets,instance"); }
+Features Features::ours() {
+  return parse("hold,commands,log-offsets,instance");
+}
 
 std::string Features::to_string() const {
   return join(std::vector<std::string>(names_.begin(), names_.end()), ",");

@@ -13,10 +13,10 @@ TEST(Endpoint, FollowsTheReferencesGrammar) {
     const char* target;
     bool tls;
   } cases[] = {
-      {"http://h:1", "h:1", false},        {"http://h:1/", "h:1", false},
-      {"https://h:2", "h:2", true},        {"h:3", "h:3", true},
-      {"http://h", "h:443", false},        {"https://h", "h:443", true},
-      {"unix:/a/b", "unix:/a/b", false},   {"unix:///a/b", "unix:///a/b", false},
+      {"http://h:1", "h:1", false},         {"http://h:1/", "h:1", false},
+      {"https://h:2", "h:2", true},         {"h:3", "h:3", true},
+      {"http://h", "h:443", false},         {"https://h", "h:443", true},
+      {"unix:/a/b", "unix:/a/b", false},    {"unix:///a/b", "unix:///a/b", false},
       {"http://[::1]:5", "[::1]:5", false}, {"http://[::1]", "[::1]:443", false},
   };
   for (const auto& c : cases) {

@@ -56,8 +56,8 @@ class TaskService {
                                 const StopToken& stop, Monotonic deadline) = 0;
   virtual Status report_finished(const pb::ReportAgentFinishedRequest& request,
                                  const StopToken& stop, Monotonic deadline) = 0;
-  virtual Status report_warning(const pb::ReportAgentProblemRequest& request,
-                                const StopToken& stop, Monotonic deadline) = 0;
+  virtual Status report_warning(const pb::ReportAgentProblemRequest& request, const StopToken& stop,
+                                Monotonic deadline) = 0;
   virtual Status report_error(const pb::ReportAgentProblemRequest& request, const StopToken& stop,
                               Monotonic deadline) = 0;
   virtual Status report_signal(const pb::ReportAgentSignalRequest& request, const StopToken& stop,
@@ -70,9 +70,8 @@ class TaskService {
                                               const StopToken& stop) = 0;
   /// Replaces the whole log of `step` by what `read` yields until it yields nothing. For servers
   /// that do not count bytes.
-  virtual Status save_log(const std::string& step,
-                          const std::function<Result<std::string>()>& read, const StopToken& stop,
-                          Monotonic deadline) = 0;
+  virtual Status save_log(const std::string& step, const std::function<Result<std::string>()>& read,
+                          const StopToken& stop, Monotonic deadline) = 0;
 };
 
 }  // namespace cirrus::rpc

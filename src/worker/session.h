@@ -39,8 +39,8 @@ class Session {
  private:
   std::unique_ptr<rpc::Upstream> upstream_;
   mutable std::mutex mutex_;
-  Secret token_;           // guarded by mutex_
-  rpc::Features server_;   // guarded by mutex_
+  Secret token_;          // guarded by mutex_
+  rpc::Features server_;  // guarded by mutex_
 };
 
 }  // namespace cirrus::worker

@@ -53,8 +53,7 @@ Status read_log(const yaml::Node& node, const std::string& file, LogSettings& lo
   const yaml::Node* rotations = map.take("max-rotations");
   if (rotations != nullptr && !rotations->is_null()) {
     const std::string text = rotations->is_scalar() ? rotations->resolved().text : "";
-    const auto parsed =
-        std::from_chars(text.data(), text.data() + text.size(), log.max_rotations);
+    const auto parsed = std::from_chars(text.data(), text.data() + text.size(), log.max_rotations);
     if (text.empty() || parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) {
       return at(file, rotations->mark, "'max-rotations' must be a whole number of 0 or more");
     }
@@ -96,7 +95,8 @@ Status check_standby(const yaml::Node& node, const std::string& file) {
   CIRRUS_TRY(close_map(map, file));
   if (isolation != nullptr) {
     if (tart != nullptr || vetu != nullptr) {
-      return at(file, node.mark, "'standby' is written either with 'isolation' or without, not both");
+      return at(file, node.mark,
+                "'standby' is written either with 'isolation' or without, not both");
     }
     yaml::StrictMap kinds = CIRRUS_TRY(open_map(*isolation, file, "isolation"));
     tart = kinds.take("tart");
@@ -194,13 +194,24 @@ Result<std::uint64_t> parse_size(std::string_view text) {
     return failed();
   }
   const std::string unit = to_lower(trim(trimmed.substr(i)));
-  static const std::map<std::string, double, std::less<>> kUnits{
-      {"", 1},           {"b", 1},           {"k", 1e3},
-      {"kb", 1e3},       {"m", 1e6},         {"mb", 1e6},
-      {"g", 1e9},        {"gb", 1e9},        {"t", 1e12},
-      {"tb", 1e12},      {"ki", 1024},       {"kib", 1024},
-      {"mi", 1048576},   {"mib", 1048576},   {"gi", 1073741824},
-      {"gib", 1073741824}, {"ti", 1099511627776}, {"tib", 1099511627776}};
+  static const std::map<std::string, double, std::less<>> kUnits{{"", 1},
+                                                                 {"b", 1},
+                                                                 {"k", 1e3},
+                                                                 {"kb", 1e3},
+                                                                 {"m", 1e6},
+                                                                 {"mb", 1e6},
+                                                                 {"g", 1e9},
+                                                                 {"gb", 1e9},
+                                                                 {"t", 1e12},
+                                                                 {"tb", 1e12},
+                                                                 {"ki", 1024},
+                                                                 {"kib", 1024},
+                                                                 {"mi", 1048576},
+                                                                 {"mib", 1048576},
+                                                                 {"gi", 1073741824},
+                                                                 {"gib", 1073741824},
+                                                                 {"ti", 1099511627776},
+                                                                 {"tib", 1099511627776}};
   const auto found = kUnits.find(unit);
   if (found == kUnits.end() || number * found->second > 9e18) return failed();
   return static_cast<std::uint64_t>(number * found->second);

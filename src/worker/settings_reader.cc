@@ -132,15 +132,16 @@ Result<std::optional<std::map<std::string, double>>> take_number_map(yaml::Stric
 
 Result<std::chrono::nanoseconds> parse_duration(std::string_view text) {
   const auto failed = [&] {
-    return error(Code::InvalidArgument, "'{}' is no duration: write it like 90s, 5m or 1h30m", text);
+    return error(Code::InvalidArgument, "'{}' is no duration: write it like 90s, 5m or 1h30m",
+                 text);
   };
   double total = 0;
   std::string_view rest = text;
   if (rest.empty()) return failed();
   while (!rest.empty()) {
     double number = 0;
-    const auto parsed = std::from_chars(rest.data(), rest.data() + rest.size(), number,
-                                        std::chars_format::fixed);
+    const auto parsed =
+        std::from_chars(rest.data(), rest.data() + rest.size(), number, std::chars_format::fixed);
     if (parsed.ec != std::errc() || number < 0) return failed();
     rest.remove_prefix(static_cast<std::size_t>(parsed.ptr - rest.data()));
     const std::size_t end = std::min(rest.find_first_of("0123456789."), rest.size());

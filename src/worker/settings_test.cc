@@ -36,8 +36,8 @@ TEST(Settings, TheFileIsLaidOverTheFlags) {
   EXPECT_EQ(settings.upstreams.size(), 1U);
   EXPECT_EQ(settings.upstreams[0].token.reveal(), "file-token");
   EXPECT_EQ(settings.upstreams[0].endpoint, "http://h:1");
-  EXPECT_EQ(settings.labels, (std::map<std::string, std::string>{
-                                 {"a", "flag"}, {"b", "file"}, {"slot", "2"}}));
+  EXPECT_EQ(settings.labels,
+            (std::map<std::string, std::string>{{"a", "flag"}, {"b", "file"}, {"slot", "2"}}));
   EXPECT_EQ(settings.resources, (std::map<std::string, double>{{"cpu", 7.5}, {"gpu", 0.25}}));
 }
 
@@ -70,16 +70,21 @@ TEST(Settings, EveryMistakeHasAPlaceAndAName) {
       {"log", "log:\n  levle: info\n", {"2:3", "levle", "level"}},
       {"rpc", "rpc:\n  endpont: x\n", {"2:3", "endpont"}},
       {"security", "security:\n  allowed-isolation: {}\n", {"2:3", "allowed-isolations"}},
-      {"isolations", "security:\n  allowed-isolations:\n    none: {}\n    tarrt: {}\n",
+      {"isolations",
+       "security:\n  allowed-isolations:\n    none: {}\n    tarrt: {}\n",
        {"4:5", "tarrt"}},
       {"none has no keys", "security:\n  allowed-isolations:\n    none: {x: 1}\n", {"3:12", "x"}},
-      {"tart", "security:\n  allowed-isolations:\n    tart:\n      allowed-image: []\n",
+      {"tart",
+       "security:\n  allowed-isolations:\n    tart:\n      allowed-image: []\n",
        {"4:7", "allowed-image"}},
-      {"volume", "security:\n  allowed-isolations:\n    tart:\n      allowed-volumes:\n"
-                 "        - sauce: /x\n", {"5:11", "sauce"}},
+      {"volume",
+       "security:\n  allowed-isolations:\n    tart:\n      allowed-volumes:\n"
+       "        - sauce: /x\n",
+       {"5:11", "sauce"}},
       {"vetu", "security:\n  allowed-isolations:\n    vetu: {softnet-allow: []}\n", {"3:12"}},
       {"standby", "standby:\n  tart:\n    imge: x\n", {"3:5", "imge"}},
-      {"standby twice", "standby:\n  tart: {image: x}\n  isolation:\n    tart: {image: x}\n",
+      {"standby twice",
+       "standby:\n  tart: {image: x}\n  isolation:\n    tart: {image: x}\n",
        {"w.yml:2:3"}},
       {"number", "resources:\n  a: \"1\"\n", {"2:6", "'a'"}},
       {"infinite", "resources:\n  a: .inf\n", {"2:6"}},
@@ -117,18 +122,25 @@ TEST(Settings, StandbyIsReadAndSaidToHaveNoEffect) {
   const Settings flat = read("standby:\n  tart: {image: x, cpu: 4, memory: 12}\n");
   ASSERT_EQ(flat.warnings.size(), 1U);
   EXPECT_NE(flat.warnings[0].find("standby"), std::string::npos);
-  read("standby:\n  isolation:\n    vetu: {image: x}\n  resources: {v: 1}\n"
-       "  warmup: {script: x, timeout: 5m}\n");
-  read("resource-modifiers:\n  - match: {gpu: 1}\n    append: {run: [a]}\n"
-       "tuning: {vetu: {mtu: 1400}}\ntart-pre-pull: {images: [x], check-interval: 3h}\n");
+  read(
+      "standby:\n  isolation:\n    vetu: {image: x}\n  resources: {v: 1}\n"
+      "  warmup: {script: x, timeout: 5m}\n");
+  read(
+      "resource-modifiers:\n  - match: {gpu: 1}\n    append: {run: [a]}\n"
+      "tuning: {vetu: {mtu: 1400}}\ntart-pre-pull: {images: [x], check-interval: 3h}\n");
 }
 
 TEST(Settings, ReadsSizesAsDocumented) {
   const struct {
     const char* text;
     std::uint64_t bytes;
-  } cases[] = {{"640 KB", 640'000}, {"100 MiB", 104'857'600}, {"100MB", 100'000'000},
-               {"1.5G", 1'500'000'000}, {"1,000", 1000}, {"2ki", 2048}, {"0", 0}};
+  } cases[] = {{"640 KB", 640'000},
+               {"100 MiB", 104'857'600},
+               {"100MB", 100'000'000},
+               {"1.5G", 1'500'000'000},
+               {"1,000", 1000},
+               {"2ki", 2048},
+               {"0", 0}};
   for (const auto& c : cases) {
     SCOPED_TRACE(c.text);
     EXPECT_EQ(parse_size(c.text).value(), c.bytes);

@@ -17,7 +17,9 @@ constexpr auto kExitTime = std::chrono::seconds(10);
 // Ours (design 3.3): beyond the task's own timeout and the extension for `always` steps.
 constexpr auto kGiveUpAfterTimeout = std::chrono::minutes(15);
 
-Monotonic in(Duration time) { return system_clock().now() + time; }
+Monotonic in(Duration time) {
+  return system_clock().now() + time;
+}
 
 // The server's answer will not change by asking again.
 bool is_refusal(Code code) {
@@ -195,8 +197,7 @@ bool TaskRun::hand_over(const StopToken& stop) {
     rpc::pb::InitialCommandsRequest request;
     request.set_local_timestamp(to_unix_millis(system_clock().wall()) / 1000);
     Status fetched = persist(stop, "InitialCommands", [&](Monotonic deadline) -> Status {
-      *record_.mutable_commands() =
-          CIRRUS_TRY(service_->initial_commands(request, stop, deadline));
+      *record_.mutable_commands() = CIRRUS_TRY(service_->initial_commands(request, stop, deadline));
       return {};
     });
     if (!fetched.ok()) {
@@ -373,7 +374,8 @@ void TaskRun::clean_up() {
   }
   if (!record_.run_directory().empty()) (void)os::remove_tree(record_.run_directory());
   const Status removed = os::remove_tree(paths().directory);
-  if (!removed.ok()) log_warning("task directory stays", {{"task", id_}, {"error", removed.error()}});
+  if (!removed.ok())
+    log_warning("task directory stays", {{"task", id_}, {"error", removed.error()}});
   log_info("task completed", {{"task", id_}});
 }
 

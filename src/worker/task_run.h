@@ -54,7 +54,9 @@ class TaskRun {
   /// Stops following without waiting.
   void request_detach() { thread_.request_stop(); }
   /// For the heartbeat thread: whether an agent of ours is at work.
-  bool agent_alive() const { return state_.with([](const State& s) { return s.agent_alive; }); }
+  bool agent_alive() const {
+    return state_.with([](const State& s) { return s.agent_alive; });
+  }
   rpc::TaskService& service() { return *service_; }
 
  private:

@@ -10,10 +10,12 @@ namespace {
 constexpr auto kRegisterTime = std::chrono::seconds(30);
 // Ours: the longest hold of a server (25 s) and a minute for the way.
 constexpr auto kPollTime = std::chrono::seconds(85);
-constexpr std::uint32_t kFirstInterval = 10;    // Source: reference worker, seconds
+constexpr std::uint32_t kFirstInterval = 10;      // Source: reference worker, seconds
 constexpr std::uint32_t kLongestInterval = 3600;  // Source: reference worker, seconds
 
-Monotonic in(Duration time) { return system_clock().now() + time; }
+Monotonic in(Duration time) {
+  return system_clock().now() + time;
+}
 
 bool is_refusal(Code code) {
   return code == Code::Unauthenticated || code == Code::PermissionDenied ||
@@ -59,7 +61,8 @@ Status UpstreamLoop::register_here(const StopToken& stop) {
   rpc::RegisterReply reply = CIRRUS_TRY(
       session_->upstream().register_worker(request.worker_info(), stop, in(kRegisterTime)));
   session_->renew(std::move(reply.session_token), reply.server);
-  const bool first = state_.update([](State& state) { return !std::exchange(state.registered, true); });
+  const bool first =
+      state_.update([](State& state) { return !std::exchange(state.registered, true); });
   log_info(first ? "registered on upstream" : "registered on upstream again",
            {{"upstream", session_->endpoint()}, {"server", reply.server.to_string()}});
   return {};
@@ -83,6 +86,7 @@ void UpstreamLoop::run(const StopToken& stop) {
   Backoff backoff(std::chrono::milliseconds(100), std::chrono::seconds(2));
   Backoff refused(std::chrono::seconds(1), std::chrono::seconds(30));
   std::uint32_t interval = kFirstInterval;
+  int empty_answers = 0;
   bool registered_once = false;
   bool must_register = true;
   while (!stop.stop_requested()) {
@@ -113,6 +117,7 @@ void UpstreamLoop::run(const StopToken& stop) {
       pause(stop, std::chrono::seconds(interval));
       continue;
     }
+    const Monotonic asked = system_clock().now();
     const Result<rpc::PollReply> reply = poll_once(stop);
     if (stop.stop_requested()) return;
     if (!reply.ok()) {
@@ -135,7 +140,15 @@ void UpstreamLoop::run(const StopToken& stop) {
     if (session_->token().empty()) must_register = true;
     const std::uint32_t wanted = response.poll_interval_in_seconds();
     if (wanted >= 1 && wanted <= kLongestInterval) interval = wanted;
-    if (!reference) continue;
+    if (!reference) {
+      // A server that announced `hold` and does not must not be polled in a busy loop.
+      const bool idle_answer = response.tasks_to_start().empty() &&
+                               response.tasks_to_stop().empty() &&
+                               system_clock().now() - asked < std::chrono::milliseconds(20);
+      empty_answers = idle_answer ? empty_answers + 1 : 0;
+      if (empty_answers > kPatienceWithEmptyAnswers) pause(stop, std::chrono::seconds(1));
+      continue;
+    }
     pause(stop, std::chrono::seconds(interval));
   }
 }

@@ -31,7 +31,9 @@ class UpstreamLoop {
   ~UpstreamLoop();
 
   const std::shared_ptr<Session>& session() const { return session_; }
-  bool registered() const { return state_.with([](const State& s) { return s.registered; }); }
+  bool registered() const {
+    return state_.with([](const State& s) { return s.registered; });
+  }
   /// From now on every poll says that no new task is wanted (or none is sent to a reference
   /// server); a parked poll is taken back at once.
   void drain();

@@ -15,8 +15,8 @@ namespace {
 // The worker's own business: scripts of a task must not see it. Ours: the reference hands over
 // everything.
 bool is_private_variable(const std::string& name) {
-  for (const char* prefix : {"CIRRUS_WORKER_", "CIRRUS_API_", "CIRRUS_CONTROLLER_", "WATCHDOG_",
-                             "LISTEN_", "OTEL_"}) {
+  for (const char* prefix :
+       {"CIRRUS_WORKER_", "CIRRUS_API_", "CIRRUS_CONTROLLER_", "WATCHDOG_", "LISTEN_", "OTEL_"}) {
     if (name.starts_with(prefix)) return true;
   }
   return name == "NOTIFY_SOCKET" || name == "SENTRY_DSN";
@@ -100,8 +100,7 @@ Worker::~Worker() {
 Status Worker::open_sessions() {
   const std::string instance = CIRRUS_TRY(load_instance_id(parts_.state_directory));
   for (const UpstreamSettings& upstream : settings_.upstreams) {
-    sessions_.push_back(
-        std::make_shared<Session>(CIRRUS_TRY(parts_.connect(upstream, instance))));
+    sessions_.push_back(std::make_shared<Session>(CIRRUS_TRY(parts_.connect(upstream, instance))));
   }
   return {};
 }
@@ -115,8 +114,8 @@ void Worker::adopt_all() {
     if (!entry.is_directory()) continue;
     Result<TaskRecord> record = load_task_record(entry.path());
     if (!record.ok()) {
-      log_warning("task directory left alone", {{"path", entry.path().string()},
-                                                {"error", record.error()}});
+      log_warning("task directory left alone",
+                  {{"path", entry.path().string()}, {"error", record.error()}});
       continue;
     }
     std::shared_ptr<Session> owner;
@@ -124,9 +123,9 @@ void Worker::adopt_all() {
       if (session->endpoint() == record.value().upstream_endpoint()) owner = session;
     }
     if (!owner) {
-      log_warning("task of an unknown upstream left alone",
-                  {{"task", record.value().task_id()},
-                   {"upstream", record.value().upstream_endpoint()}});
+      log_warning(
+          "task of an unknown upstream left alone",
+          {{"task", record.value().task_id()}, {"upstream", record.value().upstream_endpoint()}});
       continue;
     }
     run_task(owner, std::move(record).value());
@@ -170,8 +169,7 @@ rpc::pb::PollRequest Worker::make_poll(const Session& session) {
   return request;
 }
 
-void Worker::on_reply(const std::shared_ptr<Session>& session,
-                      const rpc::pb::PollResponse& reply) {
+void Worker::on_reply(const std::shared_ptr<Session>& session, const rpc::pb::PollResponse& reply) {
   std::vector<std::string> stops(reply.tasks_to_stop().begin(), reply.tasks_to_stop().end());
   for (const std::int64_t id : reply.old_task_ids_to_stop()) stops.push_back(std::to_string(id));
   for (const std::string& id : stops) {
@@ -219,9 +217,9 @@ void Worker::run_task(const std::shared_ptr<Session>& session, TaskRecord record
   // The task's thread may end before it is in the table; task_ended waits for the table.
   state_.update([&](State& state) {
     const std::string id = record.task_id();
-    state.tasks[id] = std::make_shared<TaskRun>(
-        environment_, session, std::move(record),
-        [this](const std::string& ended) { task_ended(ended); });
+    state.tasks[id] =
+        std::make_shared<TaskRun>(environment_, session, std::move(record),
+                                  [this](const std::string& ended) { task_ended(ended); });
     if (state.cancelled) state.tasks[id]->cancel("the worker is stopping");
   });
 }
@@ -261,8 +259,7 @@ WorkerEnd Worker::wait() {
   for (;;) {
     std::vector<std::shared_ptr<TaskRun>> finished;
     const std::optional<WorkerEnd> end = state_.wait(
-        StopToken(),
-        [](State& state) { return state.end.has_value() || !state.finished.empty(); },
+        StopToken(), [](State& state) { return state.end.has_value() || !state.finished.empty(); },
         [&](State& state, bool) {
           finished = std::exchange(state.finished, {});
           return state.end;

@@ -1,13 +1,11 @@
 """What people type, and what goes wrong when they mistype. SPDX-License-Identifier: MIT"""
 import json
-import os
-import pathlib
 import shutil
 import socket
 import subprocess
 import unittest
 
-from harness import CIRRUS, Case, Daemon, SOURCE, eventually
+from harness import CIRRUS, SOURCE, Case, Daemon
 
 
 class Submit(Case):
@@ -83,7 +81,8 @@ class Submit(Case):
         task = self.build("1")["tasks"][0]
         log = self.log(task["id"])
         config = log.split(b"cat .git/config\n")[1].split(b"env\n")[0]
-        self.assertNotIn(b"@", config)
+        self.assertIn(b"url = http://127.0.0.1", config)
+        self.assertNotIn(b"x-access-token", config)
         self.assertIn(b"HIDDEN-BY-CIRRUS-CI", log)
 
     def test_a_failing_build_is_exit_1_and_json_is_json(self):

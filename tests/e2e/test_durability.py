@@ -96,9 +96,9 @@ class Durability(Case):
         self.release_and_check()
 
     def test_a_killed_agent_is_reported_and_nothing_of_it_survives(self):
+        marked = processes_with(self.mark)
         [agent] = [pid for pid in processes_with("cirrus-agent")
-                   if any(self.mark.encode() in open(f"/proc/{child}/environ", "rb").read()
-                          for child in children_of(pid))]
+                   if any(child in marked for child in children_of(pid))]
         os.kill(agent, signal.SIGKILL)
         build = self.wait_build(self.id)
         self.assertNotEqual(build["status"], "completed")

@@ -1,9 +1,8 @@
 """Several workers, labels, resources, names. SPDX-License-Identifier: MIT"""
 import signal
-import time
 import unittest
 
-from harness import Case, FINAL, eventually
+from harness import FINAL, Case, eventually
 
 
 class Fleet(Case):

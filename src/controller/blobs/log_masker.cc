@@ -23,7 +23,9 @@ std::string LogMasker::feed(std::string_view chunk) {
   return mask(false);
 }
 
-std::string LogMasker::finish() { return mask(true); }
+std::string LogMasker::finish() {
+  return mask(true);
+}
 
 std::string LogMasker::mask(bool last) {
   if (secrets_.empty()) return std::exchange(pending_, {});

@@ -102,7 +102,8 @@ Result<LogReplacement> LogStore::replace(model::TaskId task, std::string_view st
   // `%` followed by something that is no hex digit is never an encoded step name.
   const std::filesystem::path temporary = paths_.logs_of(task) / ("%new-" + random_hex(8));
   os::Fd fd = CIRRUS_TRY(os::open_file(temporary, O_WRONLY | O_CREAT | O_EXCL));
-  return LogReplacement(*this, key_of(task, step), paths_.log(task, step), temporary, std::move(fd));
+  return LogReplacement(*this, key_of(task, step), paths_.log(task, step), temporary,
+                        std::move(fd));
 }
 
 Result<std::string> LogStore::read(model::TaskId task, std::string_view step, std::uint64_t offset,

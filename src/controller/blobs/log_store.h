@@ -60,8 +60,11 @@ class LogReplacement {
   friend class LogStore;
   LogReplacement(LogStore& store, std::string key, std::filesystem::path path,
                  std::filesystem::path temporary, os::Fd fd)
-      : store_(&store), key_(std::move(key)), path_(std::move(path)),
-        temporary_(std::move(temporary)), fd_(std::move(fd)) {}
+      : store_(&store),
+        key_(std::move(key)),
+        path_(std::move(path)),
+        temporary_(std::move(temporary)),
+        fd_(std::move(fd)) {}
   LogStore* store_;
   std::string key_;
   std::filesystem::path path_;

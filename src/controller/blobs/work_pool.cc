@@ -9,7 +9,9 @@ WorkPool::WorkPool(std::size_t threads, std::size_t longest_queue) : longest_que
   }
 }
 
-WorkPool::~WorkPool() { stop(); }
+WorkPool::~WorkPool() {
+  stop();
+}
 
 bool WorkPool::run(Job job) {
   return queue_.update([&](Queue& queue) {

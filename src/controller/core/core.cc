@@ -11,8 +11,7 @@ Core::Core(store::Store& store, const Clock& clock, StateOptions options)
 Result<std::unique_ptr<Core>> Core::start(store::Store& store, const Clock& clock,
                                           StateOptions options) {
   std::unique_ptr<Core> core(new Core(store, clock, std::move(options)));
-  core->state_ =
-      std::make_unique<State>(core->options_, CIRRUS_TRY(store.load()), core->moment());
+  core->state_ = std::make_unique<State>(core->options_, CIRRUS_TRY(store.load()), core->moment());
   // What loading itself decided (the session key of a new store) must be durable before anybody
   // can see it.
   const store::Changes changes = core->state_->take_changes();
@@ -23,7 +22,9 @@ Result<std::unique_ptr<Core>> Core::start(store::Store& store, const Clock& cloc
   return core;
 }
 
-Core::~Core() { stop(); }
+Core::~Core() {
+  stop();
+}
 
 bool Core::post(Command command) {
   return queue_.update([&](Queue& queue) {
@@ -62,51 +63,58 @@ void Core::run(const StopToken& stop) {
 }
 
 void Core::run_batch(std::vector<Command> batch) {
-  if (poisoned()) try_to_recover();
   const Moment now = moment();
+  if (stale_) reload(now);
   for (const Command& command : batch) command(*state_, now);
   state_->settle(now);
 
-  const store::Changes changes = state_->take_changes();
-  std::vector<State::Effect> effects = state_->take_effects();
-  if (poisoned()) {
-    // Nothing may be promised: what this batch decided is forgotten with the state.
-    const Error why(Code::Unavailable, *poisoned());
-    for (State::Effect& effect : state_->abandon()) effects.push_back(std::move(effect));
-    for (const State::Effect& effect : effects) effect(changes.empty() ? nullptr : &why);
+  store::Changes changes = state_->take_changes();
+  const std::vector<State::Effect> effects = state_->take_effects();
+  const std::optional<Error> failure = commit(std::move(changes), now);
+  if (!failure && !stale_) {
+    for (const State::Effect& effect : effects) effect(nullptr);
     return;
   }
-  if (!changes.empty()) {
-    const Status written = store_.apply(changes);
-    if (!written.ok()) {
-      const Error why(Code::Unavailable,
-                      fmt::format("the controller cannot write its store ({}): free space or mend "
-                                  "the disk, it goes on by itself",
-                                  written.error().to_string()));
-      log_error("store cannot be written", {{"error", written.error()}});
-      poison_.with([&](auto& reason) { reason = why.message(); });
-      next_recovery_ = now.now + std::chrono::seconds(1);
-      for (State::Effect& effect : state_->abandon()) effects.push_back(std::move(effect));
-      for (const State::Effect& effect : effects) effect(&why);
-      return;
-    }
-  }
-  for (const State::Effect& effect : effects) effect(nullptr);
+  // Nothing of this batch happened: its answers say so, and State goes back to what is stored.
+  const Error why = failure ? *failure : Error(Code::Unavailable, *poisoned());
+  const std::vector<State::Effect> abandoned = state_->abandon();
+  for (const State::Effect& effect : effects) effect(&why);
+  for (const State::Effect& effect : abandoned) effect(&why);
+  reload(now);
 }
 
-void Core::try_to_recover() {
-  const Moment now = moment();
-  if (now.now < next_recovery_) return;
-  next_recovery_ = now.now + std::chrono::seconds(1);
-  store::Changes probe;
-  probe.settings.emplace_back("last-recovery", std::to_string(now.millis()));
-  if (!store_.apply(probe).ok()) return;
+std::optional<Error> Core::commit(store::Changes changes, Moment now) {
+  const std::optional<std::string> poison = poisoned();
+  if (!poison && changes.empty()) return std::nullopt;
+  if (poison && now.now < next_try_) {
+    if (changes.empty()) return std::nullopt;
+    return Error(Code::Unavailable, *poison);
+  }
+  // While poisoned, every write is also the question whether it can be written again.
+  if (changes.empty()) changes.settings.emplace_back("last-recovery", std::to_string(now.millis()));
+  const Status written = store_.apply(changes);
+  if (written.ok()) {
+    if (poison) {
+      poison_.with([](auto& reason) { reason.reset(); });
+      log_info("store can be written again");
+    }
+    return std::nullopt;
+  }
+  next_try_ = now.now + std::chrono::seconds(1);
+  Error why(Code::Unavailable,
+            fmt::format("the controller cannot write its store ({}): free space or mend the disk, "
+                        "it goes on by itself",
+                        written.error().to_string()));
+  if (!poison) log_error("store cannot be written", {{"error", written.error()}});
+  poison_.with([&](auto& reason) { reason = why.message(); });
+  return why;
+}
+
+void Core::reload(Moment now) {
   Result<store::Loaded> loaded = store_.load();
-  if (!loaded.ok()) return;
+  stale_ = !loaded.ok();
   // As after a restart: workers show up again with their next poll.
-  state_ = std::make_unique<State>(options_, std::move(loaded).value(), now);
-  poison_.with([](auto& reason) { reason.reset(); });
-  log_info("store can be written again");
+  if (loaded.ok()) state_ = std::make_unique<State>(options_, std::move(loaded).value(), now);
 }
 
 }  // namespace cirrus::controller::core

@@ -21,8 +21,9 @@ namespace cirrus::controller::core {
 ///
 /// Posting is thread-safe and never blocks. Commands are applied in order; all that arrived while
 /// a transaction was committed form the next batch. Answers come from the loop's thread, after the
-/// commit; if the commit fails they are that failure, the core is *poisoned* (it says so, and
-/// refuses work) and State is loaded anew from the store as soon as that can be written again.
+/// commit; if the commit fails they are that failure, State is loaded anew from the store, and the
+/// core is *poisoned*: it shows what is stored, refuses changes with the reason, tries again every
+/// second, and goes on when the store can be written.
 class Core {
  public:
   using Command = std::function<void(State& state, Moment moment)>;
@@ -56,16 +57,20 @@ class Core {
   };
   void run(const StopToken& stop);
   void run_batch(std::vector<Command> batch);
-  void try_to_recover();
+  /// Why nothing was written; nullopt if all of it is durable (or there was nothing).
+  std::optional<Error> commit(store::Changes changes, Moment now);
+  /// Takes State from the store again.
+  void reload(Moment now);
   Moment moment() const { return {clock_.now(), clock_.wall()}; }
 
-  store::Store& store_;          // constant after construction
-  const Clock& clock_;           // constant after construction
-  const StateOptions options_;   // constant after construction
+  store::Store& store_;           // constant after construction
+  const Clock& clock_;            // constant after construction
+  const StateOptions options_;    // constant after construction
   std::unique_ptr<State> state_;  // loop only, after start
   Guarded<Queue> queue_;
   Guarded<std::optional<std::string>> poison_;
-  Monotonic next_recovery_{};  // loop only
+  Monotonic next_try_{};  // loop only; while poisoned
+  bool stale_ = false;    // loop only; State holds what is not stored and could not be reloaded
   Thread thread_;
 };
 
@@ -76,7 +81,8 @@ Result<T> Core::ask(std::function<void(State&, Reply<T>, Moment)> question) {
     question(
         state,
         [slot](Result<T> result) {
-          slot->update([&](std::optional<Result<T>>& waiting) { waiting.emplace(std::move(result)); });
+          slot->update(
+              [&](std::optional<Result<T>>& waiting) { waiting.emplace(std::move(result)); });
         },
         now);
   });

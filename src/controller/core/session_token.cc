@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "controller/core/session_token.h"
 
-#include <fmt/format.h>
 #include <openssl/hmac.h>
 #include <openssl/sha.h>
 
 #include <span>
 #include <vector>
+
+#include <fmt/format.h>
 
 namespace cirrus::controller::core {
 

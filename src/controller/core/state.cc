@@ -117,10 +117,10 @@ void State::load_build(store::BuildRows rows, Moment moment) {
         if (model::is_final(task.record.status)) task.stop_wanted = true;
         const auto ran = std::chrono::milliseconds(
             std::max<std::int64_t>(0, moment.millis() - task.record.started_ms));
-        task.deadline =
-            moment.now + task.spec->timeout + options_.timing.deadline_margin -
-            (task.record.started_ms == 0 ? std::chrono::milliseconds(0)
-                                         : std::min<std::chrono::milliseconds>(ran, task.spec->timeout));
+        task.deadline = moment.now + task.spec->timeout + options_.timing.deadline_margin -
+                        (task.record.started_ms == 0
+                             ? std::chrono::milliseconds(0)
+                             : std::min<std::chrono::milliseconds>(ran, task.spec->timeout));
       }
       if (model::is_running(task.record.status)) take_lock(task);
     }
@@ -161,7 +161,9 @@ void State::touch_steps(const Task& task) {
   touch(*task.build);
 }
 
-void State::touch(Build& build) { dirty_builds_.insert(build.record.id); }
+void State::touch(Build& build) {
+  dirty_builds_.insert(build.record.id);
+}
 
 store::Changes State::take_changes() {
   for (const model::TaskId id : dirty_tasks_) {
@@ -190,7 +192,9 @@ store::Changes State::take_changes() {
   return std::exchange(changes_, {});
 }
 
-std::vector<State::Effect> State::take_effects() { return std::exchange(effects_, {}); }
+std::vector<State::Effect> State::take_effects() {
+  return std::exchange(effects_, {});
+}
 
 std::vector<State::Effect> State::abandon() {
   for (const WorkerKey& key : std::set<WorkerKey>(parked_)) answer_poll(workers_.at(key), {});
@@ -231,7 +235,8 @@ void State::authorize(const std::string& api_token, Reply<ApiIdentity> reply, Mo
   // Found by its hash: the time taken says nothing about tokens that exist.
   const auto found = api_token_by_hash_.find(token_hash(api_token));
   if (found == api_token_by_hash_.end() || api_tokens_.at(found->second).revoked_ms != 0) {
-    answer<ApiIdentity>(std::move(reply), error(Code::Unauthenticated, "the API token is not valid"));
+    answer<ApiIdentity>(std::move(reply),
+                        error(Code::Unauthenticated, "the API token is not valid"));
     return;
   }
   const store::ApiTokenRecord& token = api_tokens_.at(found->second);

@@ -27,11 +27,11 @@ namespace cirrus::controller::core {
 /// Constants of the life of workers and tasks. Source: protocol §5.5, §17; where it leaves room,
 /// DESIGN's figures.
 struct Timing {
-  std::chrono::seconds hold{25};              ///< polls of our workers
-  std::chrono::seconds hold_reference{20};    ///< polls of reference workers
-  std::chrono::seconds silent_after{60};      ///< a worker's tasks are shown as unreachable
-  std::chrono::seconds instance_lease{60};    ///< how long a name belongs to its last instance
-  std::chrono::milliseconds doubt{2000};      ///< before a task missing from a list is given up
+  std::chrono::seconds hold{25};            ///< polls of our workers
+  std::chrono::seconds hold_reference{20};  ///< polls of reference workers
+  std::chrono::seconds silent_after{60};    ///< a worker's tasks are shown as unreachable
+  std::chrono::seconds instance_lease{60};  ///< how long a name belongs to its last instance
+  std::chrono::milliseconds doubt{2000};    ///< before a task missing from a list is given up
   std::chrono::milliseconds stop_repeat{2000};
   std::chrono::seconds agent_silent_after{200};
   std::chrono::seconds deadline_margin{360};  ///< 5 min for ALWAYS steps and a minute of grace
@@ -41,8 +41,8 @@ struct Timing {
 
 struct StateOptions {
   Timing timing;
-  std::string http_url;                        ///< base of the git endpoint
-  std::function<std::string()> make_secret;    ///< 256 random bits as text
+  std::string http_url;                      ///< base of the git endpoint
+  std::function<std::string()> make_secret;  ///< 256 random bits as text
 };
 
 /// Everything the controller knows, and every legal change of it. Used by one thread. Effects
@@ -57,9 +57,10 @@ class State {
   /// Answers after the commit; for edges that look at the state in a command of their own.
   template <typename T>
   void answer(Reply<T> reply, Result<T> result) {
-    effects_.push_back([reply = std::move(reply), result = std::move(result)](const Error* failure) {
-      reply(failure != nullptr ? Result<T>(*failure) : result);
-    });
+    effects_.push_back(
+        [reply = std::move(reply), result = std::move(result)](const Error* failure) {
+          reply(failure != nullptr ? Result<T>(*failure) : result);
+        });
   }
 
   // Workers (state_workers.cc).
@@ -119,8 +120,8 @@ class State {
   void create_registration_token(const std::string& pool,
                                  std::optional<std::chrono::seconds> overlap,
                                  const std::string& actor, Reply<NewToken> reply, Moment moment);
-  void revoke_registration_token(const std::string& id, const std::string& actor,
-                                 Reply<void> reply, Moment moment);
+  void revoke_registration_token(const std::string& id, const std::string& actor, Reply<void> reply,
+                                 Moment moment);
   void create_api_token(const std::string& name, Role role, const std::string& actor,
                         Reply<NewToken> reply, Moment moment);
   void set_worker_disabled(const std::string& pool, const std::string& name, bool disabled,
@@ -160,12 +161,12 @@ class State {
     std::vector<store::StepRecord> steps;
     Build* build = nullptr;
     std::shared_ptr<AttemptGate> gate = std::make_shared<AttemptGate>();
-    Monotonic deadline{};       ///< of an executing task
-    Monotonic last_heard{};     ///< from its agent
-    bool agent_heard = false;   ///< ever, since the controller started
+    Monotonic deadline{};      ///< of an executing task
+    Monotonic last_heard{};    ///< from its agent
+    bool agent_heard = false;  ///< ever, since the controller started
     bool unreachable = false;
-    bool confirmed = false;     ///< its worker is known to have got it
-    int missing_polls = 0;      ///< lists in a row that lacked it
+    bool confirmed = false;  ///< its worker is known to have got it
+    int missing_polls = 0;   ///< lists in a row that lacked it
     Monotonic first_missing{};
     bool stop_wanted = false;
     std::optional<Monotonic> stop_sent;
@@ -223,7 +224,8 @@ class State {
   Result<WorkerKey> identify(const WorkerCredential& credential, Moment moment);
   Worker& worker_at(const WorkerKey& key, Moment moment);
   Status claim_name(Worker& worker, const std::string& instance, Moment moment);
-  void refresh_facts(Worker& worker, const model::Labels& labels, const model::Resources& resources);
+  void refresh_facts(Worker& worker, const model::Labels& labels,
+                     const model::Resources& resources);
   void publish(Worker& worker);
   bool reconcile(Worker& worker, const std::vector<std::string>& running, Moment moment);
   std::vector<model::TaskId> due_stops(Worker& worker, const std::vector<std::string>& running,

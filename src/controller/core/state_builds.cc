@@ -15,7 +15,7 @@ TaskContext State::context_of(const Task& task) const {
     if (number == task.record.node) break;
     ++index;
   }
-  return {build.record, task.record, *task.spec, index, static_cast<int>(build.nodes.size()),
+  return {build.record,     task.record, *task.spec, index, static_cast<int>(build.nodes.size()),
           options_.http_url};
 }
 
@@ -82,9 +82,8 @@ void State::submit(NewBuild request, Reply<model::BuildId> reply, Moment moment)
   }
   touch(build);
   audit(request.actor, "build.submit", id.to_string(), moment);
-  log_info("build submitted", {{"build", id},
-                               {"repository", build.record.repository},
-                               {"tasks", build.nodes.size()}});
+  log_info("build submitted",
+           {{"build", id}, {"repository", build.record.repository}, {"tasks", build.nodes.size()}});
   advance(build, moment);
   changes_.builds.push_back(build.record);
   answer<model::BuildId>(std::move(reply), id);
@@ -152,10 +151,9 @@ void State::advance(Build& build, Moment moment) {
           all_good = false;
           continue;
         }
-        const bool passes =
-            status == model::TaskStatus::Completed ||
-            (status == model::TaskStatus::Skipped && other.spec->skipped) ||
-            (status == model::TaskStatus::Failed && other.spec->allow_failures);
+        const bool passes = status == model::TaskStatus::Completed ||
+                            (status == model::TaskStatus::Skipped && other.spec->skipped) ||
+                            (status == model::TaskStatus::Failed && other.spec->allow_failures);
         if (!passes && blocker == nullptr) blocker = &other;
       }
       if (blocker != nullptr) {
@@ -197,19 +195,20 @@ void State::update_status_of(Build& build, Moment moment) {
     const model::TaskStatus status = task.record.status;
     if (!model::is_final(status)) {
       // Tasks that wait for a person do not keep the build open.
-      const bool waits_for_person = status == model::TaskStatus::Created && task.spec->manual &&
-                                    !task.record.triggered;
+      const bool waits_for_person =
+          status == model::TaskStatus::Created && task.spec->manual && !task.record.triggered;
       if (!waits_for_person) open = true;
     }
-    if (status >= model::TaskStatus::Assigned && status != model::TaskStatus::Skipped) started = true;
+    if (status >= model::TaskStatus::Assigned && status != model::TaskStatus::Skipped)
+      started = true;
     if (status == model::TaskStatus::Failed && !task.spec->allow_failures) failed = true;
     if (status == model::TaskStatus::Aborted) aborted = true;
   }
-  const model::BuildStatus status = open      ? (started ? model::BuildStatus::Executing
-                                                         : model::BuildStatus::Created)
-                                    : failed  ? model::BuildStatus::Failed
-                                    : aborted ? model::BuildStatus::Aborted
-                                              : model::BuildStatus::Completed;
+  const model::BuildStatus status =
+      open      ? (started ? model::BuildStatus::Executing : model::BuildStatus::Created)
+      : failed  ? model::BuildStatus::Failed
+      : aborted ? model::BuildStatus::Aborted
+                : model::BuildStatus::Completed;
   if (status == build.record.status) return;
   const bool was_final = model::is_final(build.record.status);
   build.record.status = status;
@@ -231,7 +230,8 @@ void State::cancel(Task& task, const std::string& reason, Moment moment) {
 void State::cancel_build(model::BuildId id, const std::string& actor, Reply<void> reply,
                          Moment moment) {
   Build* const build = find_build(id);
-  if (build == nullptr) return answer<void>(std::move(reply), error(Code::NotFound, "no build {}", id));
+  if (build == nullptr)
+    return answer<void>(std::move(reply), error(Code::NotFound, "no build {}", id));
   audit(actor, "build.cancel", id.to_string(), moment);
   for (auto& [number, node] : build->nodes) cancel(current(node), "cancelled by " + actor, moment);
   update_status_of(*build, moment);
@@ -241,7 +241,8 @@ void State::cancel_build(model::BuildId id, const std::string& actor, Reply<void
 void State::cancel_task(model::TaskId id, const std::string& actor, Reply<void> reply,
                         Moment moment) {
   Task* const task = find_task(id);
-  if (task == nullptr) return answer<void>(std::move(reply), error(Code::NotFound, "no task {}", id));
+  if (task == nullptr)
+    return answer<void>(std::move(reply), error(Code::NotFound, "no task {}", id));
   audit(actor, "task.cancel", id.to_string(), moment);
   cancel(*task, "cancelled by " + actor, moment);
   answer<void>(std::move(reply), Result<void>());
@@ -256,9 +257,9 @@ void State::rerun_task(model::TaskId id, const std::string& actor, Reply<model::
   Build& build = *task->build;
   const int number = task->record.node;
   if (current(build.nodes.at(number)).record.id != id) {
-    return answer<model::TaskId>(std::move(reply),
-                                 error(Code::FailedPrecondition, "task {} was run again already as {}", id,
-                                       current(build.nodes.at(number)).record.id));
+    return answer<model::TaskId>(
+        std::move(reply), error(Code::FailedPrecondition, "task {} was run again already as {}", id,
+                                current(build.nodes.at(number)).record.id));
   }
   if (!model::is_final(task->record.status)) {
     return answer<model::TaskId>(std::move(reply),
@@ -278,9 +279,9 @@ void State::rerun_task(model::TaskId id, const std::string& actor, Reply<model::
           dependant.spec->skipped) {
         continue;
       }
-      const bool depends = std::any_of(node.definition.depends_on.begin(),
-                                       node.definition.depends_on.end(),
-                                       [&](int required) { return reopened.contains(required); });
+      const bool depends =
+          std::any_of(node.definition.depends_on.begin(), node.definition.depends_on.end(),
+                      [&](int required) { return reopened.contains(required); });
       if (!depends) continue;
       add_attempt(build, node, dependant.record.attempt + 1, moment);
       reopened.insert(other);
@@ -294,7 +295,8 @@ void State::rerun_task(model::TaskId id, const std::string& actor, Reply<model::
 void State::trigger_task(model::TaskId id, const std::string& actor, Reply<void> reply,
                          Moment moment) {
   Task* const task = find_task(id);
-  if (task == nullptr) return answer<void>(std::move(reply), error(Code::NotFound, "no task {}", id));
+  if (task == nullptr)
+    return answer<void>(std::move(reply), error(Code::NotFound, "no task {}", id));
   if (!task->spec->manual || task->record.status != model::TaskStatus::Created) {
     return answer<void>(std::move(reply),
                         error(Code::FailedPrecondition, "task {} does not wait for a trigger", id));

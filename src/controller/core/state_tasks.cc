@@ -91,8 +91,9 @@ void State::step_updates(const TaskCredential& credential, const std::vector<Ste
     const bool known = std::any_of(task.steps.begin(), task.steps.end(),
                                    [&](const auto& step) { return step.name == update.name; });
     if (!known) {
-      return answer<void>(std::move(reply), error(Code::FailedPrecondition, "task {} has no step '{:.80}'",
-                                                  task.record.id, update.name));
+      return answer<void>(std::move(reply),
+                          error(Code::FailedPrecondition, "task {} has no step '{:.80}'",
+                                task.record.id, update.name));
     }
   }
   apply_updates(task, updates);
@@ -145,15 +146,16 @@ void State::log_permit(const TaskCredential& credential, const std::string& step
   const bool known = std::any_of(task.steps.begin(), task.steps.end(),
                                  [&](const auto& record) { return record.name == step; });
   if (!known) {
-    return answer<LogPermit>(std::move(reply), error(Code::FailedPrecondition,
-                                                     "task {} has no step '{:.80}'", task.record.id,
-                                                     step));
+    return answer<LogPermit>(
+        std::move(reply),
+        error(Code::FailedPrecondition, "task {} has no step '{:.80}'", task.record.id, step));
   }
   if (model::is_running(task.record.status)) {
     confirm(task, moment);
     heard(task, moment);
   }
-  answer<LogPermit>(std::move(reply), LogPermit{task.record.id, task.gate, secrets_of(task.record)});
+  answer<LogPermit>(std::move(reply),
+                    LogPermit{task.record.id, task.gate, secrets_of(task.record)});
 }
 
 void State::clone_permit(const std::string& token, Reply<std::string> reply) {

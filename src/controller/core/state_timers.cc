@@ -93,8 +93,8 @@ void State::judge_silence(Moment moment) {
       log_warning("worker is silent", {{"worker", key.second}});
     }
     const auto pool = pools_.find(key.first);
-    const std::chrono::milliseconds lost_after(
-        pool == pools_.end() ? 600'000 : pool->second.lost_after_ms);
+    const std::chrono::milliseconds lost_after(pool == pools_.end() ? 600'000
+                                                                    : pool->second.lost_after_ms);
     // After an outage of our own, workers get the whole time again.
     const auto silence = moment.now - std::max(contact, started_);
     for (const model::TaskId id : std::set<model::TaskId>(worker.held)) {

@@ -131,18 +131,19 @@ std::vector<WorkerView> State::view_workers(Moment moment) const {
     view.name = key.second;
     view.disabled = worker.record.disabled;
     view.connected = worker.polled && !worker.silent;
-    view.state = !worker.polled          ? "never seen"
-                 : worker.silent         ? "silent"
+    view.state = !worker.polled           ? "never seen"
+                 : worker.silent          ? "silent"
                  : worker.record.disabled ? "paused"
-                 : worker.held.empty()   ? "idle"
-                                         : "busy";
+                 : worker.held.empty()    ? "idle"
+                                          : "busy";
     view.instance = worker.record.instance;
     view.labels = worker.record.labels;
     view.resources = worker.record.resources;
     view.tasks.assign(worker.held.begin(), worker.held.end());
     if (worker.polled) {
       view.last_seen_ago_ms =
-          std::chrono::duration_cast<std::chrono::milliseconds>(moment.now - worker.last_poll).count();
+          std::chrono::duration_cast<std::chrono::milliseconds>(moment.now - worker.last_poll)
+              .count();
     }
     view.conflict = worker.conflict;
     views.push_back(std::move(view));

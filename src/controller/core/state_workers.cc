@@ -68,7 +68,8 @@ Status State::claim_name(Worker& worker, const std::string& instance, Moment mom
     worker.conflict.clear();
     return {};
   }
-  const bool alive = worker.polled && moment.now - worker.last_poll < options_.timing.instance_lease;
+  const bool alive =
+      worker.polled && moment.now - worker.last_poll < options_.timing.instance_lease;
   // After our own restart nobody has polled yet: an instance with tasks keeps its name a while.
   const bool expected = !worker.polled && !worker.held.empty() &&
                         moment.now - started_ < options_.timing.instance_lease;
@@ -99,10 +100,10 @@ void State::refresh_facts(Worker& worker, const model::Labels& labels,
 void State::publish(Worker& worker) {
   const auto pool = pools_.find(worker.record.pool);
   const bool paused = pool != pools_.end() && pool->second.paused;
-  scheduler_.set_worker(worker.index,
-                        {worker.record.name, worker.record.labels, worker.record.resources,
-                         worker.parked.has_value(), worker.record.disabled || paused,
-                         worker.silent || !worker.polled});
+  scheduler_.set_worker(
+      worker.index,
+      {worker.record.name, worker.record.labels, worker.record.resources, worker.parked.has_value(),
+       worker.record.disabled || paused, worker.silent || !worker.polled});
 }
 
 void State::register_worker(const RegisterCall& call, Reply<std::string> reply, Moment moment) {
@@ -127,9 +128,7 @@ void State::register_worker(const RegisterCall& call, Reply<std::string> reply, 
 
 void State::poll(PollCall call, Reply<api::PollResponse> reply, Moment moment) {
   ++next_ticket_;
-  const auto refuse = [&](const Error& why) {
-    answer<api::PollResponse>(std::move(reply), why);
-  };
+  const auto refuse = [&](const Error& why) { answer<api::PollResponse>(std::move(reply), why); };
   const Result<WorkerKey> key = identify(call.worker, moment);
   if (!key.ok()) return refuse(key.error());
   const Status amounts = model::check_resources(call.resources);
@@ -156,7 +155,8 @@ void State::poll(PollCall call, Reply<api::PollResponse> reply, Moment moment) {
 
   const bool doubtful = reconcile(worker, call.running_tasks, moment);
   std::optional<Monotonic> stop_later;
-  const std::vector<model::TaskId> stops = due_stops(worker, call.running_tasks, moment, stop_later);
+  const std::vector<model::TaskId> stops =
+      due_stops(worker, call.running_tasks, moment, stop_later);
 
   const store::PoolRecord& pool = pools_[worker.record.pool];
   const bool may_hold = call.features.hold || pool.hold_reference_polls;
@@ -322,8 +322,8 @@ void State::query_running(const WorkerCredential& credential, Reply<RunningTasks
   if (!token.ok()) return answer<RunningTasks>(std::move(reply), token.error());
   const auto found = workers_.find({token.value().pool, credential.name});
   if (found == workers_.end()) {
-    return answer<RunningTasks>(std::move(reply),
-                                error(Code::NotFound, "no worker named '{:.128}'", credential.name));
+    return answer<RunningTasks>(
+        std::move(reply), error(Code::NotFound, "no worker named '{:.128}'", credential.name));
   }
   const Worker& worker = found->second;
   answer<RunningTasks>(std::move(reply), RunningTasks{worker.record.disabled,
@@ -366,8 +366,8 @@ void State::task_failed(const WorkerCredential& worker, const TaskCredential& cr
   // After a final result it is a known false alarm. Source: protocol §5.3.
   if (!model::is_final(task.record.status)) {
     const bool never_started = task.record.status == model::TaskStatus::Assigned;
-    finish(task, model::TaskStatus::Failed, message.empty() ? "the worker could not run it" : message,
-           moment);
+    finish(task, model::TaskStatus::Failed,
+           message.empty() ? "the worker could not run it" : message, moment);
     // Without TaskStarted there will be no TaskStopped either.
     if (never_started) release_worker(task, moment);
   }
@@ -383,8 +383,8 @@ void State::task_stopped(const WorkerCredential& worker, const TaskCredential& c
   Task& task = *found.value();
   if (!model::is_final(task.record.status)) {
     confirm(task, moment);
-    finish_from_steps(task, Unreported::MeansUnfinished,
-                      "the agent process ended without a result", moment);
+    finish_from_steps(task, Unreported::MeansUnfinished, "the agent process ended without a result",
+                      moment);
   }
   release_worker(task, moment);
   // A reference worker harvests finished tasks only around a poll. Source: protocol §5.5.

@@ -16,7 +16,8 @@ std::string clone_url(const TaskContext& context) {
 }
 
 /// Omitted rather than blank: agents test for presence. Source: agent §5.2.
-void fill_environment(const TaskContext& context, google::protobuf::Map<std::string, std::string>& env) {
+void fill_environment(const TaskContext& context,
+                      google::protobuf::Map<std::string, std::string>& env) {
   const store::BuildRecord& build = context.build;
   for (const auto& [key, value] : context.spec.message.environment()) env[key] = value;
   for (const char* key : {"CI", "CONTINUOUS_INTEGRATION", "CIRRUS_CI"}) env[key] = "true";

@@ -15,8 +15,8 @@ struct TaskContext {
   const store::BuildRecord& build;
   const store::TaskRecord& task;
   const TaskSpec& spec;
-  int index = 0;               ///< of the task in its build
-  int total = 0;               ///< tasks in the build
+  int index = 0;                ///< of the task in its build
+  int total = 0;                ///< tasks in the build
   const std::string& http_url;  ///< base of the git endpoint
 };
 

@@ -51,15 +51,16 @@ void read_instance(const api::Task& task, TaskSpec& spec) {
     return;
   }
   spec.demand.labels = std::move(selector).value();
-  spec.demand.resources = model::Resources(instance.resources().begin(), instance.resources().end());
+  spec.demand.resources =
+      model::Resources(instance.resources().begin(), instance.resources().end());
   const Status amounts = model::check_resources(spec.demand.resources);
   if (!amounts.ok()) {
     spec.unrunnable = amounts.error().message();
     return;
   }
   // An isolation without a member makes a worker refuse the task; nothing at all means `none`.
-  spec.has_isolation = instance.has_isolation() &&
-                       instance.isolation().type_case() != api::Isolation::TYPE_NOT_SET;
+  spec.has_isolation =
+      instance.has_isolation() && instance.isolation().type_case() != api::Isolation::TYPE_NOT_SET;
   if (spec.has_isolation) spec.isolation = instance.isolation();
 }
 }  // namespace

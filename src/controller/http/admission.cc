@@ -104,7 +104,8 @@ void admit_git(core::Core& core, const net::ServerRequest& head,
 
 Result<std::vector<std::string>> split_path(const std::string& path) {
   std::vector<std::string> parts;
-  if (path.empty() || path.front() != '/') return error(Code::InvalidArgument, "the path is not absolute");
+  if (path.empty() || path.front() != '/')
+    return error(Code::InvalidArgument, "the path is not absolute");
   for (const std::string& part : split(std::string_view(path).substr(1), '/')) {
     parts.push_back(CIRRUS_TRY(net::percent_decode(part)));
   }
@@ -112,7 +113,8 @@ Result<std::vector<std::string>> split_path(const std::string& path) {
 }
 
 net::Admit make_admission(core::Core& core) {
-  return [&core](const net::ServerRequest& head, const std::function<void(net::Admission)>& decided) {
+  return [&core](const net::ServerRequest& head,
+                 const std::function<void(net::Admission)>& decided) {
     const Result<std::vector<std::string>> parts = split_path(head.path);
     if (!parts.ok()) return decided(refuse(problem(parts.error())));
     if (head.path == "/healthz") {
@@ -126,27 +128,28 @@ net::Admit make_admission(core::Core& core) {
     if (token.empty()) return decided(unauthenticated(false));
     const core::Role needed = needed_role(head, parts.value());
     const bool large = head.method == "POST" && head.path == "/api/v1/builds";
-    const bool posted = core.post([token, needed, large, decided](core::State& state,
-                                                                  core::Moment moment) {
-      state.authorize(
-          token,
-          [needed, large, decided](const Result<core::ApiIdentity>& identity) {
-            if (!identity.ok()) {
-              return decided(identity.error().code() == Code::Unauthenticated
-                                 ? unauthenticated(false)
-                                 : refuse(problem(identity.error())));
-            }
-            if (identity.value().role < needed) {
-              return decided(refuse(problem(
-                  403, fmt::format("this needs a token of role '{}' or higher", role_name(needed)))));
-            }
-            net::Admission admission;
-            admission.body_limit = large ? kBuildBody : kSmallBody;
-            admission.principal = Caller{identity.value(), false, ""};
-            decided(std::move(admission));
-          },
-          moment);
-    });
+    const bool posted =
+        core.post([token, needed, large, decided](core::State& state, core::Moment moment) {
+          state.authorize(
+              token,
+              [needed, large, decided](const Result<core::ApiIdentity>& identity) {
+                if (!identity.ok()) {
+                  return decided(identity.error().code() == Code::Unauthenticated
+                                     ? unauthenticated(false)
+                                     : refuse(problem(identity.error())));
+                }
+                if (identity.value().role < needed) {
+                  return decided(
+                      refuse(problem(403, fmt::format("this needs a token of role '{}' or higher",
+                                                      role_name(needed)))));
+                }
+                net::Admission admission;
+                admission.body_limit = large ? kBuildBody : kSmallBody;
+                admission.principal = Caller{identity.value(), false, ""};
+                decided(std::move(admission));
+              },
+              moment);
+        });
     if (!posted) decided(refuse(problem(503, "the controller is shutting down")));
   };
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+
 #include <nlohmann/json.hpp>
 
 #include "controller/http/event_streams.h"
@@ -153,7 +154,7 @@ void Api::route_builds(net::ServerRequest& request, const Parts& parts, const An
     const Result<model::BuildId> id = model::BuildId::parse(parts[3]);
     if (!id.ok()) return answer->respond(problem(404, id.error().message()));
     return post(answer, [id = id.value(), actor = actor_of(request), answer](core::State& state,
-                                                                            core::Moment moment) {
+                                                                             core::Moment moment) {
       state.cancel_build(id, actor, accepted(answer), moment);
     });
   }
@@ -198,42 +199,47 @@ void Api::route_tasks(net::ServerRequest& request, const Parts& parts, const Ans
     const std::int64_t offset = number_of(request.query, "offset", 0);
     if (offset < 0) return answer->respond(problem(400, "'offset' is negative"));
     const bool follow = request.query["follow"] == "1";
-    return with_task(parts[3], answer, [this, answer, follow, step = parts[5],
-                                        offset = static_cast<std::uint64_t>(offset)](
-                                           const core::TaskView& task) {
-      const bool known = std::any_of(task.steps.begin(), task.steps.end(),
-                                     [&](const core::StepView& s) { return s.name == step; });
-      if (!known) {
-        return answer->respond(
-            problem(404, fmt::format("task {} has no step '{:.200}'", task.id, step)));
-      }
-      if (follow) return stream_log(core_, logs_, pool_, task, step, offset, answer);
-      send_log(task, step, offset, answer);
-    });
+    return with_task(parts[3], answer,
+                     [this, answer, follow, step = parts[5],
+                      offset = static_cast<std::uint64_t>(offset)](const core::TaskView& task) {
+                       const bool known =
+                           std::any_of(task.steps.begin(), task.steps.end(),
+                                       [&](const core::StepView& s) { return s.name == step; });
+                       if (!known) {
+                         return answer->respond(problem(
+                             404, fmt::format("task {} has no step '{:.200}'", task.id, step)));
+                       }
+                       if (follow)
+                         return stream_log(core_, logs_, pool_, task, step, offset, answer);
+                       send_log(task, step, offset, answer);
+                     });
   }
   const Result<model::TaskId> id = model::TaskId::parse(parts.size() > 3 ? parts[3] : "");
   if (parts.size() == 5 && is_post && id.ok()) {
     const std::string actor = actor_of(request);
     if (parts[4] == "cancel") {
-      return post(answer, [id = id.value(), actor, answer](core::State& state, core::Moment moment) {
-        state.cancel_task(id, actor, accepted(answer), moment);
-      });
+      return post(answer,
+                  [id = id.value(), actor, answer](core::State& state, core::Moment moment) {
+                    state.cancel_task(id, actor, accepted(answer), moment);
+                  });
     }
     if (parts[4] == "trigger") {
-      return post(answer, [id = id.value(), actor, answer](core::State& state, core::Moment moment) {
-        state.trigger_task(id, actor, accepted(answer), moment);
-      });
+      return post(answer,
+                  [id = id.value(), actor, answer](core::State& state, core::Moment moment) {
+                    state.trigger_task(id, actor, accepted(answer), moment);
+                  });
     }
     if (parts[4] == "rerun") {
-      return post(answer, [id = id.value(), actor, answer](core::State& state, core::Moment moment) {
-        state.rerun_task(
-            id, actor,
-            [answer](const Result<model::TaskId>& fresh) {
-              if (!fresh.ok()) return answer->respond(problem(fresh.error()));
-              answer->respond(json_response(202, id_json(fresh.value().to_string())));
-            },
-            moment);
-      });
+      return post(answer,
+                  [id = id.value(), actor, answer](core::State& state, core::Moment moment) {
+                    state.rerun_task(
+                        id, actor,
+                        [answer](const Result<model::TaskId>& fresh) {
+                          if (!fresh.ok()) return answer->respond(problem(fresh.error()));
+                          answer->respond(json_response(202, id_json(fresh.value().to_string())));
+                        },
+                        moment);
+                  });
     }
   }
   answer->respond(problem(404, "no such route"));
@@ -277,9 +283,10 @@ void Api::route_fleet(net::ServerRequest& request, const Parts& parts, const Ans
     return there ? body[name].get<std::string>() : std::string();
   };
   if (parts.size() == 3 && parts[2] == "pools" && is_post) {
-    return post(answer, [answer, actor, name = text("name")](core::State& state, core::Moment moment) {
-      state.create_pool(name, std::chrono::minutes(10), actor, accepted(answer), moment);
-    });
+    return post(
+        answer, [answer, actor, name = text("name")](core::State& state, core::Moment moment) {
+          state.create_pool(name, std::chrono::minutes(10), actor, accepted(answer), moment);
+        });
   }
   const auto token_made = [answer](const Result<core::State::NewToken>& token) {
     if (!token.ok()) return answer->respond(problem(token.error()));

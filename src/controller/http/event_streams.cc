@@ -20,10 +20,9 @@ class BuildFollower : public std::enable_shared_from_this<BuildFollower> {
       : core_(core), id_(id), events_(responder) {}
 
   void start(const core::BuildView& first) {
-    watcher_ = std::make_shared<core::State::BuildWatcher>(
-        [weak = weak_from_this()] {
-          if (const auto self = weak.lock()) self->on_change();
-        });
+    watcher_ = std::make_shared<core::State::BuildWatcher>([weak = weak_from_this()] {
+      if (const auto self = weak.lock()) self->on_change();
+    });
     // Whatever keeps the stream open keeps us; gone with it.
     events_.on_close([self = shared_from_this()] {});
     events_.on_drain([weak = weak_from_this()] {
@@ -91,8 +90,14 @@ class LogFollower : public std::enable_shared_from_this<LogFollower> {
   LogFollower(core::Core& core, blobs::LogStore& logs, blobs::WorkPool& pool,
               const core::TaskView& task, std::string step, std::uint64_t offset,
               net::Responder& responder)
-      : core_(core), logs_(logs), pool_(pool), build_(task.build), task_(task.id),
-        step_(std::move(step)), offset_(offset), events_(responder) {}
+      : core_(core),
+        logs_(logs),
+        pool_(pool),
+        build_(task.build),
+        task_(task.id),
+        step_(std::move(step)),
+        offset_(offset),
+        events_(responder) {}
 
   void start() {
     const auto weak = weak_from_this();

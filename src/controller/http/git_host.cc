@@ -25,11 +25,16 @@ constexpr std::size_t kFileLimit = 4U << 20U;
 /// to be trusted or written.
 os::Environment git_environment() {
   const std::pair<const char*, const char*> settings[] = {
-      {"http.receivepack", "true"},       {"http.uploadpack", "true"},
-      {"receive.fsckObjects", "true"},    {"receive.denyDeletes", "false"},
-      {"receive.maxInputSize", "4294967296"}, {"receive.autogc", "false"},
-      {"uploadpack.allowAnySHA1InWant", "true"}, {"gc.auto", "0"},
-      {"core.hooksPath", "/dev/null"},    {"safe.directory", "*"},
+      {"http.receivepack", "true"},
+      {"http.uploadpack", "true"},
+      {"receive.fsckObjects", "true"},
+      {"receive.denyDeletes", "false"},
+      {"receive.maxInputSize", "4294967296"},
+      {"receive.autogc", "false"},
+      {"uploadpack.allowAnySHA1InWant", "true"},
+      {"gc.auto", "0"},
+      {"core.hooksPath", "/dev/null"},
+      {"safe.directory", "*"},
   };
   os::Environment environment;
   const os::Environment ours = os::current_environment();
@@ -66,11 +71,11 @@ class CommitTree final : public lang::SourceTree {
       : repository_(std::move(repository)), commit_(std::move(commit)), stop_(std::move(stop)) {}
 
   Result<std::optional<std::string>> read(std::string_view path) const override {
-    if (path.empty() || path.find('\0') != std::string_view::npos) return std::optional<std::string>();
-    os::CommandOutput shown = CIRRUS_TRY(
-        run_git({"--git-dir", repository_.string(), "cat-file", "blob",
-                 fmt::format("{}:{}", commit_, path)},
-                stop_, kFileLimit + 1));
+    if (path.empty() || path.find('\0') != std::string_view::npos)
+      return std::optional<std::string>();
+    os::CommandOutput shown = CIRRUS_TRY(run_git({"--git-dir", repository_.string(), "cat-file",
+                                                  "blob", fmt::format("{}:{}", commit_, path)},
+                                                 stop_, kFileLimit + 1));
     if (!shown.status.success()) return std::optional<std::string>();
     if (shown.output.size() > kFileLimit) {
       return error(Code::ResourceExhausted, "'{}' is larger than {} bytes", path, kFileLimit);
@@ -79,9 +84,10 @@ class CommitTree final : public lang::SourceTree {
   }
 
   Result<std::optional<std::vector<std::string>>> list(std::string_view path) const override {
-    os::CommandOutput shown = CIRRUS_TRY(run_git({"--git-dir", repository_.string(), "ls-tree", "-z",
-                                                  "--name-only", fmt::format("{}:{}", commit_, path)},
-                                                 stop_, kFileLimit));
+    os::CommandOutput shown =
+        CIRRUS_TRY(run_git({"--git-dir", repository_.string(), "ls-tree", "-z", "--name-only",
+                            fmt::format("{}:{}", commit_, path)},
+                           stop_, kFileLimit));
     if (!shown.status.success()) return std::optional<std::vector<std::string>>();
     std::vector<std::string> names = split(shown.output, '\0');
     if (!names.empty() && names.back().empty()) names.pop_back();
@@ -101,8 +107,8 @@ Status GitHost::ensure_repository(const model::RepositoryName& repository,
   std::error_code ignored;
   if (std::filesystem::exists(path / "HEAD", ignored)) return {};
   CIRRUS_TRY(os::make_directories(path.parent_path()));
-  const os::CommandOutput made = CIRRUS_TRY(
-      run_git({"init", "--quiet", "--bare", "--template=", "--initial-branch=main", path.string()}, stop));
+  const os::CommandOutput made = CIRRUS_TRY(run_git(
+      {"init", "--quiet", "--bare", "--template=", "--initial-branch=main", path.string()}, stop));
   if (!made.status.success()) {
     return error(Code::Internal, "git init failed: {:.300}", made.errors);
   }
@@ -138,7 +144,8 @@ std::unique_ptr<lang::SourceTree> GitHost::tree(const model::RepositoryName& rep
 void GitHost::serve(net::ServerRequest request, const model::RepositoryName& repository,
                     const std::string& operation, std::shared_ptr<net::Responder> responder) {
   auto shared = std::make_shared<net::ServerRequest>(std::move(request));
-  const bool queued = pool_.run([this, shared, repository, operation, responder](const StopToken& stop) {
+  const bool queued = pool_.run([this, shared, repository, operation,
+                                 responder](const StopToken& stop) {
     const bool push = operation == "git-receive-pack" ||
                       (operation == "info/refs" && shared->query["service"] == "git-receive-pack");
     if (push) {
@@ -154,9 +161,9 @@ void GitHost::serve(net::ServerRequest request, const model::RepositoryName& rep
   if (!queued) responder->respond(problem(503, "too many requests to git at once: try again"));
 }
 
-void GitHost::run_backend(const net::ServerRequest& request, const model::RepositoryName& repository,
-                          const std::string& operation, net::Responder& responder,
-                          const StopToken& stop) {
+void GitHost::run_backend(const net::ServerRequest& request,
+                          const model::RepositoryName& repository, const std::string& operation,
+                          net::Responder& responder, const StopToken& stop) {
   os::SpawnOptions options;
   options.argv = {"git", "http-backend"};
   os::Environment environment = git_environment();
@@ -170,7 +177,8 @@ void GitHost::run_backend(const net::ServerRequest& request, const model::Reposi
   environment["REMOTE_USER"] = "cirrus";
   if (request.header("content-encoding") == "gzip") environment["HTTP_CONTENT_ENCODING"] = "gzip";
   const std::string_view protocol = request.header("git-protocol");
-  if (!protocol.empty() && protocol.size() < 100) environment["GIT_PROTOCOL"] = std::string(protocol);
+  if (!protocol.empty() && protocol.size() < 100)
+    environment["GIT_PROTOCOL"] = std::string(protocol);
 
   os::Fd input;
   if (request.spooled) {

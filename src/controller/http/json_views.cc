@@ -2,6 +2,7 @@
 #include "controller/http/json_views.h"
 
 #include <algorithm>
+
 #include <nlohmann/json.hpp>
 
 #include "base/clock.h"
@@ -170,7 +171,9 @@ std::string token_json(const core::State::NewToken& token) {
   return text_of({{"schema_version", 1}, {"id", token.id}, {"token", token.token}});
 }
 
-std::string id_json(const std::string& id) { return text_of({{"schema_version", 1}, {"id", id}}); }
+std::string id_json(const std::string& id) {
+  return text_of({{"schema_version", 1}, {"id", id}});
+}
 
 std::string log_event_json(std::uint64_t offset, const std::string& bytes) {
   return fmt::format(R"({{"offset":{},"data":"{}"}})", offset, net::base64_encode(bytes));

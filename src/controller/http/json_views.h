@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "controller/core/views.h"
 #include "controller/core/state.h"
+#include "controller/core/views.h"
 
 namespace cirrus::controller::http {
 

@@ -12,7 +12,8 @@ namespace cirrus::controller::http {
 int status_of(Code code);
 
 /// An RFC 9457 problem. `rendered`: a longer text with place and caret; may be empty.
-net::ServerResponse problem(int status, const std::string& detail, const std::string& rendered = {});
+net::ServerResponse problem(int status, const std::string& detail,
+                            const std::string& rendered = {});
 net::ServerResponse problem(const Error& failure);
 
 /// A JSON answer.

@@ -108,60 +108,61 @@ void drop_clone(core::api::Task& task) {
 
 void Submission::submit(std::string body, std::string actor,
                         std::shared_ptr<net::Responder> responder) {
-  const bool queued = pool_.run([this, body = std::move(body), actor = std::move(actor),
-                                 responder](const StopToken& stop) {
-    Result<SubmitRequest> read = read_request(body);
-    if (!read.ok()) return responder->respond(problem(read.error()));
-    SubmitRequest request = std::move(read).value();
-    std::unique_ptr<lang::SourceTree> files = std::make_unique<lang::MemorySourceTree>();
-    std::string path = ".cirrus.yml";
-    if (!request.build.commit.empty()) {
-      const Result<model::RepositoryName> repository =
-          model::RepositoryName::create(request.build.repository);
-      if (!repository.ok()) return responder->respond(problem(repository.error()));
-      if (!request.has_config) {
-        Result<GitHost::Configuration> found =
-            git_.read_configuration(repository.value(), request.build.commit, stop);
-        if (!found.ok()) {
-          // The request is understood; it names something that is not there.
-          const int status = found.error().code() == Code::NotFound ? 422 : status_of(found.error().code());
-          return responder->respond(problem(status, found.error().to_string()));
+  const bool queued = pool_.run(
+      [this, body = std::move(body), actor = std::move(actor), responder](const StopToken& stop) {
+        Result<SubmitRequest> read = read_request(body);
+        if (!read.ok()) return responder->respond(problem(read.error()));
+        SubmitRequest request = std::move(read).value();
+        std::unique_ptr<lang::SourceTree> files = std::make_unique<lang::MemorySourceTree>();
+        std::string path = ".cirrus.yml";
+        if (!request.build.commit.empty()) {
+          const Result<model::RepositoryName> repository =
+              model::RepositoryName::create(request.build.repository);
+          if (!repository.ok()) return responder->respond(problem(repository.error()));
+          if (!request.has_config) {
+            Result<GitHost::Configuration> found =
+                git_.read_configuration(repository.value(), request.build.commit, stop);
+            if (!found.ok()) {
+              // The request is understood; it names something that is not there.
+              const int status =
+                  found.error().code() == Code::NotFound ? 422 : status_of(found.error().code());
+              return responder->respond(problem(status, found.error().to_string()));
+            }
+            path = found.value().path;
+            request.config = std::move(found).value().text;
+          }
+          files = git_.tree(repository.value(), request.build.commit, stop);
         }
-        path = found.value().path;
-        request.config = std::move(found).value().text;
-      }
-      files = git_.tree(repository.value(), request.build.commit, stop);
-    }
-    lang::EvaluateOptions options = lang::controller_options();
-    options.environment = build_environment(request.build);
-    lang::Outcome outcome = lang::evaluate(request.config, *files, options);
-    if (outcome.error) {
-      if (outcome.error->path.empty() || outcome.error->path == ".cirrus.yml") {
-        outcome.error->path = path;
-      }
-      const std::string rendered = lang::render(*outcome.error);
-      return responder->respond(problem(422, outcome.error->message, rendered));
-    }
-    request.build.tasks = std::move(outcome.evaluation.tasks);
-    request.build.issues = std::move(outcome.evaluation.issues);
-    request.build.actor = actor;
-    if (request.build.commit.empty()) {
-      for (core::api::Task& task : request.build.tasks) drop_clone(task);
-    }
-    auto build = std::make_shared<core::NewBuild>(std::move(request.build));
-    const bool posted = core_.post([build, responder](core::State& state, core::Moment moment) {
-      state.submit(
-          std::move(*build),
-          [&state, responder](const Result<model::BuildId>& id) {
-            if (!id.ok()) return responder->respond(problem(id.error()));
-            const Result<core::BuildView> view = state.view_build(id.value());
-            if (!view.ok()) return responder->respond(problem(view.error()));
-            responder->respond(json_response(201, build_json(view.value())));
-          },
-          moment);
-    });
-    if (!posted) responder->respond(problem(503, "the controller is shutting down"));
-  });
+        lang::EvaluateOptions options = lang::controller_options();
+        options.environment = build_environment(request.build);
+        lang::Outcome outcome = lang::evaluate(request.config, *files, options);
+        if (outcome.error) {
+          if (outcome.error->path.empty() || outcome.error->path == ".cirrus.yml") {
+            outcome.error->path = path;
+          }
+          const std::string rendered = lang::render(*outcome.error);
+          return responder->respond(problem(422, outcome.error->message, rendered));
+        }
+        request.build.tasks = std::move(outcome.evaluation.tasks);
+        request.build.issues = std::move(outcome.evaluation.issues);
+        request.build.actor = actor;
+        if (request.build.commit.empty()) {
+          for (core::api::Task& task : request.build.tasks) drop_clone(task);
+        }
+        auto build = std::make_shared<core::NewBuild>(std::move(request.build));
+        const bool posted = core_.post([build, responder](core::State& state, core::Moment moment) {
+          state.submit(
+              std::move(*build),
+              [&state, responder](const Result<model::BuildId>& id) {
+                if (!id.ok()) return responder->respond(problem(id.error()));
+                const Result<core::BuildView> view = state.view_build(id.value());
+                if (!view.ok()) return responder->respond(problem(view.error()));
+                responder->respond(json_response(201, build_json(view.value())));
+              },
+              moment);
+        });
+        if (!posted) responder->respond(problem(503, "the controller is shutting down"));
+      });
   if (!queued) responder->respond(problem(503, "too many builds are being submitted: try again"));
 }
 

@@ -15,7 +15,8 @@ core::Reply<void> finish_with_status(grpc::ServerUnaryReactor* reactor) {
   return [reactor](const Result<void>& result) { reactor->Finish(to_status(result)); };
 }
 
-void post_or_refuse(core::Core& core, grpc::ServerUnaryReactor* reactor, core::Core::Command command) {
+void post_or_refuse(core::Core& core, grpc::ServerUnaryReactor* reactor,
+                    core::Core::Command command) {
   if (!core.post(std::move(command))) reactor->Finish(shutting_down());
 }
 
@@ -64,11 +65,12 @@ grpc::ServerUnaryReactor* AgentService::ReportCommandUpdates(
     grpc::CallbackServerContext* context, const api::ReportCommandUpdatesRequest* request,
     api::ReportCommandUpdatesResponse*) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  post_or_refuse(core_, reactor,
-                 [reactor, task = task_credential(*context),
-                  updates = updates_of(request->updates())](core::State& state, core::Moment moment) {
-                   state.step_updates(task, updates, finish_with_status(reactor), moment);
-                 });
+  post_or_refuse(
+      core_, reactor,
+      [reactor, task = task_credential(*context), updates = updates_of(request->updates())](
+          core::State& state, core::Moment moment) {
+        state.step_updates(task, updates, finish_with_status(reactor), moment);
+      });
   return reactor;
 }
 
@@ -84,10 +86,11 @@ grpc::ServerReadReactor<api::LogEntry>* AgentService::SaveLogs(grpc::CallbackSer
 
 grpc::ServerUnaryReactor* AgentService::beat(grpc::CallbackServerContext* context) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  post_or_refuse(core_, reactor,
-                 [reactor, task = task_credential(*context)](core::State& state, core::Moment moment) {
-                   state.heartbeat(task, finish_with_status(reactor), moment);
-                 });
+  post_or_refuse(
+      core_, reactor,
+      [reactor, task = task_credential(*context)](core::State& state, core::Moment moment) {
+        state.heartbeat(task, finish_with_status(reactor), moment);
+      });
   return reactor;
 }
 
@@ -113,11 +116,12 @@ grpc::ServerUnaryReactor* AgentService::ReportAgentError(
     grpc::CallbackServerContext* context, const api::ReportAgentProblemRequest* request,
     google::protobuf::Empty*) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  post_or_refuse(core_, reactor,
-                 [reactor, task = task_credential(*context), message = shorten(request->message(), 1000)](
-                     core::State& state, core::Moment moment) {
-                   state.agent_problem(task, message, finish_with_status(reactor), moment);
-                 });
+  post_or_refuse(
+      core_, reactor,
+      [reactor, task = task_credential(*context), message = shorten(request->message(), 1000)](
+          core::State& state, core::Moment moment) {
+        state.agent_problem(task, message, finish_with_status(reactor), moment);
+      });
   return reactor;
 }
 
@@ -145,12 +149,12 @@ grpc::ServerUnaryReactor* AgentService::ReportAgentFinished(
     grpc::CallbackServerContext* context, const api::ReportAgentFinishedRequest* request,
     api::ReportAgentFinishedResponse*) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  post_or_refuse(core_, reactor,
-                 [reactor, task = task_credential(*context),
-                  results = updates_of(request->command_results())](core::State& state,
-                                                                    core::Moment moment) {
-                   state.agent_finished(task, results, finish_with_status(reactor), moment);
-                 });
+  post_or_refuse(
+      core_, reactor,
+      [reactor, task = task_credential(*context), results = updates_of(request->command_results())](
+          core::State& state, core::Moment moment) {
+        state.agent_finished(task, results, finish_with_status(reactor), moment);
+      });
   return reactor;
 }
 

@@ -20,9 +20,9 @@ class AgentService final : public api::CirrusCIService::CallbackService {
   grpc::ServerUnaryReactor* InitialCommands(grpc::CallbackServerContext* context,
                                             const api::InitialCommandsRequest* request,
                                             api::CommandsResponse* response) override;
-  grpc::ServerUnaryReactor* ReportCommandUpdates(grpc::CallbackServerContext* context,
-                                                 const api::ReportCommandUpdatesRequest* request,
-                                                 api::ReportCommandUpdatesResponse* response) override;
+  grpc::ServerUnaryReactor* ReportCommandUpdates(
+      grpc::CallbackServerContext* context, const api::ReportCommandUpdatesRequest* request,
+      api::ReportCommandUpdatesResponse* response) override;
   grpc::ServerReadReactor<api::LogEntry>* StreamLogs(grpc::CallbackServerContext* context,
                                                      api::UploadLogsResponse* response) override;
   grpc::ServerReadReactor<api::LogEntry>* SaveLogs(grpc::CallbackServerContext* context,
@@ -48,9 +48,9 @@ class AgentService final : public api::CirrusCIService::CallbackService {
   grpc::ServerUnaryReactor* ReportAgentLogs(grpc::CallbackServerContext* context,
                                             const api::ReportAgentLogsRequest* request,
                                             google::protobuf::Empty* response) override;
-  grpc::ServerUnaryReactor* ReportAgentFinished(grpc::CallbackServerContext* context,
-                                                const api::ReportAgentFinishedRequest* request,
-                                                api::ReportAgentFinishedResponse* response) override;
+  grpc::ServerUnaryReactor* ReportAgentFinished(
+      grpc::CallbackServerContext* context, const api::ReportAgentFinishedRequest* request,
+      api::ReportAgentFinishedResponse* response) override;
 
  private:
   grpc::ServerUnaryReactor* beat(grpc::CallbackServerContext* context);

@@ -31,7 +31,8 @@ core::WorkerCredential worker_credential(const grpc::CallbackServerContext& cont
 }
 
 core::TaskCredential task_credential(const grpc::CallbackServerContext& context) {
-  return {header(context, "org.cirruslabs.task-id"), header(context, "org.cirruslabs.client-secret")};
+  return {header(context, "org.cirruslabs.task-id"),
+          header(context, "org.cirruslabs.client-secret")};
 }
 
 core::WorkerFeatures worker_features(const grpc::CallbackServerContext& context) {

@@ -2,11 +2,11 @@
 // What travels beside the messages: credentials, features, offsets.
 #pragma once
 
-#include <grpcpp/grpcpp.h>
-
 #include <cstdint>
 #include <optional>
 #include <string>
+
+#include <grpcpp/grpcpp.h>
 
 #include "base/result.h"
 #include "controller/core/calls.h"

@@ -57,7 +57,9 @@ void LogReactor::begin(const std::string& step) {
   if (!posted) end(shutting_down());
 }
 
-void LogReactor::end(const grpc::Status& status) { Finish(status); }
+void LogReactor::end(const grpc::Status& status) {
+  Finish(status);
+}
 
 Status StreamLogsReactor::open_target(const std::string& step) {
   const std::optional<std::uint64_t> offset =
@@ -72,8 +74,8 @@ Status StreamLogsReactor::open_target(const std::string& step) {
   StartSendInitialMetadata();
   // Nothing that comes counts any more: let the sender get rid of it.
   if (counts() && *offset > stored) {
-    return error(Code::FailedPrecondition, "log bytes {} to {} of step '{:.80}' are missing", stored,
-                 *offset, step);
+    return error(Code::FailedPrecondition, "log bytes {} to {} of step '{:.80}' are missing",
+                 stored, *offset, step);
   }
   next_offset_ = offset;
   return {};

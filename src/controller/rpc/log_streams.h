@@ -2,11 +2,11 @@
 // Log bytes on their way from an agent into the blob store.
 #pragma once
 
-#include <grpcpp/grpcpp.h>
-
 #include <memory>
 #include <optional>
 #include <string>
+
+#include <grpcpp/grpcpp.h>
 
 #include "cirrus_agent.pb.h"
 #include "controller/blobs/log_masker.h"

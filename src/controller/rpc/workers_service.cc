@@ -12,7 +12,8 @@ core::Reply<void> finish_with_status(grpc::ServerUnaryReactor* reactor) {
 }
 
 /// Posts, or answers that we go down.
-void post_or_refuse(core::Core& core, grpc::ServerUnaryReactor* reactor, core::Core::Command command) {
+void post_or_refuse(core::Core& core, grpc::ServerUnaryReactor* reactor,
+                    core::Core::Command command) {
   if (!core.post(std::move(command))) reactor->Finish(shutting_down());
 }
 
@@ -38,9 +39,10 @@ class PollReactor final : public grpc::ServerUnaryReactor {
   }
 
   void OnCancel() override {
-    const bool posted = core_.post([worker = worker_, ticket = ticket_](core::State& state, core::Moment) {
-      state.poll_cancelled(worker, *ticket);
-    });
+    const bool posted =
+        core_.post([worker = worker_, ticket = ticket_](core::State& state, core::Moment) {
+          state.poll_cancelled(worker, *ticket);
+        });
     static_cast<void>(posted);  // else the poll was answered when the core stopped
   }
   void OnDone() override { delete this; }
@@ -70,16 +72,17 @@ grpc::ServerUnaryReactor* WorkersService::Register(grpc::CallbackServerContext* 
     if (label != call.labels.end()) call.name = label->second;
   }
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  post_or_refuse(core_, reactor,
-                 [call = std::move(call), reactor, response](core::State& state, core::Moment moment) {
-                   state.register_worker(
-                       call,
-                       [reactor, response](Result<std::string> token) {
-                         if (token.ok()) response->set_session_token(token.value());
-                         reactor->Finish(to_status(token));
-                       },
-                       moment);
-                 });
+  post_or_refuse(
+      core_, reactor,
+      [call = std::move(call), reactor, response](core::State& state, core::Moment moment) {
+        state.register_worker(
+            call,
+            [reactor, response](Result<std::string> token) {
+              if (token.ok()) response->set_session_token(token.value());
+              reactor->Finish(to_status(token));
+            },
+            moment);
+      });
   return reactor;
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "controller/scheduler/scheduler.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+
+#include <fmt/format.h>
 
 #include "base/check.h"
 
@@ -251,10 +251,12 @@ std::vector<std::string> Scheduler::reasons(model::TaskId task) const {
   }
   if (!shortage_text.empty()) reasons.push_back(std::move(shortage_text));
   if (disabled > 0) {
-    reasons.push_back(fmt::format("{} matching worker{} paused", disabled, disabled == 1 ? " is" : "s are"));
+    reasons.push_back(
+        fmt::format("{} matching worker{} paused", disabled, disabled == 1 ? " is" : "s are"));
   }
   if (silent > 0) {
-    reasons.push_back(fmt::format("{} matching worker{} not connected", silent, silent == 1 ? " is" : "s are"));
+    reasons.push_back(
+        fmt::format("{} matching worker{} not connected", silent, silent == 1 ? " is" : "s are"));
   }
   return reasons;
 }

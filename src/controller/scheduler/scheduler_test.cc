@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "controller/scheduler/scheduler.h"
 
-#include <gtest/gtest.h>
-
 #include <map>
 #include <random>
+
+#include <gtest/gtest.h>
 
 namespace cirrus::controller::scheduler {
 

@@ -50,7 +50,8 @@ Status MemoryStore::apply(const Changes& changes) {
     if (rows.hook) CIRRUS_TRY(rows.hook());
     for (const auto& [key, value] : changes.settings) rows.settings[key] = value;
     for (const auto& pool : changes.pools) rows.pools[pool.name] = pool;
-    for (const auto& token : changes.registration_tokens) rows.registration_tokens[token.id] = token;
+    for (const auto& token : changes.registration_tokens)
+      rows.registration_tokens[token.id] = token;
     for (const auto& token : changes.api_tokens) rows.api_tokens[token.id] = token;
     for (const auto& worker : changes.workers) rows.workers[{worker.pool, worker.name}] = worker;
     for (const auto& build : changes.builds) rows.builds[build.id] = build;

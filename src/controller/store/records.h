@@ -46,8 +46,8 @@ struct ApiTokenRecord {
 struct WorkerRecord {
   std::string pool;
   std::string name;
-  std::string instance;    ///< empty: a reference worker
-  bool disabled = false;   ///< paused or cordoned: gets no new tasks
+  std::string instance;   ///< empty: a reference worker
+  bool disabled = false;  ///< paused or cordoned: gets no new tasks
   model::Labels labels;
   model::Resources resources;
   std::int64_t first_seen_ms = 0;
@@ -134,9 +134,9 @@ struct Changes {
   std::vector<AuditRecord> audit;
 
   bool empty() const {
-    return settings.empty() && pools.empty() && registration_tokens.empty() &&
-           api_tokens.empty() && workers.empty() && builds.empty() && definitions.empty() &&
-           tasks.empty() && steps.empty() && audit.empty();
+    return settings.empty() && pools.empty() && registration_tokens.empty() && api_tokens.empty() &&
+           workers.empty() && builds.empty() && definitions.empty() && tasks.empty() &&
+           steps.empty() && audit.empty();
   }
 };
 

@@ -27,8 +27,12 @@ Error failure(sqlite3* connection, int result) {
 }
 }  // namespace
 
-void Statement::Finalize::operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
-void Database::Close::operator()(sqlite3* connection) const { sqlite3_close_v2(connection); }
+void Statement::Finalize::operator()(sqlite3_stmt* statement) const {
+  sqlite3_finalize(statement);
+}
+void Database::Close::operator()(sqlite3* connection) const {
+  sqlite3_close_v2(connection);
+}
 
 Statement& Statement::reset() {
   sqlite3_reset(statement_.get());
@@ -66,7 +70,9 @@ Status Statement::run() {
   return {};
 }
 
-std::int64_t Statement::next_int() { return sqlite3_column_int64(statement_.get(), column_++); }
+std::int64_t Statement::next_int() {
+  return sqlite3_column_int64(statement_.get(), column_++);
+}
 
 std::string Statement::next_text() {
   const int column = column_++;
@@ -78,9 +84,9 @@ std::string Statement::next_text() {
 
 Result<Database> Database::open(const std::filesystem::path& path, Mode mode) {
   sqlite3* connection = nullptr;
-  const int flags = SQLITE_OPEN_NOMUTEX |
-                    (mode == Mode::ReadOnly ? SQLITE_OPEN_READONLY
-                                            : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+  const int flags =
+      SQLITE_OPEN_NOMUTEX |
+      (mode == Mode::ReadOnly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
   const int result = sqlite3_open_v2(path.c_str(), &connection, flags, nullptr);
   Database database(connection);
   if (result != SQLITE_OK) {
@@ -102,9 +108,8 @@ Status Database::execute(const std::string& sql) {
 
 Result<Statement> Database::prepare(std::string_view sql) {
   sqlite3_stmt* statement = nullptr;
-  const int result =
-      sqlite3_prepare_v3(connection_.get(), sql.data(), static_cast<int>(sql.size()),
-                         SQLITE_PREPARE_PERSISTENT, &statement, nullptr);
+  const int result = sqlite3_prepare_v3(connection_.get(), sql.data(), static_cast<int>(sql.size()),
+                                        SQLITE_PREPARE_PERSISTENT, &statement, nullptr);
   if (result != SQLITE_OK) return failure(connection_.get(), result);
   return Statement(statement);
 }

@@ -44,11 +44,14 @@ CREATE TABLE audit (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, actor TEXT N
 };
 }  // namespace
 
-int current_schema_version() { return static_cast<int>(std::size(kMigrations)); }
+int current_schema_version() {
+  return static_cast<int>(std::size(kMigrations));
+}
 
 Status migrate(Database& database) {
   // The version is a table and not a pragma, so that every implementation can have the same.
-  CIRRUS_TRY(database.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)"));
+  CIRRUS_TRY(
+      database.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)"));
   int version = 0;
   {
     Statement read = CIRRUS_TRY(database.prepare("SELECT version FROM schema_version"));
@@ -64,8 +67,9 @@ Status migrate(Database& database) {
     CIRRUS_TRY(database.execute("BEGIN IMMEDIATE"));
     Status done = database.execute(kMigrations[version]);
     if (done.ok()) {
-      done = database.execute(fmt::format(
-          "DELETE FROM schema_version; INSERT INTO schema_version VALUES ({}); COMMIT", version + 1));
+      done = database.execute(
+          fmt::format("DELETE FROM schema_version; INSERT INTO schema_version VALUES ({}); COMMIT",
+                      version + 1));
     }
     if (!done.ok()) {
       const Status undone = database.execute("ROLLBACK");

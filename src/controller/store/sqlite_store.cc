@@ -28,8 +28,7 @@ Result<BuildRecord> read_build_row(Statement& row) {
   build.branch = row.next_text();
   build.commit = row.next_text();
   build.message = row.next_text();
-  build.environment =
-      CIRRUS_TRY((decode_map<std::map<std::string, std::string>>(row.next_text())));
+  build.environment = CIRRUS_TRY((decode_map<std::map<std::string, std::string>>(row.next_text())));
   build.priority = static_cast<int>(row.next_int());
   build.status = CIRRUS_TRY(model::build_status_of(static_cast<int>(row.next_int())));
   build.created_ms = row.next_int();
@@ -144,8 +143,8 @@ struct Writer {
         CIRRUS_TRY(db.prepare("REPLACE INTO definitions VALUES (?,?,?,?)")),
         CIRRUS_TRY(db.prepare("REPLACE INTO tasks VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")),
         CIRRUS_TRY(db.prepare("REPLACE INTO steps VALUES (?,?,?,?,?)")),
-        CIRRUS_TRY(db.prepare(
-            "INSERT INTO audit (at_ms, actor, action, subject) VALUES (?,?,?,?)")),
+        CIRRUS_TRY(
+            db.prepare("INSERT INTO audit (at_ms, actor, action, subject) VALUES (?,?,?,?)")),
     };
   }
 
@@ -269,9 +268,9 @@ class SqliteStore final : public Store {
     Loaded loaded;
     CIRRUS_TRY(load_configuration(loaded));
     std::vector<model::BuildId> open;
-    Statement ids = CIRRUS_TRY(
-        writing_.prepare("SELECT id FROM builds WHERE status < 2 UNION "
-                         "SELECT build FROM tasks WHERE holds_worker = 1 ORDER BY 1"));
+    Statement ids =
+        CIRRUS_TRY(writing_.prepare("SELECT id FROM builds WHERE status < 2 UNION "
+                                    "SELECT build FROM tasks WHERE holds_worker = 1 ORDER BY 1"));
     while (CIRRUS_TRY(ids.step())) open.push_back(model::BuildId{ids.next_int()});
     for (const model::BuildId id : open) {
       std::optional<BuildRows> rows = CIRRUS_TRY(state_reader_.read(id));
@@ -396,8 +395,8 @@ class SqliteStore final : public Store {
   }
 
   // Order matters: statements end before their connection.
-  Database writing_;  // state loop only
-  Database reading_;  // guarded by reading_mutex_
+  Database writing_;          // state loop only
+  Database reading_;          // guarded by reading_mutex_
   Writer writer_;             // state loop only
   BuildReader state_reader_;  // state loop only
   BuildReader edge_reader_;   // guarded by reading_mutex_

@@ -156,7 +156,18 @@ struct IdleAgent {
   LaunchRequest request;
 };
 
+// An agent that an earlier worker launched for the same task and never told what to do is on its
+// way out: it may still hold the lock of that name for a moment, so a new file takes its place.
+void forget_previous_agent(const std::filesystem::path& lock_file) {
+  const Result<std::string> group = os::read_file(lock_file, 4096);
+  if (!group.ok()) return;
+  if (!group.value().empty()) (void)kill_group(group.value());
+  std::error_code ignored;
+  std::filesystem::remove(lock_file, ignored);
+}
+
 Result<IdleAgent> start_agent(const LaunchRequest& request) {
+  forget_previous_agent(request.lock_file);
   const os::FileLock lock = CIRRUS_TRY(os::FileLock::try_acquire(request.lock_file));
   const os::Fd log = CIRRUS_TRY(
       os::open_file(request.agent_log, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600));
@@ -164,10 +175,8 @@ Result<IdleAgent> start_agent(const LaunchRequest& request) {
   os::SpawnOptions options;
   options.argv = {request.agent_program.string(), "run"};
   options.environment = request.environment;
-  options.descriptors = {{0, input.read_end.get()},
-                         {1, log.get()},
-                         {2, log.get()},
-                         {3, lock.descriptor()}};
+  options.descriptors = {
+      {0, input.read_end.get()}, {1, log.get()}, {2, log.get()}, {3, lock.descriptor()}};
   options.working_directory = "/";
   options.kill_grace = std::chrono::milliseconds(0);
   std::string cgroup_path;
@@ -183,8 +192,9 @@ Result<IdleAgent> start_agent(const LaunchRequest& request) {
       (void)cgroup.value().remove();
     }
   }
-  return IdleAgent{std::move(process),        std::move(input.write_end), request.lock_file,
-                   request.agent_log,         cgroup_path,                request};
+  return IdleAgent{std::move(process), std::move(input.write_end),
+                   request.lock_file,  request.agent_log,
+                   cgroup_path,        request};
 }
 
 class None final : public Isolation {
@@ -206,12 +216,11 @@ class None final : public Isolation {
       return std::move(agent).error();
     }
     record.agent_pid = agent.value().process.pid();
-    record.agent_start_time =
-        os::process_start_time(agent.value().process.pid()).value_or(0);
+    record.agent_start_time = os::process_start_time(agent.value().process.pid()).value_or(0);
     record.cgroup_path = agent.value().cgroup_path;
-    return std::unique_ptr<Instance>(std::make_unique<NoneInstance>(
-        std::move(record), std::move(agent.value().process), std::move(agent.value().input),
-        os::Fd()));
+    return std::unique_ptr<Instance>(
+        std::make_unique<NoneInstance>(std::move(record), std::move(agent.value().process),
+                                       std::move(agent.value().input), os::Fd()));
   }
 
   Result<std::unique_ptr<Instance>> adopt(const InstanceRecord& record) override {
@@ -222,8 +231,8 @@ class None final : public Isolation {
       watched = os::open_pidfd(pid);
       if (!os::is_alive(pid, record.agent_start_time)) watched.reset();
     }
-    return std::unique_ptr<Instance>(std::make_unique<NoneInstance>(
-        record, std::nullopt, os::Fd(), std::move(watched)));
+    return std::unique_ptr<Instance>(
+        std::make_unique<NoneInstance>(record, std::nullopt, os::Fd(), std::move(watched)));
   }
 
  private:

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
-#include <gtest/gtest.h>
+#include "isolation/none/none.h"
+
 #include <unistd.h>
 
+#include <gtest/gtest.h>
+
 #include "base/ids.h"
-#include "isolation/none/none.h"
 #include "os/file_lock.h"
 #include "os/files.h"
 #include "os/proc.h"
@@ -34,7 +36,9 @@ LaunchRequest request_in(const std::filesystem::path& root) {
   return request;
 }
 
-Monotonic soon() { return system_clock().now() + std::chrono::seconds(20); }
+Monotonic soon() {
+  return system_clock().now() + std::chrono::seconds(20);
+}
 
 TEST(None, RunsAnAgentThatHoldsItsLockAndMayOutliveUs) {
   const os::TempDir root = os::TempDir::create("cirrus-none-test").value();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "lang/expand/variables.h"
 
+#include <array>
 #include <vector>
 
 namespace cirrus::lang {
@@ -16,6 +17,10 @@ class Text {
 
   const std::string& str() const { return text_; }
   std::size_t starts() const { return starts_.size(); }
+
+  /// Whether any reference could name something that begins with `first`; rules most names out
+  /// without looking at the text.
+  bool can_begin_with(char first) const { return beginnings_[static_cast<unsigned char>(first)]; }
 
   bool contains(char sigil, std::string_view open, std::string_view name,
                 std::string_view close) const {
@@ -60,14 +65,21 @@ class Text {
 
   void index() {
     starts_.clear();
+    beginnings_.fill(false);
     for (std::size_t at = text_.find_first_of("$%"); at != std::string::npos;
          at = text_.find_first_of("$%", at + 1)) {
       starts_.push_back(at);
+      std::size_t name = at + 1;
+      if (name < text_.size()) beginnings_[static_cast<unsigned char>(text_[name])] = true;
+      if (text_[at] == '$' && name + 1 < text_.size() && text_[name] == '{') {
+        beginnings_[static_cast<unsigned char>(text_[name + 1])] = true;
+      }
     }
   }
 
   std::string text_;
   std::vector<std::size_t> starts_;
+  std::array<bool, 256> beginnings_{};
 };
 
 struct Form {
@@ -75,6 +87,10 @@ struct Form {
   std::string_view open;
   std::string_view close;
 };
+
+Error too_much_work() {
+  return error(Code::ResourceExhausted, "expanding variables takes too much work");
+}
 
 constexpr Form kForms[] = {{'$', "", ""}, {'$', "{", "}"}, {'%', "", "%"}};
 
@@ -86,19 +102,21 @@ Result<std::string> expand_text(std::string_view original, const Variables& vari
   Text text(original);
   for (int round = 0; round < kRounds; ++round) {
     const std::string before = text.str();
+    if (!budget.spend_work(before.size() + variables.size())) return too_much_work();
     for (const auto& [name, value] : variables) {
       if (text.starts() == 0) break;
-      if (!budget.spend_work(text.starts())) {
-        return error(Code::ResourceExhausted, "expanding variables takes too much work");
+      if (!name.empty() && !text.can_begin_with(name.front())) continue;
+      if (!budget.spend_work(text.starts() * std::size(kForms))) {
+        return too_much_work();
       }
       for (const Form& form : kForms) {
         if (!text.contains(form.sigil, form.open, name, form.close)) continue;
-        if (!text.replace(form.sigil, form.open, name, form.close, value, limits.max_text_bytes) ||
-            !budget.spend_work(text.str().size())) {
+        if (!text.replace(form.sigil, form.open, name, form.close, value, limits.max_text_bytes)) {
           return error(Code::ResourceExhausted,
                        "expanding '{}' makes the text larger than {} bytes", name,
                        limits.max_text_bytes);
         }
+        if (!budget.spend_work(text.str().size())) return too_much_work();
       }
     }
     if (text.str() == before) break;

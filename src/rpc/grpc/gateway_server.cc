@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "rpc/grpc/gateway_server.h"
 
+#include <deque>
+#include <mutex>
+
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 #include <grpcpp/server_posix.h>
-
-#include <deque>
-#include <mutex>
 
 #include "base/clock.h"
 #include "cirrus_gateway.grpc.pb.h"

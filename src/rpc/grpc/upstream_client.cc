@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "rpc/grpc/upstream_client.h"
 
-#include <grpcpp/create_channel.h>
-#include <grpcpp/security/credentials.h>
-#include <grpcpp/support/channel_arguments.h>
-
 #include <charconv>
 #include <fstream>
 #include <sstream>
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+#include <grpcpp/support/channel_arguments.h>
 
 #include "cirrus_agent.grpc.pb.h"
 #include "cirrus_workers.grpc.pb.h"
@@ -171,18 +171,21 @@ class GrpcTaskService final : public TaskService {
                                                 const StopToken& stop,
                                                 Monotonic deadline) override {
     pb::CommandsResponse response;
-    CIRRUS_TRY(unary(&pb::CirrusCIService::Stub::InitialCommands, request, response, stop, deadline));
+    CIRRUS_TRY(
+        unary(&pb::CirrusCIService::Stub::InitialCommands, request, response, stop, deadline));
     return response;
   }
   Status report_updates(const pb::ReportCommandUpdatesRequest& request, const StopToken& stop,
                         Monotonic deadline) override {
     pb::ReportCommandUpdatesResponse response;
-    return unary(&pb::CirrusCIService::Stub::ReportCommandUpdates, request, response, stop, deadline);
+    return unary(&pb::CirrusCIService::Stub::ReportCommandUpdates, request, response, stop,
+                 deadline);
   }
   Status report_finished(const pb::ReportAgentFinishedRequest& request, const StopToken& stop,
                          Monotonic deadline) override {
     pb::ReportAgentFinishedResponse response;
-    return unary(&pb::CirrusCIService::Stub::ReportAgentFinished, request, response, stop, deadline);
+    return unary(&pb::CirrusCIService::Stub::ReportAgentFinished, request, response, stop,
+                 deadline);
   }
   Status report_warning(const pb::ReportAgentProblemRequest& request, const StopToken& stop,
                         Monotonic deadline) override {
@@ -377,22 +380,20 @@ class GrpcUpstream final : public Upstream {
 }  // namespace
 
 Result<std::unique_ptr<Upstream>> make_upstream(UpstreamOptions options) {
-  const std::shared_ptr<grpc::ChannelCredentials> credentials =
-      CIRRUS_TRY(credentials_of(options));
+  const std::shared_ptr<grpc::ChannelCredentials> credentials = CIRRUS_TRY(credentials_of(options));
   std::shared_ptr<grpc::Channel> control =
       grpc::CreateCustomChannel(options.endpoint.target, credentials, channel_arguments());
   std::shared_ptr<grpc::Channel> bulk =
       grpc::CreateCustomChannel(options.endpoint.target, credentials, channel_arguments());
-  return std::unique_ptr<Upstream>(std::make_unique<GrpcUpstream>(
-      std::move(options), std::move(control), std::move(bulk)));
+  return std::unique_ptr<Upstream>(
+      std::make_unique<GrpcUpstream>(std::move(options), std::move(control), std::move(bulk)));
 }
 
 Result<std::unique_ptr<TaskService>> make_task_service(const Endpoint& endpoint,
                                                        TaskCredential credential) {
   UpstreamOptions options;
   options.endpoint = endpoint;
-  const std::shared_ptr<grpc::ChannelCredentials> credentials =
-      CIRRUS_TRY(credentials_of(options));
+  const std::shared_ptr<grpc::ChannelCredentials> credentials = CIRRUS_TRY(credentials_of(options));
   const std::shared_ptr<grpc::Channel> channel =
       grpc::CreateCustomChannel(endpoint.target, credentials, channel_arguments());
   return std::unique_ptr<TaskService>(

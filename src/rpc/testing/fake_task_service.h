@@ -32,8 +32,8 @@ class FakeTaskService final : public TaskService {
 
   Guarded<State>& state() { return state_; }
 
-  Result<pb::CommandsResponse> initial_commands(const pb::InitialCommandsRequest&,
-                                                const StopToken&, Monotonic) override {
+  Result<pb::CommandsResponse> initial_commands(const pb::InitialCommandsRequest&, const StopToken&,
+                                                Monotonic) override {
     return state_.update([](State& state) -> Result<pb::CommandsResponse> {
       if (state.down) return *state.down;
       state.trace.push_back("commands");
@@ -147,8 +147,8 @@ class FakeTaskService final : public TaskService {
         }
         const std::size_t known = log.size() - std::min<std::size_t>(log.size(), offset_);
         if (known < bytes.size()) {
-          state.trace.push_back(fmt::format("log {} {}-{}", step_, log.size(),
-                                            offset_ + bytes.size()));
+          state.trace.push_back(
+              fmt::format("log {} {}-{}", step_, log.size(), offset_ + bytes.size()));
           log += bytes.substr(known);
         }
         offset_ += bytes.size();

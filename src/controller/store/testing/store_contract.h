@@ -2,10 +2,10 @@
 // What every Store must do. Instantiate with a factory; `reopen` gives a store over the same data.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <functional>
 #include <memory>
+
+#include <gtest/gtest.h>
 
 #include "controller/store/store.h"
 
@@ -46,7 +46,8 @@ class StoreContract : public testing::TestWithParam<HarnessFactory> {
       task.holds_worker = node == 0;
       task.status = node == 0 ? model::TaskStatus::Executing : model::TaskStatus::Created;
       rows.tasks.push_back(task);
-      rows.steps.push_back({task.id, 0, "a step / with ':' any\nname", model::StepStatus::Created, 5});
+      rows.steps.push_back(
+          {task.id, 0, "a step / with ':' any\nname", model::StepStatus::Created, 5});
     }
     return rows;
   }

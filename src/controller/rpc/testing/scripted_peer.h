@@ -3,13 +3,14 @@
 // wire: their metadata, their order, nothing of ours unless asked for.
 #pragma once
 
-#include <grpcpp/grpcpp.h>
-
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include <grpcpp/grpcpp.h>
+
+#include "base/clock.h"
 #include "cirrus_agent.grpc.pb.h"
 #include "cirrus_workers.grpc.pb.h"
 
@@ -55,7 +56,7 @@ class ScriptedWorker {
   grpc::Status poll(api::PollResponse& response, int seconds = 30) {
     grpc::ClientContext context;
     identify(context);
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(seconds));
+    context.set_deadline(system_clock().wall() + std::chrono::seconds(seconds));
     if (!features.empty()) context.AddMetadata("cirrus-features", features);
     api::PollRequest request;
     fill(*request.mutable_worker_info());
@@ -187,7 +188,8 @@ class ScriptedAgent {
     if (!offset.empty()) context.AddMetadata("cirrus-log-offset", offset);
     context.set_compression_algorithm(GRPC_COMPRESS_GZIP);
     api::UploadLogsResponse response;
-    const auto writer = save ? stub_->SaveLogs(&context, &response) : stub_->StreamLogs(&context, &response);
+    const auto writer =
+        save ? stub_->SaveLogs(&context, &response) : stub_->StreamLogs(&context, &response);
     api::LogEntry entry;
     entry.mutable_key()->set_command_name(step);
     bool open = writer->Write(entry);

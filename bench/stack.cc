@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+#include "stack.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "base/clock.h"
+#include "base/strings.h"
+#include "os/files.h"
+#include "os/host.h"
+
+namespace cirrus::bench {
+
+namespace {
+
+using nlohmann::json;
+
+Result<os::Process> start_daemon(const os::TempDir& scratch, const std::string& name,
+                                 std::vector<std::string> arguments) {
+  const std::filesystem::path program =
+      CIRRUS_TRY(os::executable_path()).parent_path().parent_path() / "cirrus";
+  const os::Fd log =
+      CIRRUS_TRY(os::open_file(scratch.path() / (name + ".log"), O_WRONLY | O_CREAT | O_APPEND));
+  const std::filesystem::path ready = scratch.path() / (name + ".json");
+  os::SpawnOptions options;
+  options.argv = {program.string()};
+  options.argv.insert(options.argv.end(), arguments.begin(), arguments.end());
+  options.argv.insert(options.argv.end(), {"--ready-file", ready.string()});
+  options.descriptors = {{1, log.get()}, {2, log.get()}};
+  options.kill_grace = std::chrono::seconds(5);
+  os::Process process = CIRRUS_TRY(os::Process::spawn(options));
+  const Monotonic deadline = system_clock().now() + std::chrono::seconds(20);
+  while (!std::filesystem::exists(ready)) {
+    if (process.try_wait() || system_clock().now() > deadline) {
+      return error(Code::Unavailable, "{} did not start: {}", name,
+                   os::read_file(scratch.path() / (name + ".log")).value_or(""));
+    }
+    (void)wait_for(StopToken(), std::chrono::milliseconds(5));
+  }
+  return process;
+}
+
+}  // namespace
+
+Result<Stack> Stack::start(const std::string& resources) {
+  os::TempDir scratch = CIRRUS_TRY(os::TempDir::create("cirrus-bench"));
+  const std::string root = scratch.path().string();
+  os::Process controller =
+      CIRRUS_TRY(start_daemon(scratch, "controller",
+                              {"controller", "run", "--data-dir", root + "/c", "--rpc-address",
+                               "127.0.0.1:0", "--http-address", "127.0.0.1:0"}));
+  const json ready =
+      json::parse(CIRRUS_TRY(os::read_file(scratch.path() / "controller.json")), nullptr, false);
+  Stack stack(std::move(scratch), std::move(controller));
+  stack.url_ = ready.value("http_url", "");
+  stack.token_ = std::string(trim(CIRRUS_TRY(os::read_file(ready.value("admin_token_file", "")))));
+  stack.worker_ = CIRRUS_TRY(start_daemon(
+      stack.scratch_, "worker",
+      {"worker", "run", "--name", "bench", "--token-file",
+       ready.value("registration_token_file", ""), "--rpc-endpoint",
+       ready.value("rpc_endpoint", ""), "--data-dir", root + "/w", "--resources", resources}));
+  return stack;
+}
+
+net::HttpRequest Stack::request(const std::string& method, const std::string& path) const {
+  net::HttpRequest message;
+  message.method = method;
+  message.url = url_ + path;
+  message.headers = {{"Authorization", "Bearer " + token_}};
+  return message;
+}
+
+Result<json> Stack::submit(const std::string& config) const {
+  net::HttpRequest message = request("POST", "/api/v1/builds");
+  message.headers.emplace_back("Content-Type", "application/json");
+  message.body = json{{"repository", "bench/bench"}, {"branch", "main"}, {"config", config}}.dump();
+  const net::HttpResponse response = CIRRUS_TRY(http_.send(message));
+  if (response.status != 201) {
+    return error(Code::Internal, "submit answered {}: {}", response.status, response.body);
+  }
+  const json document = json::parse(response.body, nullptr, false);
+  return document.contains("build") ? document["build"] : document;
+}
+
+Result<json> Stack::get(const std::string& path) const {
+  const net::HttpResponse response = CIRRUS_TRY(http_.send(request("GET", path)));
+  if (response.status != 200) {
+    return error(Code::Internal, "{} answered {}", path, response.status);
+  }
+  return json::parse(response.body, nullptr, false);
+}
+
+Status Stack::events(const std::string& path,
+                     const std::function<bool(const net::EventParser::Event&)>& on_event) const {
+  net::HttpRequest message = request("GET", path);
+  message.timeout = std::chrono::minutes(2);
+  net::EventParser parser;
+  const net::HttpResponse response = CIRRUS_TRY(
+      http_.stream(message, [&](std::string_view bytes) { return parser.feed(bytes, on_event); }));
+  if (response.status == 200) return {};
+  return error(Code::Internal, "{} answered {}: {}", path, response.status, response.body);
+}
+
+void print_figure(const std::string& name, double value, const std::string& unit, std::size_t n) {
+  std::printf("{\"name\":\"%s\",\"value\":%.3f,\"unit\":\"%s\",\"n\":%zu}\n", name.c_str(), value,
+              unit.c_str(), n);
+  std::fflush(stdout);
+}
+
+double quantile(std::vector<double> samples, double fraction) {
+  std::sort(samples.begin(), samples.end());
+  const auto index = static_cast<std::size_t>(fraction * static_cast<double>(samples.size()));
+  return samples[std::min(index, samples.size() - 1)];
+}
+
+int give_up(const Error& failure) {
+  std::fprintf(stderr, "not measured: %s\n", failure.to_string().c_str());
+  return 1;
+}
+
+}  // namespace cirrus::bench

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+// A real controller and a real worker, started as users start them, for measurements.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "base/result.h"
+#include "net/http_client.h"
+#include "os/process.h"
+#include "os/temp_dir.h"
+
+namespace cirrus::bench {
+
+/// Both processes end with it.
+class Stack {
+ public:
+  /// `resources` of the one worker, such as `slot=16`. The programs are found beside ours.
+  static Result<Stack> start(const std::string& resources);
+
+  /// A build of inline configuration. Returns the answer's `build`.
+  Result<nlohmann::json> submit(const std::string& config) const;
+  Result<nlohmann::json> get(const std::string& path) const;
+  /// Server-sent events until `on_event` returns false.
+  Status events(const std::string& path,
+                const std::function<bool(const net::EventParser::Event&)>& on_event) const;
+
+ private:
+  Stack(os::TempDir scratch, os::Process controller)
+      : scratch_(std::move(scratch)), controller_(std::move(controller)) {}
+  net::HttpRequest request(const std::string& method, const std::string& path) const;
+
+  os::TempDir scratch_;
+  os::Process controller_;
+  std::optional<os::Process> worker_;
+  std::string url_;
+  std::string token_;
+  net::HttpClient http_;
+};
+
+/// One figure, as a JSON line on standard output.
+void print_figure(const std::string& name, double value, const std::string& unit, std::size_t n);
+
+/// The value below which `fraction` of the (unsorted, non-empty) samples lie.
+double quantile(std::vector<double> samples, double fraction);
+
+/// Prints the reason on standard error; the exit status of a measurement that could not be made.
+int give_up(const Error& failure);
+
+}  // namespace cirrus::bench

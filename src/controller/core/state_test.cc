@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: MIT
+#include "controller/core/state.h"
+
+#include <gtest/gtest.h>
+
+#include "controller/core/testing/state_harness.h"
+
+namespace cirrus::controller::core {
+
+namespace {
+using model::BuildStatus;
+using model::StepStatus;
+using model::TaskStatus;
+using std::chrono::minutes;
+using std::chrono::seconds;
+}  // namespace
+
+TEST(State, ADependantRunsAfterWhatItNeeds) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  const auto id = h.submit({h.task(0, "a"), h.task(1, "b", {0})});
+  EXPECT_EQ(h.current(id, "b").waiting_reasons.front(), "it depends on task 'a' (1)");
+  EXPECT_EQ(h.run_one("w", StepStatus::Completed), "1");
+  EXPECT_EQ(h.current(id, "b").status, TaskStatus::Ready);
+  EXPECT_EQ(h.run_one("w", StepStatus::Completed), "2");
+  EXPECT_EQ(h.build(id).record.status, BuildStatus::Completed);
+}
+
+TEST(State, AFailureSkipsWhatDependsOnIt) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  const auto id = h.submit({h.task(0, "a"), h.task(1, "b", {0}), h.task(2, "c", {1})});
+  h.run_one("w", StepStatus::Failed);
+  EXPECT_EQ(h.current(id, "b").status, TaskStatus::Skipped);
+  EXPECT_EQ(h.current(id, "b").reason, "it depends on task 'a', which has failed");
+  EXPECT_EQ(h.current(id, "c").status, TaskStatus::Skipped);
+  EXPECT_EQ(h.build(id).record.status, BuildStatus::Failed);
+}
+
+TEST(State, AnAllowedFailureLetsTheBuildPass) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  api::Task optional = h.task(0, "a");
+  h.set(optional, "allow_failures", "true");
+  const auto id = h.submit({optional, h.task(1, "b", {0})});
+  h.run_one("w", StepStatus::Failed);
+  h.run_one("w", StepStatus::Completed);
+  EXPECT_EQ(h.build(id).record.status, BuildStatus::Completed);
+}
+
+TEST(State, ASkippedTaskCountsAsDone) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  api::Task skipped = h.task(0, "a");
+  skipped.set_status(api::SKIPPED);
+  const auto id = h.submit({skipped, h.task(1, "b", {0})});
+  EXPECT_EQ(h.current(id, "a").status, TaskStatus::Skipped);
+  h.run_one("w", StepStatus::Completed);
+  EXPECT_EQ(h.build(id).record.status, BuildStatus::Completed);
+}
+
+TEST(State, WhatNoWorkerCanEverRunFailsAtOnce) {
+  StateHarness h;
+  api::Task container = h.task(0, "a");
+  api::ContainerInstance instance;
+  container.mutable_instance()->PackFrom(instance);
+  const auto id = h.submit({container});
+  EXPECT_EQ(h.current(id, "a").status, TaskStatus::Failed);
+  EXPECT_NE(h.current(id, "a").reason.find("ContainerInstance"), std::string::npos);
+}
+
+TEST(State, AHeldPollEndsAfterItsTime) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  const auto slot = h.poll("w");
+  h.pass(seconds(24));
+  EXPECT_FALSE(slot->answered());
+  h.pass(seconds(2));
+  ASSERT_TRUE(slot->answered());
+  EXPECT_EQ(slot->answer->value().poll_interval_in_seconds(), 1U);
+}
+
+TEST(State, TheNewestPollWins) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  const auto first = h.poll("w", {}, "i", 1);
+  const auto third = h.poll("w", {}, "i", 3);
+  EXPECT_TRUE(first->answered());
+  EXPECT_FALSE(third->answered());
+  const auto second = h.poll("w", {}, "i", 2);
+  EXPECT_TRUE(second->answered()) << "overtaken on the way";
+  h.submit({h.task(0, "a")});
+  EXPECT_EQ(third->tasks().size(), 1U);
+}
+
+TEST(State, AnAssignmentThatNeverArrivedIsMadeAgain) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  const auto id = h.submit({h.task(0, "a")});
+  ASSERT_EQ(h.poll("w")->tasks().size(), 1U);  // and lost on the way
+  h.poll("w");
+  h.pass(seconds(3));
+  const auto slot = h.poll("w");
+  ASSERT_EQ(slot->tasks().size(), 1U);
+  EXPECT_EQ(slot->tasks()[0].task_id(), "2");
+  EXPECT_EQ(h.current(id, "a").attempt, 2);
+}
+
+TEST(State, OneListWithoutANewTaskProvesNothing) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  const auto id = h.submit({h.task(0, "a")});
+  const auto assigned = h.poll("w")->tasks().at(0);
+  h.poll("w");  // was written before the assignment arrived
+  ASSERT_TRUE(h.started("w", h.of(assigned)).ok());
+  h.pass(seconds(3));
+  h.poll("w", {"1"});
+  EXPECT_EQ(h.current(id, "a").attempt, 1);
+  EXPECT_EQ(h.current(id, "a").status, TaskStatus::Executing);
+}
+
+TEST(State, ARunningTaskThatVanishedRunsAgainWithNewSecrets) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  const auto id = h.submit({h.task(0, "a")});
+  const auto lost = h.poll("w")->tasks().at(0);
+  ASSERT_TRUE(h.started("w", h.of(lost)).ok());
+  h.poll("w");
+  h.pass(seconds(3));
+  const auto fresh = h.poll("w")->tasks().at(0);
+  EXPECT_NE(fresh.task_id(), lost.task_id());
+  EXPECT_NE(fresh.client_secret(), lost.client_secret());
+  // The old attempt's words no longer count, and are no error either.
+  EXPECT_TRUE(h.finished(h.of(lost), StepStatus::Completed).ok());
+  EXPECT_EQ(h.current(id, "a").status, TaskStatus::Assigned);
+}
+
+TEST(State, AStrangeTaskInTheListIsToldToStop) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  const auto slot = h.poll("w", {"77"});
+  EXPECT_EQ(slot->stops(), std::vector<std::string>{"77"});
+  const auto again = h.poll("w", {"77"});
+  EXPECT_FALSE(again->answered()) << "not in a busy loop";
+  h.pass(seconds(3));
+  EXPECT_TRUE(again->answered());
+}
+
+TEST(State, ASilentWorkerIsUnreachableFirstAndLostLater) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  const auto id = h.submit({h.task(0, "a")});
+  const auto assigned = h.poll("w")->tasks().at(0);
+  ASSERT_TRUE(h.started("w", h.of(assigned)).ok());
+  h.pass(seconds(62));
+  EXPECT_TRUE(h.current(id, "a").unreachable);
+  EXPECT_EQ(h.current(id, "a").attempt, 1);
+  h.pass(minutes(8));
+  EXPECT_EQ(h.current(id, "a").attempt, 1);
+  h.pass(minutes(2));
+  EXPECT_EQ(h.current(id, "a").attempt, 2);
+  EXPECT_EQ(h.current(id, "a").status, TaskStatus::Ready);
+  // Back from the dead: its old task has to go, and it may take the new one.
+  const auto slot = h.poll("w", {"1"});
+  EXPECT_EQ(slot->stops(), std::vector<std::string>{"1"});
+}
+
+TEST(State, AWorkerThatComesBackInTimeGoesOn) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  const auto id = h.submit({h.task(0, "a")});
+  const auto assigned = h.poll("w")->tasks().at(0);
+  ASSERT_TRUE(h.started("w", h.of(assigned)).ok());
+  h.pass(minutes(9));
+  h.poll("w", {"1"});
+  EXPECT_FALSE(h.current(id, "a").unreachable);
+  ASSERT_TRUE(h.finished(h.of(assigned), StepStatus::Completed).ok());
+  EXPECT_EQ(h.build(id).record.status, BuildStatus::Completed);
+}
+
+TEST(State, AfterOurOwnOutageWorkersGetTheWholeTimeAgain) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  const auto id = h.submit({h.task(0, "a")});
+  const auto assigned = h.poll("w")->tasks().at(0);
+  ASSERT_TRUE(h.started("w", h.of(assigned)).ok());
+  h.clock.advance(std::chrono::hours(1));
+  h.restart();
+  h.pass(minutes(9));
+  EXPECT_EQ(h.current(id, "a").attempt, 1);
+  h.pass(minutes(2));
+  EXPECT_EQ(h.current(id, "a").attempt, 2);
+}
+
+TEST(State, AStatefulTaskIsNeverRunTwiceByItself) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  const auto id = h.submit({h.task(0, "deploy it")});
+  const auto assigned = h.poll("w")->tasks().at(0);
+  ASSERT_TRUE(h.started("w", h.of(assigned)).ok());
+  h.pass(minutes(30));
+  EXPECT_EQ(h.current(id, "deploy it").attempt, 1);
+  EXPECT_TRUE(h.current(id, "deploy it").unreachable);
+}
+
+TEST(State, ATaskThatOutlivesItsTimeIsStopped) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  api::Task quick = h.task(0, "a");
+  h.set(quick, "timeout_in", "60");
+  const auto id = h.submit({quick});
+  const auto assigned = h.poll("w")->tasks().at(0);
+  ASSERT_TRUE(h.started("w", h.of(assigned)).ok());
+  std::shared_ptr<PollSlot> slot;
+  for (int i = 0; i < 25; ++i) {
+    slot = h.poll("w", {"1"});
+    h.pass(seconds(20));
+    if (!slot->stops().empty()) break;
+  }
+  EXPECT_EQ(slot->stops(), std::vector<std::string>{"1"});
+  EXPECT_EQ(h.current(id, "a").status, TaskStatus::Failed);
+  EXPECT_NE(h.current(id, "a").reason.find("timed out"), std::string::npos);
+}
+
+TEST(State, AnAgentThatDiesSilentlyFailsItsTask) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  const auto id = h.submit({h.task(0, "a")});
+  const auto assigned = h.poll("w")->tasks().at(0);
+  ASSERT_TRUE(h.started("w", h.of(assigned)).ok());
+  ASSERT_TRUE(h.stopped("w", h.of(assigned)).ok());
+  EXPECT_EQ(h.current(id, "a").status, TaskStatus::Failed);
+  EXPECT_EQ(h.current(id, "a").reason, "the agent process ended without a result");
+}
+
+TEST(State, ResourcesAreHeldUntilTheTaskHasStopped) {
+  StateHarness h;
+  h.resources["w"] = {{"cpu", 2}};
+  ASSERT_TRUE(h.register_worker("w").ok());
+  h.submit({h.task(0, "a", {}, {{"cpu", 2}}), h.task(1, "b", {}, {{"cpu", 2}})});
+  const auto first = h.poll("w")->tasks().at(0);
+  ASSERT_TRUE(h.started("w", h.of(first)).ok());
+  ASSERT_TRUE(h.finished(h.of(first), StepStatus::Completed).ok());
+  const auto held = h.poll("w", {"1"});
+  EXPECT_TRUE(held->tasks().empty());
+  ASSERT_TRUE(h.stopped("w", h.of(first)).ok());
+  EXPECT_EQ(held->tasks().size(), 1U);
+}
+
+TEST(State, ALockLetsOneTaskInAtATime) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w1").ok());
+  ASSERT_TRUE(h.register_worker("w2").ok());
+  api::Task a = h.task(0, "a");
+  api::Task b = h.task(0, "b");
+  h.set(a, "execution_lock", "db");
+  h.set(b, "execution_lock", "db");
+  h.submit({a});
+  const auto second = h.submit({b});
+  const auto first = h.poll("w1")->tasks().at(0);
+  EXPECT_TRUE(h.poll("w2")->tasks().empty());
+  EXPECT_EQ(h.current(second, "b").waiting_reasons.front(), "lock 'db' is held by task 1");
+  h.restart();
+  const auto held = h.poll("w2");
+  EXPECT_TRUE(held->tasks().empty());
+  ASSERT_TRUE(h.started("w1", h.of(first)).ok());
+  ASSERT_TRUE(h.finished(h.of(first), StepStatus::Completed).ok());
+  ASSERT_TRUE(h.stopped("w1", h.of(first)).ok());
+  EXPECT_EQ(held->tasks().size(), 1U);
+}
+
+TEST(State, AManualTaskWaitsForItsTrigger) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  api::Task manual = h.task(1, "b", {0});
+  h.set(manual, "trigger_type", "MANUAL");
+  const auto id = h.submit({h.task(0, "a"), manual});
+  h.run_one("w", StepStatus::Completed);
+  EXPECT_EQ(h.build(id).record.status, BuildStatus::Completed);
+  EXPECT_EQ(h.current(id, "b").waiting_reasons.front(), "it waits to be triggered by hand");
+  ASSERT_TRUE(h.ask<void>([&](State& s, auto reply, Moment now) {
+                 s.trigger_task(model::TaskId{2}, "test", std::move(reply), now);
+               }).ok());
+  EXPECT_NE(h.build(id).record.status, BuildStatus::Completed);
+  h.run_one("w", StepStatus::Completed);
+  EXPECT_EQ(h.build(id).record.status, BuildStatus::Completed);
+}
+
+TEST(State, ARerunReopensWhatWasSkipped) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  const auto id = h.submit({h.task(0, "a"), h.task(1, "b", {0})});
+  h.run_one("w", StepStatus::Failed);
+  EXPECT_EQ(h.build(id).record.status, BuildStatus::Failed);
+  const auto fresh = h.ask<model::TaskId>([&](State& s, auto reply, Moment now) {
+    s.rerun_task(model::TaskId{1}, "test", std::move(reply), now);
+  });
+  ASSERT_TRUE(fresh.ok());
+  h.restart();
+  EXPECT_EQ(h.run_one("w", StepStatus::Completed), fresh.value().to_string());
+  EXPECT_FALSE(h.run_one("w", StepStatus::Completed).empty());
+  EXPECT_EQ(h.build(id).record.status, BuildStatus::Completed);
+}
+
+TEST(State, RevokingATokenEndsItsSessions) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  const std::string id = h.state().view_pools().at(0).tokens.at(0).id;
+  const auto fresh = h.ask<State::NewToken>([&](State& s, auto reply, Moment now) {
+    s.create_registration_token("default", seconds(60), "test", std::move(reply), now);
+  });
+  h.pass(seconds(61));
+  EXPECT_FALSE(h.register_worker("w").ok()) << "the old token has expired";
+  EXPECT_FALSE(h.poll("w")->answered()) << "but its session goes on";
+  ASSERT_TRUE(h.ask<void>([&](State& s, auto reply, Moment now) {
+                 s.revoke_registration_token(id, "test", std::move(reply), now);
+               }).ok());
+  const auto slot = h.poll("w");
+  ASSERT_TRUE(slot->answered());
+  EXPECT_EQ(slot->answer->error().code(), Code::Unauthenticated);
+  h.registration_token = fresh.value().token;
+  EXPECT_TRUE(h.register_worker("w").ok());
+}
+
+TEST(State, AReferenceWorkerTakesOverItsNameAndTwoAreShown) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w", "").ok());
+  h.poll("w", {}, "");
+  ASSERT_TRUE(h.register_worker("w", "").ok());
+  EXPECT_FALSE(h.poll("w", {}, "")->answered());
+}
+
+TEST(State, PriorityDecidesAmongWaitingBuilds) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  h.submit({h.task(0, "low")});
+  h.submit({h.task(0, "high")}, 5);
+  EXPECT_EQ(h.run_one("w", StepStatus::Completed), "2");
+  EXPECT_EQ(h.run_one("w", StepStatus::Completed), "1");
+}
+
+TEST(State, FinishedBuildsLeaveMemoryButNotTheStore) {
+  Timing timing;
+  timing.finished_builds_kept = 2;
+  StateHarness h(timing);
+  ASSERT_TRUE(h.register_worker("w").ok());
+  for (int i = 0; i < 5; ++i) {
+    h.submit({h.task(0, "a")});
+    h.run_one("w", StepStatus::Completed);
+  }
+  EXPECT_FALSE(h.state().view_build(model::BuildId{1}).ok());
+  EXPECT_TRUE(h.state().view_build(model::BuildId{5}).ok());
+  EXPECT_EQ(h.build(model::BuildId{1}).tasks.at(0).status, TaskStatus::Completed);
+}
+
+}  // namespace cirrus::controller::core

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+// Every seed, and every input that once crashed a target, runs as a plain test too.
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include <gtest/gtest.h>
+
+#include "targets.h"
+
+namespace cirrus::fuzz {
+namespace {
+
+void replay(const char* folder, void (*target)(std::string_view)) {
+  std::size_t count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(
+           std::filesystem::path(CIRRUS_SOURCE_DIR) / "fuzz/seeds" / folder)) {
+    SCOPED_TRACE(entry.path().string());
+    std::ifstream stream(entry.path(), std::ios::binary);
+    std::ostringstream content;
+    content << stream.rdbuf();
+    target(content.str());
+    ++count;
+  }
+  EXPECT_GT(count, 0u);
+}
+
+TEST(FuzzSeeds, YamlSeedsRunClean) {
+  replay("yaml", run_yaml);
+}
+TEST(FuzzSeeds, ConditionSeedsRunClean) {
+  replay("condition", run_condition);
+}
+TEST(FuzzSeeds, ExpandSeedsRunClean) {
+  replay("expand", run_expand);
+}
+TEST(FuzzSeeds, ConfigSeedsRunClean) {
+  replay("config", run_config);
+}
+
+}  // namespace
+}  // namespace cirrus::fuzz
