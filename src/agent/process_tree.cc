@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "agent/process_tree.h"
 
-#include <fmt/format.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -9,6 +8,8 @@
 #include <chrono>
 #include <map>
 #include <set>
+
+#include <fmt/format.h>
 
 #include "base/strings.h"
 #include "os/process_table.h"
@@ -105,9 +106,8 @@ void kill_session(const StepTree& tree, const std::vector<StepTree>& spared, Mon
 }
 
 void kill_tree(const StepTree& tree, const std::vector<StepTree>& spared, Monotonic deadline) {
-  kill_until_gone(roots_of(tree, spared), deadline, [&tree, &spared](const Table& table) {
-    return members(table, tree, spared);
-  });
+  kill_until_gone(roots_of(tree, spared), deadline,
+                  [&tree, &spared](const Table& table) { return members(table, tree, spared); });
 }
 
 void kill_all_descendants(Monotonic deadline) {

@@ -14,8 +14,8 @@ namespace cirrus::agent {
 /// How the processes of a step are told from others: they are in the session of its root, or
 /// descend from such a process, or were inherited by us (a subreaper) and carry its mark.
 struct StepTree {
-  pid_t root = 0;      ///< leader of its own session
-  std::string mark;    ///< the step's CIRRUS_ENV, unique to it
+  pid_t root = 0;    ///< leader of its own session
+  std::string mark;  ///< the step's CIRRUS_ENV, unique to it
 };
 
 /// Kills what is left in the session of a script that has ended, and reaps it except for the root.

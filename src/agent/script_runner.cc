@@ -20,7 +20,9 @@ constexpr std::chrono::seconds kDrainPatience{2};
 // Ours: a process that does not die of SIGKILL hangs in the kernel; the step does not wait for it.
 constexpr std::chrono::seconds kKillPatience{5};
 
-Monotonic after(std::chrono::nanoseconds span) { return std::chrono::steady_clock::now() + span; }
+Monotonic after(std::chrono::nanoseconds span) {
+  return std::chrono::steady_clock::now() + span;
+}
 
 std::vector<pid_t> roots(const LiveScript& script, const std::vector<StepTree>& background) {
   std::vector<pid_t> pids{script.tree.root};
@@ -45,8 +47,7 @@ Result<LiveScript> ScriptRunner::start(const ScriptJob& job, StepLog& log) {
   options.argv = job.argv;
   options.environment = job.environment;
   options.working_directory = job.working_directory;
-  options.descriptors = {
-      {0, input.get()}, {1, pipe.write_end.get()}, {2, pipe.write_end.get()}};
+  options.descriptors = {{0, input.get()}, {1, pipe.write_end.get()}, {2, pipe.write_end.get()}};
   options.kill_grace = std::chrono::milliseconds(0);
   os::Process process = CIRRUS_TRY(os::Process::spawn(options));
   pipe.write_end.reset();
@@ -71,8 +72,7 @@ ScriptOutcome ScriptRunner::finish(LiveScript script, const ScriptLimits& limits
     outcome.cut_short = true;
     const bool timed_out = end == WaitEnd::DeadlinePassed;
     std::string processes = timed_out ? describe_descendants() : std::string();
-    stop_tree(script, timed_out ? std::chrono::milliseconds(0) : limits.kill_grace,
-                    background);
+    stop_tree(script, timed_out ? std::chrono::milliseconds(0) : limits.kill_grace, background);
     drain(script, limits, false, log);
     if (!processes.empty()) log.write("\nWhat was running:\n    PID    PPID COMMAND\n" + processes);
     log.write(timed_out ? "\n" + limits.deadline_text : "\nContext canceled!");
