@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 // cirrus-agent: runs one task's steps and tells the gateway on its worker.
-#include <fmt/format.h>
 #include <signal.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>
+
+#include <fmt/format.h>
 
 #include "agent/bootstrap.h"
 #include "agent/serve.h"
@@ -40,8 +41,8 @@ int run() {
   agent::release_standard_input();
   const std::unique_ptr<rpc::GatewayLink> link =
       rpc::make_gateway_client(bootstrap.value()->gateway_path());
-  const Status served = agent::serve(
-      *bootstrap.value(), *link, CIRRUS_VERSION, [] { std::_Exit(0); });
+  const Status served =
+      agent::serve(*bootstrap.value(), *link, CIRRUS_VERSION, [] { std::_Exit(0); });
   if (!served.ok()) log_error("the task could not be run", {{"reason", served.error()}});
   return served.ok() ? 0 : 1;
 }

@@ -33,7 +33,8 @@ bool is_on_path(std::string_view program, std::string_view path_variable) {
 void add_git_settings(os::Environment& environment,
                       const std::vector<std::pair<std::string, std::string>>& settings) {
   const auto found = environment.find("GIT_CONFIG_COUNT");
-  unsigned long count = found == environment.end() ? 0 : std::strtoul(found->second.c_str(), nullptr, 10);
+  unsigned long count =
+      found == environment.end() ? 0 : std::strtoul(found->second.c_str(), nullptr, 10);
   for (const auto& [key, value] : settings) {
     environment["GIT_CONFIG_KEY_" + std::to_string(count)] = key;
     environment["GIT_CONFIG_VALUE_" + std::to_string(count)] = value;
@@ -79,18 +80,17 @@ class TaskRun::Clone {
   }
 
   bool prepare() {
-    step_.log.write("Cloning " + request_.url.clean + " into " +
-                    run_.working_directory_.string() + ".\n");
+    step_.log.write("Cloning " + request_.url.clean + " into " + run_.working_directory_.string() +
+                    ".\n");
     if (!git({"-c", "init.defaultBranch=main", "init", "--quiet", "."})) return false;
     if (!set("remote.origin.url", request_.url.clean)) return false;
     if (!set("remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")) return false;
-    if (!request_.branch.empty() &&
-        (!set("branch." + request_.branch + ".remote", "origin") ||
-         !set("branch." + request_.branch + ".merge", request_.ref))) {
+    if (!request_.branch.empty() && (!set("branch." + request_.branch + ".remote", "origin") ||
+                                     !set("branch." + request_.branch + ".merge", request_.ref))) {
       return false;
     }
-    const std::string helper = credential_helper(
-        request_.url, run_.environment_->has("CIRRUS_REPO_CLONE_TOKEN"));
+    const std::string helper =
+        credential_helper(request_.url, run_.environment_->has("CIRRUS_REPO_CLONE_TOKEN"));
     return helper.empty() || set("credential." + request_.url.origin + ".helper", helper);
   }
 
@@ -139,8 +139,8 @@ class TaskRun::Clone {
 };
 
 StepOutcome TaskRun::clone(Step& step) {
-  Result<CloneRequest> request = read_clone_request(
-      [this](std::string_view name) { return environment_->get(name); });
+  Result<CloneRequest> request =
+      read_clone_request([this](std::string_view name) { return environment_->get(name); });
   if (!request.ok()) {
     step.log.write("Cannot clone: " + request.error().to_string() + ".\n");
     return {};

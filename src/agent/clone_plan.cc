@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "agent/clone_plan.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <charconv>
+
+#include <fmt/format.h>
 
 namespace cirrus::agent {
 namespace {
@@ -45,9 +45,8 @@ Status check_ref_name(std::string_view variable, std::string_view name) {
   const bool bad = name.empty() || name.front() == '-' || name.front() == '/' ||
                    name.find("..") != std::string_view::npos ||
                    name.find_first_of(" ~^:?*[\\\x7f") != std::string_view::npos ||
-                   std::any_of(name.begin(), name.end(), [](char c) {
-                     return static_cast<unsigned char>(c) < 0x20;
-                   });
+                   std::any_of(name.begin(), name.end(),
+                               [](char c) { return static_cast<unsigned char>(c) < 0x20; });
   if (bad) return error(Code::InvalidArgument, "{} '{}' is no name git accepts", variable, name);
   return {};
 }
@@ -108,8 +107,7 @@ CloneUrl split_clone_url(std::string_view url) {
   const std::string_view rest = url.substr(scheme_end + 3);
   const std::string_view authority = rest.substr(0, rest.find_first_of("/?#"));
   const std::size_t at = authority.rfind('@');
-  const std::string_view host =
-      at == std::string_view::npos ? authority : authority.substr(at + 1);
+  const std::string_view host = at == std::string_view::npos ? authority : authority.substr(at + 1);
   result.origin = std::string(scheme) + "://" + std::string(host);
   result.clean = result.origin + std::string(rest.substr(authority.size()));
   if (at == std::string_view::npos) return result;

@@ -15,20 +15,20 @@ namespace cirrus::agent {
 
 /// A repository's address without what must not be written down.
 struct CloneUrl {
-  std::string clean;      ///< without userinfo: goes to .git/config and to command lines
-  std::string origin;     ///< scheme and host of `clean`; empty if it is no http(s) address
+  std::string clean;   ///< without userinfo: goes to .git/config and to command lines
+  std::string origin;  ///< scheme and host of `clean`; empty if it is no http(s) address
   std::string user;
-  Secret password;        ///< empty: none needed
+  Secret password;  ///< empty: none needed
 };
 
 /// What the task's variables ask for. Source: reference agent, clone instruction.
 struct CloneRequest {
   CloneUrl url;
-  std::string ref;             ///< on the server: refs/heads/x, refs/tags/x, refs/pull/1/head
-  std::string tracking;        ///< where it goes here: refs/remotes/origin/x, refs/tags/x
-  std::string branch;          ///< to check out by name; empty: detached
-  std::string change;          ///< the commit to build; empty: whatever `ref` is
-  unsigned depth = 0;          ///< 0: the whole history
+  std::string ref;       ///< on the server: refs/heads/x, refs/tags/x, refs/pull/1/head
+  std::string tracking;  ///< where it goes here: refs/remotes/origin/x, refs/tags/x
+  std::string branch;    ///< to check out by name; empty: detached
+  std::string change;    ///< the commit to build; empty: whatever `ref` is
+  unsigned depth = 0;    ///< 0: the whole history
   bool all_tags = false;
   bool submodules = false;
 };

@@ -104,8 +104,8 @@ class Clones : public testing::TaskFixture {
     os::SpawnOptions options;
     options.argv = {"/bin/sh", "-ec", text_of_script};
     options.working_directory = in_work ? work() : root();
-    const auto output = os::run_command(options, "", StopToken(),
-                                        std::chrono::steady_clock::now() + std::chrono::seconds(30));
+    const auto output = os::run_command(
+        options, "", StopToken(), std::chrono::steady_clock::now() + std::chrono::seconds(30));
     EXPECT_TRUE(output.ok() && output.value().status.success()) << output.value().errors;
     std::string text = output.value().output;
     while (text.ends_with('\n')) text.pop_back();
@@ -171,8 +171,10 @@ TEST_F(Clones, WriteTheTokenNowhere) {
   variable("CIRRUS_REPO_CLONE_TOKEN") = token;
   variable("CIRRUS_REPO_CLONE_HOST") = "git.example";
   variable("CIRRUS_REPO_FULL_NAME") = "owner/repo";
-  add_script("main", {"echo in the log: $CIRRUS_REPO_CLONE_TOKEN",
-                      "printf 'protocol=https\\nhost=git.example\\n\\n' | git credential fill > credential"});
+  add_script(
+      "main",
+      {"echo in the log: $CIRRUS_REPO_CLONE_TOKEN",
+       "printf 'protocol=https\\nhost=git.example\\n\\n' | git credential fill > credential"});
   run();
   EXPECT_THAT(gateway().statuses(), ElementsAre("clone=COMPLETED", "main=COMPLETED"))
       << log("clone") << log("main");

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "agent/env_file.h"
 
-#include <fmt/format.h>
-
 #include <optional>
+
+#include <fmt/format.h>
 
 #include "base/strings.h"
 

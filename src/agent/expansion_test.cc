@@ -19,7 +19,9 @@ TEST(Expansion, FollowsTheReferenceInEveryCorner) {
   } cases[] = {
       {"$A", "one"},
       {"${A}", "one"},
-      {"x${A}y$A.z", "xoney" "one.z"},
+      {"x${A}y$A.z",
+       "xoney"
+       "one.z"},
       {"$N_1", "two"},
       {"%A%", "one"},
       {"100%", "100%"},
@@ -96,10 +98,8 @@ TEST(Expansion, SetsTheShellOnlyWhereTheProcessHasOne) {
 TEST(EnvFile, KeepsGoodLinesAndNamesBadOnes) {  // row 11
   const EnvFile file = parse_env_file(
       "A=B\nA==B\r\n\n# a comment\nnonsense\nM<<END\nline 1\nline 2\nEND\nE=\nlast=no newline");
-  EXPECT_EQ(file.variables, (Variables{{"A", "=B"},
-                                       {"M", "line 1\nline 2"},
-                                       {"E", ""},
-                                       {"last", "no newline"}}));
+  EXPECT_EQ(file.variables,
+            (Variables{{"A", "=B"}, {"M", "line 1\nline 2"}, {"E", ""}, {"last", "no newline"}}));
   ASSERT_EQ(file.problems.size(), 1U);
   EXPECT_NE(file.problems[0].find("line 5"), std::string::npos);
   EXPECT_EQ(parse_env_file("M<<END\nx\n").problems.size(), 1U);

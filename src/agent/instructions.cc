@@ -71,8 +71,7 @@ StepOutcome TaskRun::write_file_instruction(Step& step) {
     const std::optional<std::string> value = environment_->get(name);
     if (!value || value->starts_with("ENCRYPTED")) {
       step.log.write("The variable " + name +
-                     (value ? " is encrypted and was not decrypted for this task"
-                            : " is not set") +
+                     (value ? " is encrypted and was not decrypted for this task" : " is not set") +
                      "; no file is made.\n");
       return {.succeeded = true};
     }
@@ -86,8 +85,8 @@ StepOutcome TaskRun::write_file_instruction(Step& step) {
     written = file.ok() ? os::write_all(file.value().get(), contents) : Status(file.error());
   }
   if (!written.ok()) {
-    step.log.write("Cannot write the file '" + path.string() + "': " +
-                   written.error().to_string() + "\n");
+    step.log.write("Cannot write the file '" + path.string() + "': " + written.error().to_string() +
+                   "\n");
     return {};
   }
   step.log.write("Wrote " + std::to_string(contents.size()) + " bytes to " + path.string() + "\n");
@@ -116,9 +115,8 @@ StepOutcome TaskRun::run_process(Step& step, std::vector<std::string> argv,
   }
   const ScriptOutcome outcome =
       runner_.finish(std::move(script).value(), step.limits, step.log, background_trees());
-  return {.succeeded = outcome.succeeded,
-          .signaled = outcome.signaled,
-          .cut_short = outcome.cut_short};
+  return {
+      .succeeded = outcome.succeeded, .signaled = outcome.signaled, .cut_short = outcome.cut_short};
 }
 
 Result<std::vector<std::string>> TaskRun::script_command(const std::vector<std::string>& lines,

@@ -36,14 +36,14 @@ class LogPump {
     friend class LogPump;
     struct State {
       bool closed = false;
-      bool muted = false;         // read and forget
+      bool muted = false;  // read and forget
       bool mute_when_empty = false;
-      bool blocked = false;       // the pump waits for room in the outbox
+      bool blocked = false;  // the pump waits for room in the outbox
     };
     Source(os::Fd read_end, StepLog& log, LogPump& pump)
         : fd_(std::move(read_end)), log_(log), pump_(pump) {}
-    os::Fd fd_;                               // the pump's thread only
-    std::optional<std::size_t> unread_;       // the pump's thread only: what finish_now() wants
+    os::Fd fd_;                          // the pump's thread only
+    std::optional<std::size_t> unread_;  // the pump's thread only: what finish_now() wants
     StepLog& log_;
     LogPump& pump_;
     Guarded<State> state_;

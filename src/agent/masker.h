@@ -39,7 +39,7 @@ class PatternSet {
  private:
   struct Node {
     State failure = kRoot;
-    State first_child = 0;   // 0: none, because the root is nobody's child
+    State first_child = 0;  // 0: none, because the root is nobody's child
     State next_sibling = 0;
     std::uint32_t depth = 0;
     std::uint32_t match = 0;
@@ -85,7 +85,7 @@ class Masker {
   PatternSet::State state_ = PatternSet::kRoot;
   // Positions count from the first byte of `held_`; the bytes of the present feed() follow it.
   std::string held_;
-  std::deque<Span> matches_;   // undisclosed, in order, disjoint
+  std::deque<Span> matches_;      // undisclosed, in order, disjoint
   std::size_t hidden_until_ = 0;  // bytes before this belong to a mark already written
 };
 

@@ -18,8 +18,7 @@ bool Outbox::Entry::acknowledged(const Outbox& outbox) const {
 
 bool Outbox::wait_for_room(const StopToken& stop) {
   std::unique_lock lock(mutex_);
-  return changed_.wait(lock, stop,
-                       [this] { return abandoned_ || unacknowledged_bytes_ < limit_; });
+  return changed_.wait(lock, stop, [this] { return abandoned_ || unacknowledged_bytes_ < limit_; });
 }
 
 bool Outbox::is_full() const {
@@ -77,8 +76,8 @@ void Outbox::resume(const GatewayMessage::Welcome& welcome) {
     for (const LogPosition& stored : welcome.stored()) {
       acknowledge_log_locked(stored.step(), stored.offset());
     }
-    acknowledged_sequence_ = std::max(
-        acknowledged_sequence_, std::min(welcome.acknowledged_sequence(), last_sequence_));
+    acknowledged_sequence_ =
+        std::max(acknowledged_sequence_, std::min(welcome.acknowledged_sequence(), last_sequence_));
     cursor_ = 0;
     drop_acknowledged_locked();
   }

@@ -61,9 +61,9 @@ class Outbox {
  private:
   struct Entry {
     bool is_event = false;
-    std::string step;            // log only
-    std::uint64_t offset = 0;    // log only: of the first byte of `data`
-    std::string data;            // log only
+    std::string step;          // log only
+    std::uint64_t offset = 0;  // log only: of the first byte of `data`
+    std::string data;          // log only
     gateway::v1::AgentMessage::Event event;
     bool acknowledged(const Outbox& outbox) const;
   };

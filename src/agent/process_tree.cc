@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "agent/process_tree.h"
 
-#include <fmt/format.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -9,6 +8,8 @@
 #include <chrono>
 #include <map>
 #include <set>
+
+#include <fmt/format.h>
 
 #include "base/strings.h"
 #include "os/process_table.h"
@@ -47,13 +48,10 @@ std::vector<pid_t> members(const Table& table, const StepTree& tree,
   Pids pids = in_session(table, tree);
   for (const os::ProcessEntry& entry : table) {
     if (entry.parent != ::getpid() || entry.zombie || others.contains(entry.pid)) continue;
-    // An orphan we inherited. One that cleared its environment counts as the foreground step's,
-    // unless a background step's mark says otherwise.
-    const std::string mark = os::variable_of(entry.pid, "CIRRUS_ENV").value_or(std::string());
-    const bool is_spared = std::any_of(spared.begin(), spared.end(), [&mark](const StepTree& t) {
-      return t.mark == mark;
-    });
-    if (mark == tree.mark || !is_spared) pids.insert(entry.pid);
+    // An orphan we inherited. One without a mark, because it cleared its environment, may be
+    // anybody's; a step that was cut short must leave nothing, so it goes too.
+    const std::optional<std::string> mark = os::variable_of(entry.pid, "CIRRUS_ENV");
+    if (!mark || mark == tree.mark) pids.insert(entry.pid);
   }
   add_descendants(table, pids);
   std::vector<pid_t> live;
@@ -74,29 +72,46 @@ std::vector<pid_t> roots_of(const StepTree& tree, const std::vector<StepTree>& s
 /// How long a killed process may take to be gone before the table is read again.
 constexpr std::chrono::milliseconds kDyingTime{200};
 
+/// Kills what `choose` finds in the process table until it finds nothing, reaping what is not in
+/// `tracked`. The table is not read at all while we have no child: everything a step leaves behind
+/// is a descendant of ours.
+template <typename Choose>
+void kill_until_gone(const std::vector<pid_t>& tracked, Monotonic deadline, const Choose& choose) {
+  while (os::has_children()) {
+    const std::vector<pid_t> live = choose(os::process_table());
+    for (const pid_t pid : live) (void)::kill(pid, SIGKILL);
+    const Monotonic now = std::chrono::steady_clock::now();
+    os::wait_dead(live, std::min(deadline, now + kDyingTime));
+    os::reap_others(tracked);
+    if (live.empty() || now >= deadline) return;
+  }
+}
+
 }  // namespace
 
 void signal_tree(const StepTree& tree, const std::vector<StepTree>& spared, int signal) {
   for (const pid_t pid : members(os::process_table(), tree, spared)) (void)::kill(pid, signal);
 }
 
+void kill_session(const StepTree& tree, const std::vector<StepTree>& spared, Monotonic deadline) {
+  kill_until_gone(roots_of(tree, spared), deadline, [&tree](const Table& table) {
+    std::vector<pid_t> live;
+    for (const os::ProcessEntry& entry : table) {
+      if (!entry.zombie && (entry.session == tree.root || entry.group == tree.root)) {
+        live.push_back(entry.pid);
+      }
+    }
+    return live;
+  });
+}
+
 void kill_tree(const StepTree& tree, const std::vector<StepTree>& spared, Monotonic deadline) {
-  const std::vector<pid_t> tracked = roots_of(tree, spared);
-  while (os::has_children()) {
-    const std::vector<pid_t> live = members(os::process_table(), tree, spared);
-    if (live.empty()) break;
-    for (const pid_t pid : live) (void)::kill(pid, SIGKILL);
-    const Monotonic now = std::chrono::steady_clock::now();
-    os::wait_dead(live, std::min(deadline, now + kDyingTime));
-    os::reap_others(tracked);
-    if (now >= deadline) return;
-  }
-  os::reap_others(tracked);
+  kill_until_gone(roots_of(tree, spared), deadline,
+                  [&tree, &spared](const Table& table) { return members(table, tree, spared); });
 }
 
 void kill_all_descendants(Monotonic deadline) {
-  while (os::has_children()) {
-    const Table table = os::process_table();
+  kill_until_gone({}, deadline, [](const Table& table) {
     Pids pids{::getpid()};
     add_descendants(table, pids);
     pids.erase(::getpid());
@@ -104,12 +119,8 @@ void kill_all_descendants(Monotonic deadline) {
     for (const os::ProcessEntry& entry : table) {
       if (!entry.zombie && pids.contains(entry.pid)) live.push_back(entry.pid);
     }
-    for (const pid_t pid : live) (void)::kill(pid, SIGKILL);
-    const Monotonic now = std::chrono::steady_clock::now();
-    os::wait_dead(live, std::min(deadline, now + kDyingTime));
-    os::reap_others({});
-    if (live.empty() || now >= deadline) return;
-  }
+    return live;
+  });
 }
 
 std::string describe_descendants() {

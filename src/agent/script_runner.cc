@@ -20,7 +20,9 @@ constexpr std::chrono::seconds kDrainPatience{2};
 // Ours: a process that does not die of SIGKILL hangs in the kernel; the step does not wait for it.
 constexpr std::chrono::seconds kKillPatience{5};
 
-Monotonic after(std::chrono::nanoseconds span) { return std::chrono::steady_clock::now() + span; }
+Monotonic after(std::chrono::nanoseconds span) {
+  return std::chrono::steady_clock::now() + span;
+}
 
 std::vector<pid_t> roots(const LiveScript& script, const std::vector<StepTree>& background) {
   std::vector<pid_t> pids{script.tree.root};
@@ -45,8 +47,7 @@ Result<LiveScript> ScriptRunner::start(const ScriptJob& job, StepLog& log) {
   options.argv = job.argv;
   options.environment = job.environment;
   options.working_directory = job.working_directory;
-  options.descriptors = {
-      {0, input.get()}, {1, pipe.write_end.get()}, {2, pipe.write_end.get()}};
+  options.descriptors = {{0, input.get()}, {1, pipe.write_end.get()}, {2, pipe.write_end.get()}};
   options.kill_grace = std::chrono::milliseconds(0);
   os::Process process = CIRRUS_TRY(os::Process::spawn(options));
   pipe.write_end.reset();
@@ -71,20 +72,13 @@ ScriptOutcome ScriptRunner::finish(LiveScript script, const ScriptLimits& limits
     outcome.cut_short = true;
     const bool timed_out = end == WaitEnd::DeadlinePassed;
     std::string processes = timed_out ? describe_descendants() : std::string();
-    (void)stop_tree(script, timed_out ? std::chrono::milliseconds(0) : limits.kill_grace,
-                    background);
+    stop_tree(script, timed_out ? std::chrono::milliseconds(0) : limits.kill_grace, background);
     drain(script, limits, false, log);
     if (!processes.empty()) log.write("\nWhat was running:\n    PID    PPID COMMAND\n" + processes);
     log.write(timed_out ? "\n" + limits.deadline_text : "\nContext canceled!");
     return outcome;
   }
-  os::ExitStatus status;
-  if (limits.escaping) {
-    status = script.process.try_wait().value_or(os::ExitStatus{});
-    os::reap_others(tracked);
-  } else {
-    status = stop_tree(script, std::chrono::milliseconds(0), background);
-  }
+  const os::ExitStatus status = take_status(script, limits.escaping, background);
   drain(script, limits, limits.escaping, log);
   outcome.succeeded = status.success();
   outcome.signaled = status.signal.has_value();
@@ -96,21 +90,27 @@ ScriptOutcome ScriptRunner::finish(LiveScript script, const ScriptLimits& limits
   return outcome;
 }
 
-os::ExitStatus ScriptRunner::stop_tree(LiveScript& script, std::chrono::milliseconds grace,
-                                       const std::vector<StepTree>& background) {
+void ScriptRunner::stop_tree(LiveScript& script, std::chrono::milliseconds grace,
+                             const std::vector<StepTree>& background) {
   const std::vector<pid_t> tracked = roots(script, background);
   if (grace.count() > 0) {
     signal_tree(script.tree, background, SIGTERM);
     (void)control_.wait(script.process, after(grace), false, tracked);
   }
-  // Before the leader is reaped: until then nobody else can have its number.
   script.process.send_signal_to_group(SIGKILL);
-  if (!script.process.try_wait()) {
-    (void)control_.wait(script.process, after(kKillPatience), false, tracked);
-  }
-  const os::ExitStatus status = script.process.try_wait().value_or(os::ExitStatus{});
+  (void)control_.wait(script.process, after(kKillPatience), false, tracked);
+  (void)script.process.try_wait();
   kill_tree(script.tree, background, after(kKillPatience));
   if (!script.process.reaped()) script.process.release();
+}
+
+os::ExitStatus ScriptRunner::take_status(LiveScript& script, bool escaping,
+                                         const std::vector<StepTree>& background) {
+  // Before the leader is reaped: until then nobody else can have its number.
+  if (!escaping) script.process.send_signal_to_group(SIGKILL);
+  const os::ExitStatus status = script.process.try_wait().value_or(os::ExitStatus{});
+  if (!escaping) kill_session(script.tree, background, after(kKillPatience));
+  os::reap_others(roots(script, background));
   return status;
 }
 

@@ -65,8 +65,10 @@ class ScriptRunner {
                        const std::vector<StepTree>& background);
 
  private:
-  os::ExitStatus stop_tree(LiveScript& script, std::chrono::milliseconds grace,
-                           const std::vector<StepTree>& background);
+  void stop_tree(LiveScript& script, std::chrono::milliseconds grace,
+                 const std::vector<StepTree>& background);
+  os::ExitStatus take_status(LiveScript& script, bool escaping,
+                             const std::vector<StepTree>& background);
   void drain(LiveScript& script, const ScriptLimits& limits, bool escaping, StepLog& log);
 
   LogPump& pump_;

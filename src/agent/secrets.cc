@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "base/strings.h"
 
@@ -87,6 +88,22 @@ std::string json_escaped(std::string_view secret, bool slashes) {
   return text;
 }
 
+/// As it stands inside single quotes, and with each special byte behind a backslash.
+std::vector<std::string> shell_escaped(std::string_view secret) {
+  std::string quoted;
+  std::string slashed;
+  for (const char c : secret) {
+    quoted += c == '\'' ? "'\\''" : std::string(1, c);
+    const auto byte = static_cast<unsigned char>(c);
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       byte >= 0x80 ||
+                       std::string_view("_-./:=@%+,").find(c) != std::string_view::npos;
+    if (!plain) slashed += '\\';
+    slashed += c;
+  }
+  return {quoted, slashed};
+}
+
 void add_lines(std::string_view secret, std::set<std::string>& forms) {
   if (secret.find('\n') == std::string_view::npos) return;
   for (const std::string& line : split(secret, '\n')) forms.insert(std::string(trim(line)));
@@ -108,6 +125,7 @@ std::vector<std::string> secret_forms(std::string_view secret) {
         forms.insert(url_escaped(form, variant, true));
         forms.insert(json_escaped(form, variant));
       }
+      for (std::string& text : shell_escaped(form)) forms.insert(std::move(text));
       add_base64(form, kStandardAlphabet, forms);
       add_base64(form, kUrlAlphabet, forms);
     }

@@ -17,7 +17,8 @@ namespace cirrus::agent {
 inline constexpr std::size_t kShortestSecret = 4;
 
 /// The forms in which `secret` is searched for: itself, each line of it, base64 at the three
-/// alignments (both alphabets), URL- and JSON-escaped. Only forms of kShortestSecret bytes or more.
+/// alignments (both alphabets), URL-, JSON- and
+/// shell-escaped. Only forms of kShortestSecret bytes or more.
 std::vector<std::string> secret_forms(std::string_view secret);
 
 /// True for names whose values are secrets: `_PASSWORD`, `_SECRET`, `_TOKEN`, `_ACCESS_KEY`,

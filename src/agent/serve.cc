@@ -28,7 +28,9 @@ bool deliver(Outbox& outbox, const Uplink& uplink, Monotonic task_deadline) {
 
 }  // namespace
 
-void block_task_signals() { os::block_signals({SIGINT, SIGTERM, SIGHUP, SIGCHLD}); }
+void block_task_signals() {
+  os::block_signals({SIGINT, SIGTERM, SIGHUP, SIGCHLD});
+}
 
 Status serve(const gateway::v1::Bootstrap& bootstrap, rpc::GatewayLink& link,
              std::string_view version, const std::function<void()>& on_delivered) {
@@ -45,8 +47,7 @@ Status serve(const gateway::v1::Bootstrap& bootstrap, rpc::GatewayLink& link,
                  .agent_secret = Secret(bootstrap.agent_secret()),
                  .gateway_secret = Secret(bootstrap.gateway_secret()),
                  .agent_version = std::string(version)},
-                link, outbox,
-                [&control](const std::string& reason) { control->cancel(reason); });
+                link, outbox, [&control](const std::string& reason) { control->cancel(reason); });
   const std::unique_ptr<LogPump> pump = CIRRUS_TRY(LogPump::create(outbox));
   Monotonic deadline;
   {

@@ -24,7 +24,9 @@ constexpr std::chrono::seconds kSweepPatience{5};
 constexpr std::chrono::seconds kLongestTask = std::chrono::hours(24 * 365);
 constexpr std::size_t kMaxEnvFile = 16U << 20U;
 
-Monotonic now() { return std::chrono::steady_clock::now(); }
+Monotonic now() {
+  return std::chrono::steady_clock::now();
+}
 
 }  // namespace
 
@@ -57,19 +59,18 @@ void TaskRun::run() {
 Status TaskRun::prepare() {
   const auto& commands = parts_.bootstrap.commands();
   process_ = process_environment(parts_.inherited, parts_.bootstrap);
-  environment_ =
-      std::make_unique<TaskEnvironment>(task_environment(process_, parts_.bootstrap));
+  environment_ = std::make_unique<TaskEnvironment>(task_environment(process_, parts_.bootstrap));
   for (const std::string& value : commands.secrets_to_mask()) secrets_.add(value);
   secrets_.add_named(environment_->variables());
-  scratch_ = std::make_unique<Scratch>(
-      CIRRUS_TRY(Scratch::open(parts_.bootstrap.scratch_directory())));
+  scratch_ =
+      std::make_unique<Scratch>(CIRRUS_TRY(Scratch::open(parts_.bootstrap.scratch_directory())));
   working_directory_ = environment_->get("CIRRUS_WORKING_DIR").value_or("");
   CIRRUS_TRY(os::make_directories(working_directory_, 0755)
                  .note("making the working directory '{}'", working_directory_.string()));
   shell_ = default_shell(environment_->process_value("PATH").value_or(""));
   failed_ = commands.failed_at_least_once();
-  deadline_ = now() + std::chrono::seconds(std::clamp<std::int64_t>(
-                          commands.timeout_in_seconds(), 0, kLongestTask.count()));
+  deadline_ = now() + std::chrono::seconds(std::clamp<std::int64_t>(commands.timeout_in_seconds(),
+                                                                    0, kLongestTask.count()));
   return {};
 }
 
@@ -88,7 +89,9 @@ std::vector<const wire::Command*> TaskRun::selected_commands() const {
   return selected;
 }
 
-bool TaskRun::time_is_up() const { return now() >= deadline_; }
+bool TaskRun::time_is_up() const {
+  return now() >= deadline_;
+}
 
 bool TaskRun::should_run(const wire::Command& command) const {
   switch (command.execution_behaviour()) {
@@ -178,9 +181,9 @@ StepLog& TaskRun::open_log(const std::string& step) {
                          ? std::make_unique<TimeStamps>(parts_.clock)
                          : nullptr);
   if (first && secrets_.has_short_ones()) {
-    logs_.back().write(fmt::format(
-        "Secrets of less than {} bytes are not hidden in logs; this task has some.\n",
-        kShortestSecret));
+    logs_.back().write(
+        fmt::format("Secrets of less than {} bytes are not hidden in logs; this task has some.\n",
+                    kShortestSecret));
   }
   return logs_.back();
 }
@@ -254,7 +257,9 @@ void TaskRun::finish() {
   kill_all_descendants(now() + kSweepPatience);
   gateway::v1::AgentMessage::Event event;
   for (Background& one : background_) {
-    if (!one.script.output->wait_closed(std::chrono::seconds(2), deadline_ + parts_.gateway_patience)) one.script.output->finish_now();
+    if (!one.script.output->wait_closed(std::chrono::seconds(2),
+                                        deadline_ + parts_.gateway_patience))
+      one.script.output->finish_now();
     one.log->flush();
   }
   for (const StepLog& log : logs_) *event.add_after() = log.position();

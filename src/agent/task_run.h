@@ -126,7 +126,7 @@ class TaskRun {
   std::vector<wire::CommandResult> history_;
   Monotonic deadline_{};
   bool failed_ = false;
-  bool left_ = false;     // by an exit instruction
+  bool left_ = false;  // by an exit instruction
   bool started_ = false;
 };
 

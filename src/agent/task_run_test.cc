@@ -86,8 +86,8 @@ TEST_F(Tasks, ObeyAStopOrder) {  // T18
 
 TEST_F(Tasks, GiveStepsTheirGraceToEnd) {
   bootstrap.set_kill_grace_milliseconds(5000);
-  add_script("main", {"trap 'echo saved; exit 0' TERM", "echo ready",
-                      "while true; do sleep 0.02; done"});
+  add_script("main",
+             {"trap 'echo saved; exit 0' TERM", "echo ready", "while true; do sleep 0.02; done"});
   std::thread stopper([this] {
     EXPECT_TRUE(gateway().wait_for_log("main", "while true"));
     gateway().cancel("asked to");
@@ -98,18 +98,38 @@ TEST_F(Tasks, GiveStepsTheirGraceToEnd) {
   EXPECT_THAT(gateway().statuses(), ElementsAre("main=FAILED"));
 }
 
-TEST_F(Tasks, LeaveNoDaemonBehind) {  // R4 and R5: own session, output kept open
-  add_script("main", {"setsid sh -c 'echo $$ > daemon; exec sleep 86399' &",
+TEST_F(Tasks, KeepDaemonsForLaterStepsAndNoLonger) {  // R4: what `service x start` leaves
+  add_script("main", {"setsid sh -c 'echo $$ > daemon; exec sleep 86399' > /dev/null 2>&1 &",
                       "while [ ! -s daemon ]; do sleep 0.01; done"});
   add_script("cleared",
-             {"env -i setsid sh -c '(echo $$ > other; exec /bin/sleep 86399) &'",
+             {"env -i setsid sh -c '(exec /bin/sleep 86399 >/dev/null 2>&1) & echo $! > other'",
               "while [ ! -s other ]; do sleep 0.01; done"});
+  add_script("next", {"kill -0 $(cat daemon) $(cat other)"});
   const auto began = std::chrono::steady_clock::now();
   run();
   EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(2));
-  EXPECT_THAT(gateway().statuses(), ElementsAre("main=COMPLETED", "cleared=COMPLETED"));
+  EXPECT_THAT(gateway().statuses(),
+              ElementsAre("main=COMPLETED", "cleared=COMPLETED", "next=COMPLETED"));
   EXPECT_TRUE(is_dead("daemon"));
   EXPECT_TRUE(is_dead("other"));
+}
+
+TEST_F(Tasks, EndAlthoughADaemonKeepsTheOutput) {  // R5
+  add_script("main", {"setsid sh -c 'echo $$ > daemon; exec sleep 86398' &",
+                      "while [ ! -s daemon ]; do sleep 0.01; done"});
+  add_script("next", {"true"});
+  run();
+  EXPECT_THAT(log("main"), HasSubstr("(sleep 86398)"));
+  EXPECT_THAT(gateway().statuses(), ElementsAre("main=COMPLETED", "next=COMPLETED"));
+  EXPECT_TRUE(is_dead("daemon"));
+}
+
+TEST_F(Tasks, LeaveNoDaemonOfAStepThatTimedOut) {
+  bootstrap.mutable_commands()->set_timeout_in_seconds(1);
+  add_script("main", {"setsid sh -c 'echo $$ > daemon; exec sleep 86399' &", "sleep 60"});
+  add_script("al", {"! kill -0 $(cat daemon)"}).set_execution_behaviour(wire::Command::ALWAYS);
+  run();
+  EXPECT_THAT(gateway().statuses(), ElementsAre("main=FAILED", "al=COMPLETED"));
 }
 
 TEST_F(Tasks, LetProcessesEscapeUntilTheEndIfAsked) {
@@ -150,7 +170,8 @@ TEST_F(Tasks, HideWhatStepsDeclareSensitive) {  // row 12 and section 13.3
   variable("CIRRUS_ENV_SENSITIVE") = "true";
   add_background("back", {"while [ ! -e go ]; do sleep 0.01; done", "echo new: $NEW fresh-value",
                           "touch said", "sleep 86399"});
-  add_script("main", {"printf abc; sleep 0.1; printf 'def\\n'", "echo NEW=fresh-value >> $CIRRUS_ENV"});
+  add_script("main",
+             {"printf abc; sleep 0.1; printf 'def\\n'", "echo NEW=fresh-value >> $CIRRUS_ENV"});
   add_script("after", {"touch go", "echo \"$NEW\"", "while [ ! -e said ]; do sleep 0.01; done"});
   run();
   EXPECT_THAT(log("back"), StartsWith("Secrets of less than 4 bytes are not hidden"));
@@ -194,8 +215,8 @@ TEST_F(Tasks, WriteFiles) {  // section 18, row 21
   add_file("d", "literal")->set_from_contents("$NAME");
   add_file("e", "literal/below")->set_from_contents("x");
   run();
-  EXPECT_THAT(gateway().statuses(), ElementsAre("a=COMPLETED", "b=COMPLETED", "c=COMPLETED",
-                                                "d=COMPLETED", "e=FAILED"));
+  EXPECT_THAT(gateway().statuses(),
+              ElementsAre("a=COMPLETED", "b=COMPLETED", "c=COMPLETED", "d=COMPLETED", "e=FAILED"));
   EXPECT_EQ(os::read_file(work() / "deep/er/named").value_or(""), "from a variable");
   EXPECT_EQ(os::read_file(work() / "literal").value_or(""), "$NAME");
   EXPECT_FALSE(std::filesystem::exists(work() / "locked"));
@@ -203,9 +224,9 @@ TEST_F(Tasks, WriteFiles) {  // section 18, row 21
 }
 
 TEST_F(Tasks, SetTheVariablesOfTheAgent) {
-  add_script("main", {"echo $CIRRUS_OS/$OS/$CIRRUS_ARCH", "test -n \"$CIRRUS_TASK_COOKIE\"",
-                      "test \"$PWD\" = \"$CIRRUS_WORKING_DIR\"", "test -z \"$GONE\"",
-                      "echo $ADDED"});
+  add_script("main",
+             {"echo $CIRRUS_OS/$OS/$CIRRUS_ARCH", "test -n \"$CIRRUS_TASK_COOKIE\"",
+              "test \"$PWD\" = \"$CIRRUS_WORKING_DIR\"", "test -z \"$GONE\"", "echo $ADDED"});
   bootstrap.set_task_cookie("cookie");
   bootstrap.add_removed_environment("GONE");
   (*bootstrap.mutable_process_environment())["ADDED"] = "added";

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "agent/time_stamps.h"
 
-#include <fmt/format.h>
-
 #include <ctime>
+
+#include <fmt/format.h>
 
 namespace cirrus::agent {
 namespace {

@@ -4,11 +4,12 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zstd.h>
 
 #include <memory>
 #include <string>
 #include <vector>
+
+#include <zstd.h>
 
 #include "base/ids.h"
 #include "embedded_agent_data.h"
@@ -21,7 +22,8 @@ asm(".section .rodata\n"
     ".global cirrus_embedded_agent_begin\n"
     ".global cirrus_embedded_agent_end\n"
     "cirrus_embedded_agent_begin:\n"
-    ".incbin \"" CIRRUS_EMBEDDED_AGENT_FILE "\"\n"
+    ".incbin \"" CIRRUS_EMBEDDED_AGENT_FILE
+    "\"\n"
     "cirrus_embedded_agent_end:\n"
     ".byte 0\n"
     ".text\n");
@@ -64,7 +66,9 @@ std::string_view embedded_agent_zstd() {
           static_cast<std::size_t>(cirrus_embedded_agent_end - cirrus_embedded_agent_begin)};
 }
 
-std::string_view embedded_agent_sha256() { return CIRRUS_EMBEDDED_AGENT_SHA256; }
+std::string_view embedded_agent_sha256() {
+  return CIRRUS_EMBEDDED_AGENT_SHA256;
+}
 
 Result<std::filesystem::path> unpack_embedded_agent(const std::filesystem::path& dir) {
   const std::string name = "cirrus-agent-" + std::string(embedded_agent_sha256().substr(0, 16));
@@ -74,8 +78,8 @@ Result<std::filesystem::path> unpack_embedded_agent(const std::filesystem::path&
   const std::filesystem::path temporary = dir / ("." + name + "." + random_hex(8));
   Status written;
   {
-    const os::Fd file = CIRRUS_TRY(os::open_file(temporary, O_WRONLY | O_CREAT | O_EXCL, 0755)
-                                       .note("unpacking the agent"));
+    const os::Fd file = CIRRUS_TRY(
+        os::open_file(temporary, O_WRONLY | O_CREAT | O_EXCL, 0755).note("unpacking the agent"));
     written = unpack_to(file.get());
     // Whatever the umask says: a task of another user must be able to run it.
     if (written.ok() && ::fchmod(file.get(), 0755) != 0) {

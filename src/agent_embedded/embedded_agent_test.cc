@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "agent_embedded/embedded_agent.h"
 
-#include <gtest/gtest.h>
 #include <sys/stat.h>
+
+#include <gtest/gtest.h>
 
 #include "os/files.h"
 #include "os/process.h"
@@ -26,8 +27,7 @@ TEST(EmbeddedAgent, UnpacksIntoAProgramThatRuns) {
 
 TEST(EmbeddedAgent, ReusesAWholeFileAndReplacesATornOne) {
   const os::TempDir directory = std::move(os::TempDir::create("embedded")).value();
-  const std::filesystem::path path =
-      std::move(unpack_embedded_agent(directory.path())).value();
+  const std::filesystem::path path = std::move(unpack_embedded_agent(directory.path())).value();
   struct stat first {};
   ASSERT_EQ(::stat(path.c_str(), &first), 0);
   EXPECT_EQ(std::move(unpack_embedded_agent(directory.path())).value(), path);

@@ -96,8 +96,8 @@ std::vector<pid_t> holders_of_pipe(int fd) {
       char target[64];
       const ssize_t length =
           ::readlink((directory + "/" + std::to_string(number)).c_str(), target, sizeof target);
-      holds = holds || (length > 0 && std::string_view(target, static_cast<std::size_t>(length)) ==
-                                          wanted);
+      holds = holds ||
+              (length > 0 && std::string_view(target, static_cast<std::size_t>(length)) == wanted);
     });
     if (holds) holders.push_back(pid);
   });
@@ -122,8 +122,8 @@ void reap_others(const std::vector<pid_t>& tracked) {
   // A dead child that is tracked hides the ones behind it, so from here on each child of ours is
   // asked for by name.
   for_each_number_in("/proc/self/task", [&is_tracked](int thread) {
-    const Result<std::string> list = read_file(
-        "/proc/self/task/" + std::to_string(thread) + "/children", 4U << 20U);
+    const Result<std::string> list =
+        read_file("/proc/self/task/" + std::to_string(thread) + "/children", 4U << 20U);
     if (!list.ok()) return;
     const char* cursor = list.value().c_str();
     char* next = nullptr;
@@ -141,8 +141,8 @@ void wait_dead(const std::vector<pid_t>& pids, Monotonic deadline) {
   for (const pid_t pid : pids) {
     const Fd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
     if (!fd.valid()) continue;
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(
-        deadline - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     pollfd polled{fd.get(), POLLIN, 0};
     (void)::poll(&polled, 1, static_cast<int>(std::max<std::int64_t>(left.count(), 0)));
   }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 // The real cirrus-agent, a bootstrap on its descriptor 0 and a gateway on a unix socket.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
 #include <optional>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "attach_server.h"
 #include "os/files.h"
@@ -17,11 +18,11 @@
 namespace cirrus::tests {
 namespace {
 
+using std::chrono::seconds;
+using std::chrono::steady_clock;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using std::chrono::seconds;
-using std::chrono::steady_clock;
 
 std::string framed(const gateway::v1::Bootstrap& bootstrap) {
   const std::string body = bootstrap.SerializeAsString();

@@ -2,11 +2,11 @@
 // The in-memory gateway behind a real unix socket and real gRPC.
 #pragma once
 
-#include <grpcpp/grpcpp.h>
-
 #include <memory>
 #include <string>
 #include <thread>
+
+#include <grpcpp/grpcpp.h>
 
 #include "cirrus_gateway.grpc.pb.h"
 #include "rpc/testing/fake_gateway.h"
@@ -37,8 +37,7 @@ class AttachServer {
     grpc::Status Attach(grpc::ServerContext* context,
                         grpc::ServerReaderWriter<gateway::v1::GatewayMessage,
                                                  gateway::v1::AgentMessage>* stream) override {
-      const std::unique_ptr<rpc::GatewayStream> inner =
-          std::move(gateway_.connect()).value();
+      const std::unique_ptr<rpc::GatewayStream> inner = std::move(gateway_.connect()).value();
       std::jthread answers([&] {
         gateway::v1::GatewayMessage answer;
         while (inner->read(answer) && stream->Write(answer)) {

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include "agent_targets.h"
 #include "targets.h"
 
 namespace cirrus::fuzz {
@@ -36,6 +37,12 @@ TEST(FuzzSeeds, ExpandSeedsRunClean) {
 }
 TEST(FuzzSeeds, ConfigSeedsRunClean) {
   replay("config", run_config);
+}
+TEST(FuzzSeeds, MaskerSeedsRunClean) {
+  replay("masker", run_masker);
+}
+TEST(FuzzSeeds, EnvFileSeedsRunClean) {
+  replay("env_file", run_env_file);
 }
 
 }  // namespace

@@ -2,12 +2,12 @@
 // Runs whole tasks with real shells against a gateway in memory.
 #pragma once
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <memory>
 #include <string>
 #include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "agent/task_run.h"
 #include "agent/uplink.h"
@@ -55,8 +55,8 @@ class TaskFixture : public ::testing::Test {
   /// Runs the task to its end on this thread and delivers everything.
   void run() {
     run_until([this] {
-      EXPECT_TRUE(outbox->wait_until_empty(std::chrono::steady_clock::now() +
-                                           std::chrono::seconds(20)));
+      EXPECT_TRUE(
+          outbox->wait_until_empty(std::chrono::steady_clock::now() + std::chrono::seconds(20)));
     });
     EXPECT_THAT(gateway().violations(), ::testing::IsEmpty());
   }

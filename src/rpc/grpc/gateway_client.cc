@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "rpc/grpc/gateway_client.h"
 
+#include <utility>
+
 #include <grpc/grpc.h>
 #include <grpcpp/grpcpp.h>
-
-#include <utility>
 
 #include "cirrus_gateway.grpc.pb.h"
 
@@ -32,9 +32,7 @@ class AttachStream final : public GatewayStream {
     static_cast<void>(stream_->Finish());
   }
 
-  bool write(const AgentMessage& message) override {
-    return stream_->Write(message);
-  }
+  bool write(const AgentMessage& message) override { return stream_->Write(message); }
   bool read(GatewayMessage& message) override { return stream_->Read(&message); }
   void cancel() override { context_.TryCancel(); }
 
@@ -76,8 +74,8 @@ void warm_up_gateway_client() {
   // A channel nobody calls connects to nothing, but fills in what all channels share.
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  const auto channel = grpc::CreateCustomChannel("unix:/nowhere",
-                                                 grpc::InsecureChannelCredentials(), arguments);
+  const auto channel =
+      grpc::CreateCustomChannel("unix:/nowhere", grpc::InsecureChannelCredentials(), arguments);
   static_cast<void>(AgentMessage::descriptor());
 }
 

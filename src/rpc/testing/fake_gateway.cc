@@ -189,9 +189,8 @@ void FakeGateway::release() {
 
 bool FakeGateway::wait_for_log(const std::string& step, const std::string& text) {
   std::unique_lock lock(mutex_);
-  return changed_.wait_for(lock, kPatience, [&] {
-    return logs_[step].find(text) != std::string::npos;
-  });
+  return changed_.wait_for(lock, kPatience,
+                           [&] { return logs_[step].find(text) != std::string::npos; });
 }
 
 bool FakeGateway::wait_until_finished() {

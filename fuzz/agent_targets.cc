@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+#include "agent_targets.h"
+
+#include "agent/clone_plan.h"
+#include "agent/env_file.h"
+#include "agent/shell.h"
+#include "agent/testing/plain_mask.h"
+#include "base/check.h"
+#include "base/strings.h"
+
+namespace cirrus::fuzz {
+
+void run_masker(std::string_view input) {
+  if (input.empty() || input.size() > 4096) return;
+  const std::size_t piece = static_cast<unsigned char>(input.front()) % 32U + 1U;
+  input.remove_prefix(1);
+  const std::size_t newline = std::min(input.find('\n'), input.size());
+  std::vector<std::string> patterns = split(input.substr(0, newline), ' ');
+  std::erase(patterns, std::string());
+  const std::string text(input.substr(std::min(newline + 1, input.size())));
+
+  agent::Masker masker(std::make_shared<const agent::PatternSet>(patterns));
+  std::string out;
+  for (std::size_t at = 0; at < text.size(); at += piece) {
+    masker.feed(std::string_view(text).substr(at, piece), out);
+  }
+  masker.finish(out);
+  CIRRUS_CHECK(out == agent::testing::plain_mask(patterns, text), "masking follows the plain rule");
+}
+
+void run_env_file(std::string_view input) {
+  const agent::EnvFile file = agent::parse_env_file(input);
+  for (const auto& [name, value] : file.variables) {
+    CIRRUS_CHECK(!name.empty() && name.find('=') == std::string::npos, "names are names");
+  }
+  for (const std::string& line : split(input, '\n')) {
+    (void)agent::split_words(line);
+    (void)agent::split_clone_url(line);
+  }
+}
+
+}  // namespace cirrus::fuzz
