@@ -35,10 +35,10 @@ std::string issues_to_json(const std::vector<pb::Issue>& issues) {
   std::string result = "[";
   for (const pb::Issue& issue : issues) {
     if (result.size() > 1) result += ',';
-    result += fmt::format(R"({{"level":{},"message":{},"path":{},"line":{},"column":{})",
-                          json_quoted(pb::Issue_Level_Name(issue.level())),
-                          json_quoted(issue.message()), json_quoted(issue.path()), issue.line(),
-                          issue.column());
+    result +=
+        fmt::format(R"({{"level":{},"message":{},"path":{},"line":{},"column":{})",
+                    json_quoted(pb::Issue_Level_Name(issue.level())), json_quoted(issue.message()),
+                    json_quoted(issue.path()), issue.line(), issue.column());
     if (!issue.raw_details().empty()) result += ",\"hint\":" + json_quoted(issue.raw_details());
     result += '}';
   }

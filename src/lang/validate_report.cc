@@ -25,7 +25,8 @@ std::string text_report(const Outcome& outcome, std::string_view path) {
   for (const pb::Issue& issue : outcome.evaluation.issues) {
     result += issue.path() == ".cirrus.yml" ? std::string(path) : issue.path();
     if (issue.line() > 0) result += fmt::format(":{}:{}", issue.line(), issue.column());
-    result += fmt::format(": {}: {}\n", to_lower(pb::Issue_Level_Name(issue.level())), issue.message());
+    result +=
+        fmt::format(": {}: {}\n", to_lower(pb::Issue_Level_Name(issue.level())), issue.message());
   }
   if (outcome.error) {
     ConfigError shown = *outcome.error;
@@ -58,8 +59,8 @@ std::string sarif_report(const std::vector<pb::Issue>& issues) {
     // SARIF knows no place 0; what has no single place belongs to the whole file.
     const std::string region =
         issue.line() == 0 ? ""
-                          : fmt::format(R"(,"region":{{"startLine":{},"startColumn":{}}})", issue.line(),
-                                        std::max<std::uint64_t>(1, issue.column()));
+                          : fmt::format(R"(,"region":{{"startLine":{},"startColumn":{}}})",
+                                        issue.line(), std::max<std::uint64_t>(1, issue.column()));
     if (!results.empty()) results += ',';
     results += fmt::format(
         R"({{"ruleId":"configuration","level":"{}","message":{{"text":{}}},"locations":[{{"physicalLocation":{{"artifactLocation":{{"uri":{}}}{}}}}}]}})",
