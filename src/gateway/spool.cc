@@ -28,8 +28,11 @@ Result<Spool> Spool::open(const std::filesystem::path& directory, const std::str
 Status Spool::append(std::string_view bytes) {
   Status written = os::write_all_at(fd_.get(), bytes, size_);
   if (!written.ok()) {
-    // Half of a chunk must not count after a restart.
-    (void)::ftruncate(fd_.get(), static_cast<off_t>(size_));
+    // Half of a chunk must not count after a restart. If even that fails, the next append starts
+    // at the same offset and overwrites it.
+    if (::ftruncate(fd_.get(), static_cast<off_t>(size_)) != 0) {
+      return errno_error(errno, "cannot take back a half-written chunk of '{}'", step_);
+    }
     return std::move(written).note("spooling the log of '{}'", step_);
   }
   size_ += bytes.size();

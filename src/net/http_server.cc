@@ -165,7 +165,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     auto message = std::make_shared<http::response<http::empty_body>>();
     fill(*message, head);
     message->chunked(true);
-    message->keep_alive(keep_alive_);
+    message->keep_alive(false);  // see write_last
     is_events_ = (*message)[http::field::content_type] == "text/event-stream";
     auto serializer = std::make_shared<http::response_serializer<http::empty_body>>(*message);
     writing_ = true;

@@ -59,6 +59,7 @@ struct RegisterCall {
 struct PollCall {
   WorkerCredential worker;
   WorkerFeatures features;
+  bool draining = false;     ///< wants stop orders, but nothing new
   std::uint64_t number = 0;  ///< 0: not numbered
   model::Labels labels;
   model::Resources resources;

@@ -197,7 +197,7 @@ std::vector<State::Effect> State::take_effects() {
 }
 
 std::vector<State::Effect> State::abandon() {
-  for (const WorkerKey& key : std::set<WorkerKey>(parked_)) answer_poll(workers_.at(key), {});
+  answer_all_polls();
   return take_effects();
 }
 
@@ -219,7 +219,10 @@ void State::evict_finished() {
       continue;
     }
     for (const auto& [number, node] : found->second.nodes) {
-      for (const model::TaskId task : node.attempts) tasks_.erase(task);
+      for (const model::TaskId task : node.attempts) {
+        clone_tokens_.erase(tasks_.at(task).record.clone_token);
+        tasks_.erase(task);
+      }
     }
     builds_.erase(found);
   }

@@ -58,8 +58,9 @@ class State {
   template <typename T>
   void answer(Reply<T> reply, Result<T> result) {
     effects_.push_back(
-        [reply = std::move(reply), result = std::move(result)](const Error* failure) {
-          reply(failure != nullptr ? Result<T>(*failure) : result);
+        [reply = std::move(reply), result = std::move(result)](const Error* failure) mutable {
+          // Runs once, so the result may be moved on.
+          reply(failure != nullptr ? Result<T>(*failure) : std::move(result));
         });
   }
 
@@ -106,6 +107,8 @@ class State {
   void cancel_task(model::TaskId id, const std::string& actor, Reply<void> reply, Moment moment);
   void rerun_task(model::TaskId id, const std::string& actor, Reply<model::TaskId> reply,
                   Moment moment);
+  /// Takes a build that has left memory back from the store, so that it can go on.
+  void adopt_build(store::BuildRows rows, Moment moment);
   void trigger_task(model::TaskId id, const std::string& actor, Reply<void> reply, Moment moment);
 
   // Administration (state.cc).
@@ -195,6 +198,7 @@ class State {
     Monotonic last_poll{};
     bool polled = false;  ///< since the controller started
     bool silent = false;
+    bool draining = false;  ///< as its last poll said
     std::uint64_t last_number = 0;
     std::set<model::TaskId> held;
     std::map<std::string, Monotonic> strangers;  ///< ids told to stop that are not ours
@@ -230,7 +234,9 @@ class State {
   bool reconcile(Worker& worker, const std::vector<std::string>& running, Moment moment);
   std::vector<model::TaskId> due_stops(Worker& worker, const std::vector<std::string>& running,
                                        Moment moment, std::optional<Monotonic>& later);
+  void park(Worker& worker, Parked parked);
   void answer_poll(Worker& worker, api::PollResponse response);
+  void answer_all_polls();
   void answer_with_stops(Worker& worker, Moment moment);
   Result<Task*> task_of_worker(const WorkerCredential& worker, const TaskCredential& task,
                                Moment moment);
@@ -291,7 +297,7 @@ class State {
   std::map<model::BuildId, Build> builds_;
   std::unordered_map<model::TaskId, Task> tasks_;
   std::set<model::TaskId> active_;  ///< assigned, executing, or holding a worker
-  std::set<WorkerKey> parked_;
+  std::set<std::pair<Monotonic, scheduler::WorkerIndex>> parked_;  ///< by the end of the hold
   std::unordered_map<std::string, model::TaskId> clone_tokens_;
   std::map<std::string, std::deque<model::TaskId>> locks_;  ///< front: the holder
   std::deque<model::BuildId> finished_builds_;

@@ -292,6 +292,10 @@ void State::rerun_task(model::TaskId id, const std::string& actor, Reply<model::
   answer<model::TaskId>(std::move(reply), fresh);
 }
 
+void State::adopt_build(store::BuildRows rows, Moment moment) {
+  if (find_build(rows.build.id) == nullptr) load_build(std::move(rows), moment);
+}
+
 void State::trigger_task(model::TaskId id, const std::string& actor, Reply<void> reply,
                          Moment moment) {
   Task* const task = find_task(id);

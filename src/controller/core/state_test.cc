@@ -330,6 +330,23 @@ TEST(State, AReferenceWorkerTakesOverItsNameAndTwoAreShown) {
   EXPECT_FALSE(h.poll("w", {}, "")->answered());
 }
 
+TEST(State, ADrainingWorkerGetsStopOrdersAndNothingNew) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  const auto first = h.submit({h.task(0, "a")});
+  const auto assigned = h.poll("w")->tasks().at(0);
+  ASSERT_TRUE(h.started("w", h.of(assigned)).ok());
+  h.submit({h.task(0, "b")});
+  h.draining = true;
+  const auto slot = h.poll("w", {"1"});
+  ASSERT_TRUE(h.finished(h.of(assigned), StepStatus::Completed).ok());
+  EXPECT_EQ(h.build(first).record.status, BuildStatus::Completed);
+  ASSERT_TRUE(h.stopped("w", h.of(assigned)).ok());
+  EXPECT_FALSE(slot->answered());
+  h.draining = false;
+  EXPECT_EQ(h.poll("w")->tasks().size(), 1U);
+}
+
 TEST(State, PriorityDecidesAmongWaitingBuilds) {
   StateHarness h;
   ASSERT_TRUE(h.register_worker("w").ok());
@@ -351,6 +368,12 @@ TEST(State, FinishedBuildsLeaveMemoryButNotTheStore) {
   EXPECT_FALSE(h.state().view_build(model::BuildId{1}).ok());
   EXPECT_TRUE(h.state().view_build(model::BuildId{5}).ok());
   EXPECT_EQ(h.build(model::BuildId{1}).tasks.at(0).status, TaskStatus::Completed);
+  // And come back when one of their tasks is to run again.
+  h.state().adopt_build(*h.store.read_build(model::BuildId{1}).value(), h.moment());
+  ASSERT_TRUE(h.ask<model::TaskId>([&](State& s, auto reply, Moment now) {
+                 s.rerun_task(model::TaskId{1}, "test", std::move(reply), now);
+               }).ok());
+  EXPECT_EQ(h.run_one("w", StepStatus::Completed), "6");
 }
 
 }  // namespace cirrus::controller::core

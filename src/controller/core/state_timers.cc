@@ -63,17 +63,14 @@ void State::place_tasks(Moment moment) {
 }
 
 void State::expire_polls(Moment moment) {
-  std::vector<Worker*> due;
-  for (const WorkerKey& key : parked_) {
-    Worker& worker = workers_.at(key);
-    if (worker.parked->until <= moment.now) due.push_back(&worker);
+  while (!parked_.empty() && parked_.begin()->first <= moment.now) {
+    answer_poll(*worker_by_index_.at(parked_.begin()->second), {});
   }
-  for (Worker* const worker : due) answer_poll(*worker, {});
 }
 
 void State::release_polls(Moment moment) {
   static_cast<void>(moment);
-  for (const WorkerKey& key : std::set<WorkerKey>(parked_)) answer_poll(workers_.at(key), {});
+  answer_all_polls();
 }
 
 void State::judge_silence(Moment moment) {
@@ -144,20 +141,13 @@ void State::judge_tasks(Moment moment) {
 }
 
 std::chrono::milliseconds State::next_wake(Moment moment) const {
-  // Parked polls are looked at a few times a second: a hold that ends 250 ms late harms nobody,
-  // and thousands of exact timers would cost more.
-  if (!parked_.empty()) {
-    for (const WorkerKey& key : parked_) {
-      const Monotonic until = workers_.at(key).parked->until;
-      if (until - moment.now < std::chrono::milliseconds(250)) {
-        return std::max(std::chrono::milliseconds(1),
-                        std::chrono::duration_cast<std::chrono::milliseconds>(until - moment.now) +
-                            std::chrono::milliseconds(1));
-      }
-    }
-    return std::chrono::milliseconds(250);
-  }
-  return active_.empty() ? std::chrono::milliseconds(5000) : std::chrono::milliseconds(1000);
+  using std::chrono::milliseconds;
+  // Holds end up to 50 ms late, so that thousands of them share a wake-up.
+  constexpr milliseconds kSlack{50};
+  const milliseconds idle = active_.empty() ? milliseconds(5000) : milliseconds(1000);
+  if (parked_.empty()) return idle;
+  const auto until = std::chrono::duration_cast<milliseconds>(parked_.begin()->first - moment.now);
+  return std::clamp(until + kSlack, milliseconds(1), idle);
 }
 
 }  // namespace cirrus::controller::core

@@ -103,7 +103,7 @@ void State::publish(Worker& worker) {
   scheduler_.set_worker(
       worker.index,
       {worker.record.name, worker.record.labels, worker.record.resources, worker.parked.has_value(),
-       worker.record.disabled || paused, worker.silent || !worker.polled});
+       worker.record.disabled || paused || worker.draining, worker.silent || !worker.polled});
 }
 
 void State::register_worker(const RegisterCall& call, Reply<std::string> reply, Moment moment) {
@@ -146,7 +146,8 @@ void State::poll(PollCall call, Reply<api::PollResponse> reply, Moment moment) {
   }
   worker.last_number = call.number;
   if (worker.parked) answer_poll(worker, {});
-  const bool was_away = worker.silent || !worker.polled;
+  const bool changed = worker.silent || !worker.polled || worker.draining != call.draining;
+  worker.draining = call.draining;
   worker.last_poll = moment.now;
   worker.polled = true;
   worker.silent = false;
@@ -166,9 +167,8 @@ void State::poll(PollCall call, Reply<api::PollResponse> reply, Moment moment) {
     if (doubtful) until = std::min(until, moment.now + options_.timing.doubt / 2);
     if (stop_later) until = std::min(until, *stop_later);
   }
-  worker.parked = Parked{std::move(reply), until, next_ticket_, may_hold ? 1U : 2U};
-  parked_.insert(key.value());
-  if (was_away) {
+  park(worker, Parked{std::move(reply), until, next_ticket_, may_hold ? 1U : 2U});
+  if (changed) {
     publish(worker);
   } else {
     scheduler_.set_accepts(worker.index, true);
@@ -194,16 +194,25 @@ void State::poll_cancelled(const WorkerCredential& credential, std::uint64_t tic
     const auto found = workers_.find({claims.value().pool, credential.name});
     if (found != workers_.end() && drop(found->second)) return;
   }
-  for (const WorkerKey& key : std::set<WorkerKey>(parked_)) {
-    if (key.second == credential.name && drop(workers_.at(key))) return;
+  for (auto& [key, worker] : workers_) {
+    if (key.second == credential.name && drop(worker)) return;
   }
+}
+
+void State::park(Worker& worker, Parked parked) {
+  parked_.emplace(parked.until, worker.index);
+  worker.parked = std::move(parked);
+}
+
+void State::answer_all_polls() {
+  while (!parked_.empty()) answer_poll(*worker_by_index_.at(parked_.begin()->second), {});
 }
 
 void State::answer_poll(Worker& worker, api::PollResponse response) {
   if (!worker.parked) return;
   Parked parked = *std::move(worker.parked);
   worker.parked.reset();
-  parked_.erase({worker.record.pool, worker.record.name});
+  parked_.erase({parked.until, worker.index});
   scheduler_.set_accepts(worker.index, false);
   response.set_poll_interval_in_seconds(parked.interval);
   answer<api::PollResponse>(std::move(parked.reply), std::move(response));

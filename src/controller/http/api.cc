@@ -230,19 +230,34 @@ void Api::route_tasks(net::ServerRequest& request, const Parts& parts, const Ans
                   });
     }
     if (parts[4] == "rerun") {
-      return post(answer,
-                  [id = id.value(), actor, answer](core::State& state, core::Moment moment) {
-                    state.rerun_task(
-                        id, actor,
-                        [answer](const Result<model::TaskId>& fresh) {
-                          if (!fresh.ok()) return answer->respond(problem(fresh.error()));
-                          answer->respond(json_response(202, id_json(fresh.value().to_string())));
-                        },
-                        moment);
-                  });
+      // Looked up first: its build may have left memory.
+      return with_task(parts[3], answer, [this, answer, actor](const core::TaskView& task) {
+        rerun(task, actor, answer);
+      });
     }
   }
   answer->respond(problem(404, "no such route"));
+}
+
+void Api::rerun(const core::TaskView& task, const std::string& actor, const Answer& answer) {
+  const bool queued =
+      pool_.run([this, id = task.id, build = task.build, actor, answer](const StopToken&) {
+        const auto rows = core_.store().read_build(build);
+        if (!rows.ok()) return answer->respond(problem(rows.error()));
+        if (!rows.value()) return answer->respond(problem(404, fmt::format("no build {}", build)));
+        post(answer,
+             [id, actor, answer, rows = *rows.value()](core::State& state, core::Moment moment) {
+               state.adopt_build(rows, moment);
+               state.rerun_task(
+                   id, actor,
+                   [answer](const Result<model::TaskId>& fresh) {
+                     if (!fresh.ok()) return answer->respond(problem(fresh.error()));
+                     answer->respond(json_response(202, id_json(fresh.value().to_string())));
+                   },
+                   moment);
+             });
+      });
+  if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
 }
 
 void Api::route_fleet(net::ServerRequest& request, const Parts& parts, const Answer& answer) {

@@ -33,6 +33,7 @@ class Api {
   void route_tasks(net::ServerRequest& request, const Parts& parts, const Answer& answer);
   void route_fleet(net::ServerRequest& request, const Parts& parts, const Answer& answer);
   void route_git(net::ServerRequest request, const Parts& parts, const Answer& answer);
+  void rerun(const core::TaskView& task, const std::string& actor, const Answer& answer);
   void list_builds(const net::ServerRequest& request, const Answer& answer);
   void send_log(const core::TaskView& task, const std::string& step, std::uint64_t offset,
                 const Answer& answer);

@@ -143,6 +143,7 @@ class StateHarness {
     call.worker = credential(name, instance);
     call.features.hold = !instance.empty();
     call.number = number;
+    call.draining = draining;
     call.labels = labels[name];
     call.resources = resources[name];
     call.running_tasks = std::move(running);
@@ -183,6 +184,7 @@ class StateHarness {
 
   ManualClock clock;
   store::MemoryStore store;
+  bool draining = false;  ///< what polls say
   std::string registration_token;
   std::map<std::string, std::string> sessions;
   std::map<std::string, model::Labels> labels;

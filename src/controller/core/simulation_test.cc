@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: MIT
+// The core under virtual time with seeded faults: lost and repeated messages, crashes of workers
+// and of the controller, partitions, pauses and cancels. A failing seed replays exactly:
+//   CIRRUS_SIMULATION_FIRST=<seed> CIRRUS_SIMULATION_SEEDS=1
+#include <cstdlib>
+#include <random>
+
+#include <gtest/gtest.h>
+
+#include "base/log.h"
+#include "controller/core/testing/state_harness.h"
+
+namespace cirrus::controller::core {
+
+namespace {
+using model::StepStatus;
+using model::TaskStatus;
+
+int number_from_environment(const char* name, int fallback) {
+  const char* const text = std::getenv(name);
+  return text == nullptr ? fallback : std::atoi(text);
+}
+
+/// One machine as the simulation sees it.
+struct Machine {
+  std::string name;
+  bool registered = false;
+  bool cut_off = false;  ///< nothing gets through in either direction
+  bool paused = false;
+  bool paused_at_poll = false;
+  std::shared_ptr<PollSlot> poll;
+  struct Running {
+    TaskCredential credential;
+    bool agent_done = false;
+  };
+  std::map<std::string, Running> running;
+};
+
+class Simulation {
+ public:
+  explicit Simulation(unsigned seed) : random_(seed) {
+    const int machines = 1 + roll(3);
+    for (int i = 0; i < machines; ++i) {
+      Machine machine;
+      machine.name = "w" + std::to_string(i);
+      if (roll(3) != 0) h_.resources[machine.name] = {{"cpu", 1.0 + roll(3)}};
+      machines_.push_back(std::move(machine));
+    }
+  }
+
+  void run() {
+    for (int step = 0; step < 300; ++step) {
+      act();
+      check();
+      if (testing::Test::HasFailure()) return;
+    }
+    // Everything heals: then every build has to end within a bound.
+    faults_ = false;
+    for (Machine& machine : machines_) {
+      machine.cut_off = false;
+      if (machine.paused) set_paused(machine, false);
+    }
+    // At least one machine that can run anything.
+    Machine big;
+    big.name = "big";
+    h_.resources["big"] = {{"cpu", 16}};
+    machines_.push_back(big);
+    for (int round = 0; round < 4000 && !all_final(); ++round) {
+      for (Machine& machine : machines_) work(machine);
+      h_.pass(std::chrono::milliseconds(700));
+      check();
+      if (testing::Test::HasFailure()) return;
+    }
+    EXPECT_TRUE(all_final()) << "a build never ended";
+  }
+
+ private:
+  int roll(int sides) { return static_cast<int>(random_() % static_cast<unsigned>(sides)); }
+  /// True for one message in `sides`, while there are faults.
+  bool fault(int sides) { return faults_ && roll(sides) == 0; }
+
+  void act() {
+    switch (roll(16)) {
+      case 0: submit(); break;
+      case 1: h_.pass(std::chrono::milliseconds(50 + roll(4000))); break;
+      case 2:
+        if (roll(4) == 0) crash_controller();
+        break;
+      case 3:
+        if (roll(3) == 0) crash(pick());
+        break;
+      case 4:
+        if (roll(4) == 0) pick().cut_off = true;
+        break;
+      case 5: pick().cut_off = false; break;
+      case 6:
+        if (roll(3) == 0) set_paused(pick(), roll(2) == 0);
+        break;
+      case 7:
+        if (roll(3) == 0 && !builds_.empty()) cancel();
+        break;
+      case 8:
+        if (roll(6) == 0) h_.pass(std::chrono::minutes(roll(14)));
+        break;
+      default: work(pick()); break;
+    }
+  }
+
+  Machine& pick() {
+    return machines_[static_cast<std::size_t>(roll(static_cast<int>(machines_.size())))];
+  }
+
+  void submit() {
+    if (builds_.size() >= 12) return;
+    std::vector<api::Task> tasks;
+    const int count = 1 + roll(4);
+    for (int i = 0; i < count; ++i) {
+      std::vector<std::int64_t> depends_on;
+      for (int j = 0; j < i; ++j) {
+        if (roll(3) == 0) depends_on.push_back(j);
+      }
+      model::Resources resources;
+      if (roll(2) == 0) resources["cpu"] = 1.0 + roll(2);
+      tasks.push_back(StateHarness::task(i, "t" + std::to_string(i), depends_on, resources));
+      if (roll(5) == 0) StateHarness::set(tasks.back(), "execution_lock", "lock");
+      if (roll(6) == 0) StateHarness::set(tasks.back(), "allow_failures", "true");
+    }
+    builds_.push_back(h_.submit(std::move(tasks), roll(3)));
+  }
+
+  void crash_controller() {
+    for (Machine& machine : machines_) machine.poll.reset();
+    if (roll(2) == 0) h_.clock.advance(std::chrono::seconds(roll(900)));
+    h_.restart();
+  }
+
+  void crash(Machine& machine) {
+    machine.running.clear();
+    machine.registered = false;
+    machine.poll.reset();
+  }
+
+  void set_paused(Machine& machine, bool paused) {
+    const auto changed = h_.ask<bool>([&](State& s, auto reply, Moment now) {
+      s.update_status(h_.credential(machine.name), paused, std::move(reply), now);
+    });
+    if (changed.ok()) machine.paused = paused;
+  }
+
+  void cancel() {
+    const model::BuildId id =
+        builds_[static_cast<std::size_t>(roll(static_cast<int>(builds_.size())))];
+    const auto done = h_.ask<void>([&](State& s, auto reply, Moment now) {
+      s.cancel_build(id, "simulation", std::move(reply), now);
+    });
+    static_cast<void>(done.ok());
+  }
+
+  /// One thing a machine does.
+  void work(Machine& machine) {
+    if (machine.cut_off) {
+      machine.poll.reset();
+      return;
+    }
+    if (!machine.registered) {
+      machine.registered = h_.register_worker(machine.name).ok();
+      return;
+    }
+    if (machine.poll && machine.poll->answered()) return receive(machine);
+    if (!machine.poll || roll(5) == 0) {
+      std::vector<std::string> running;
+      for (const auto& [id, task] : machine.running) running.push_back(id);
+      if (fault(12)) return;  // the request is lost
+      machine.paused_at_poll = machine.paused;
+      machine.poll = h_.poll(machine.name, running);
+      return;
+    }
+    if (!machine.running.empty()) progress(machine);
+  }
+
+  void receive(Machine& machine) {
+    const std::shared_ptr<PollSlot> slot = std::exchange(machine.poll, nullptr);
+    if (!slot->answer->ok()) {
+      machine.registered = false;
+      return;
+    }
+    if (machine.paused && machine.paused_at_poll) {
+      EXPECT_TRUE(slot->tasks().empty()) << "a paused worker got a task";
+    }
+    if (fault(12)) return;  // the answer is lost
+    for (const std::string& id : slot->stops()) stop(machine, id);
+    for (const auto& task : slot->tasks()) {
+      EXPECT_FALSE(machine.running.contains(task.task_id()));
+      const TaskCredential credential = StateHarness::of(task);
+      if (fault(15)) continue;  // TaskStarted lost: the reference drops the task
+      const bool allowed = h_.started(machine.name, credential).ok();
+      if (fault(15)) {
+        // Its answer is lost: ours asks again, and the answer is the same.
+        EXPECT_EQ(h_.started(machine.name, credential).ok(), allowed);
+      }
+      if (allowed) machine.running[task.task_id()] = {credential, false};
+    }
+  }
+
+  void stop(Machine& machine, const std::string& id) {
+    const auto found = machine.running.find(id);
+    if (found == machine.running.end()) return;
+    const TaskCredential credential = found->second.credential;
+    machine.running.erase(found);
+    if (!fault(8)) static_cast<void>(h_.stopped(machine.name, credential).ok());
+  }
+
+  void progress(Machine& machine) {
+    auto task = machine.running.begin();
+    std::advance(task, roll(static_cast<int>(machine.running.size())));
+    const std::string id = task->first;
+    Machine::Running& running = task->second;
+    if (!running.agent_done) {
+      if (fault(10)) return;
+      const StepStatus end = roll(6) == 0 ? StepStatus::Failed : StepStatus::Completed;
+      const bool lost = fault(20);
+      if (!lost) {
+        EXPECT_TRUE(h_.finished(running.credential, end).ok());
+      }
+      running.agent_done = true;
+      return;
+    }
+    stop(machine, id);
+  }
+
+  bool all_final() {
+    for (const model::BuildId id : builds_) {
+      if (!model::is_final(h_.build(id).record.status)) return false;
+    }
+    return true;
+  }
+
+  void check() {
+    // Resources are never over-committed, and the resource-less rule holds.
+    const store::Loaded stored = h_.store.load().value();
+    std::map<std::string, double> used;
+    std::map<std::string, int> count;
+    std::map<std::string, int> alone;
+    for (const store::BuildRows& rows : stored.builds) {
+      std::map<int, int> live;
+      std::map<int, const store::DefinitionRecord*> definitions;
+      for (const auto& definition : rows.definitions) definitions[definition.node] = &definition;
+      for (const store::TaskRecord& task : rows.tasks) {
+        if (!model::is_final(task.status)) ++live[task.node];
+        if (!task.holds_worker) continue;
+        api::Task message;
+        ASSERT_TRUE(message.ParseFromString(definitions.at(task.node)->task));
+        const auto spec = read_task_spec(std::move(message), 0);
+        ++count[task.worker];
+        if (spec->demand.resources.empty()) ++alone[task.worker];
+        for (const auto& [name, amount] : spec->demand.resources) used[task.worker] += amount;
+      }
+      for (const auto& [node, attempts] : live) {
+        ASSERT_LE(attempts, 1) << "two live attempts of one task";
+      }
+    }
+    for (const auto& [name, tasks] : count) {
+      const auto offered = h_.resources[name].find("cpu");
+      ASSERT_LE(used[name], (offered == h_.resources[name].end() ? 0 : offered->second) + 1e-9);
+      if (alone[name] > 0) {
+        ASSERT_EQ(tasks, 1) << name;
+      }
+    }
+  }
+
+  std::mt19937 random_;
+  StateHarness h_;
+  std::vector<Machine> machines_;
+  std::vector<model::BuildId> builds_;
+  bool faults_ = true;
+};
+}  // namespace
+
+TEST(Simulation, EveryBuildEndsAndNothingIsOvercommitted) {
+  set_log_level(LogLevel::Error);
+  const int first = number_from_environment("CIRRUS_SIMULATION_FIRST", 1);
+  const int seeds = number_from_environment("CIRRUS_SIMULATION_SEEDS", 150);
+  for (int seed = first; seed < first + seeds; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Simulation(static_cast<unsigned>(seed)).run();
+    if (HasFailure()) break;
+  }
+  set_log_level(LogLevel::Info);
+}
+
+}  // namespace cirrus::controller::core

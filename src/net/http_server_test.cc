@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT
+#include "net/http_server.h"
+
+#include <gtest/gtest.h>
+
+#include "net/http_client.h"
+#include "os/files.h"
+#include "os/temp_dir.h"
+
+namespace cirrus::net {
+
+namespace {
+class HttpServerTest : public testing::Test {
+ protected:
+  void start(Admit admit, Handle handle) {
+    HttpServerOptions options;
+    options.address = "127.0.0.1:0";
+    options.spool_directory = directory_.path();
+    auto started = HttpServer::start(options, std::move(admit), std::move(handle));
+    ASSERT_TRUE(started.ok()) << started.error().to_string();
+    server_ = std::move(started).value();
+  }
+  static Admit admit_all(std::uint64_t limit = 1U << 20U, bool spool = false) {
+    return [limit, spool](const ServerRequest&, const std::function<void(Admission)>& decided) {
+      Admission admission;
+      admission.body_limit = limit;
+      admission.spool = spool;
+      decided(std::move(admission));
+    };
+  }
+  HttpResponse send(const std::string& method, const std::string& target, std::string body = {}) {
+    HttpRequest request;
+    request.method = method;
+    request.url = "http://127.0.0.1:" + std::to_string(server_->port()) + target;
+    request.body = std::move(body);
+    const auto response = client_.send(request);
+    EXPECT_TRUE(response.ok()) << response.error().to_string();
+    return response.ok() ? response.value() : HttpResponse{};
+  }
+
+  os::TempDir directory_ = os::TempDir::create("http-server-test").value();
+  std::unique_ptr<HttpServer> server_;
+  HttpClient client_;
+};
+}  // namespace
+
+TEST_F(HttpServerTest, HandsOverWhatWasSent) {
+  start(admit_all(), [](const ServerRequest& request, const std::shared_ptr<Responder>& responder) {
+    responder->respond(
+        {200,
+         {},
+         request.method + " " + request.path + " " + request.query.at("a b") + " " + request.body});
+  });
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(send("POST", "/x%2Fy?a+b=c%20d", "body").body, "POST /x%2Fy c d body");
+  }
+}
+
+TEST_F(HttpServerTest, RefusesLargeBodiesBeforeAndWhileTheyCome) {
+  int handled = 0;
+  start(admit_all(1000), [&](const ServerRequest&, const std::shared_ptr<Responder>& responder) {
+    ++handled;
+    responder->respond({200, {}, ""});
+  });
+  EXPECT_EQ(send("POST", "/", std::string(1000, 'x')).status, 200);
+  EXPECT_EQ(send("POST", "/", std::string(1001, 'x')).status, 413);
+  EXPECT_EQ(handled, 1);
+}
+
+TEST_F(HttpServerTest, ARefusalComesBeforeTheBodyIsRead) {
+  start(
+      [](const ServerRequest&, const std::function<void(Admission)>& decided) {
+        Admission admission;
+        admission.refusal = ServerResponse{401, {{"WWW-Authenticate", "Bearer"}}, "no\n"};
+        decided(std::move(admission));
+      },
+      [](const ServerRequest&, const std::shared_ptr<Responder>&) { FAIL(); });
+  const HttpResponse response = send("POST", "/", std::string(100, 'x'));
+  EXPECT_EQ(response.status, 401);
+  EXPECT_EQ(response.headers.at("www-authenticate"), "Bearer");
+}
+
+TEST_F(HttpServerTest, SpooledBodiesAreFilesThatGoAway) {
+  std::filesystem::path path;
+  start(admit_all(10U << 20U, true),
+        [&](const ServerRequest& request, const std::shared_ptr<Responder>& responder) {
+          path = *request.spooled;
+          responder->respond({200, {}, std::to_string(os::read_file(path).value().size())});
+        });
+  EXPECT_EQ(send("POST", "/", std::string(3'000'000, 'x')).body, "3000000");
+  server_.reset();
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST_F(HttpServerTest, StreamsFromAnotherThreadAndSurvivesEmptyPieces) {
+  std::vector<Thread> producers;
+  start(admit_all(), [&](const ServerRequest&, const std::shared_ptr<Responder>& responder) {
+    const std::shared_ptr<ByteStream> body = responder->stream({200, {}, ""});
+    producers.emplace_back([body](const StopToken& stop) {
+      for (int i = 0; i < 100; ++i) {
+        body->write("");
+        if (!body->write_blocking(std::string(50'000, 'x'), stop)) return;
+      }
+      body->finish();
+    });
+  });
+  EXPECT_EQ(send("GET", "/").body.size(), 5'000'000U);
+}
+
+TEST_F(HttpServerTest, AStreamLearnsThatItsReaderLeft) {
+  std::atomic<bool> closed{false};
+  start(admit_all(), [&](const ServerRequest&, const std::shared_ptr<Responder>& responder) {
+    EventStream events(*responder);
+    events.on_close([&] { closed = true; });
+    events.send("hello", "1\n2");
+  });
+  HttpRequest request;
+  request.url = "http://127.0.0.1:" + std::to_string(server_->port()) + "/";
+  std::string got;
+  ASSERT_TRUE(client_
+                  .stream(request,
+                          [&](std::string_view bytes) {
+                            got += bytes;
+                            return got.find("\n\n") == std::string::npos;
+                          })
+                  .ok());
+  EXPECT_EQ(got, "event: hello\ndata: 1\ndata: 2\n\n");
+  for (int i = 0; i < 500 && !closed; ++i) wait_for(StopToken(), std::chrono::milliseconds(10));
+  EXPECT_TRUE(closed);
+}
+
+TEST_F(HttpServerTest, StopsWhileRequestsAreOpen) {
+  std::shared_ptr<Responder> kept;
+  start(admit_all(), [&](const ServerRequest&, const std::shared_ptr<Responder>& responder) {
+    kept = responder;
+  });
+  HttpRequest request;
+  request.url = "http://127.0.0.1:" + std::to_string(server_->port()) + "/";
+  Thread asking([&](const StopToken&) { EXPECT_FALSE(client_.send(request).ok()); });
+  for (int i = 0; i < 500 && !kept; ++i) wait_for(StopToken(), std::chrono::milliseconds(10));
+  server_->stop();
+  kept->respond({200, {}, "too late"});
+}
+
+TEST(HttpTypes, DecodesWhatArrivesInUrls) {
+  EXPECT_EQ(percent_decode("a%2Fb%20c").value(), "a/b c");
+  for (const char* bad : {"%", "%2", "%zz", "%00"}) EXPECT_FALSE(percent_decode(bad).ok()) << bad;
+  EXPECT_EQ(parse_query("a=1&b&c=%41+x&a=2").at("a"), "2");
+  EXPECT_EQ(parse_query("c=%41+x").at("c"), "A x");
+  for (const char* text : {"", "a", "ab", "abc", "abcd"}) {
+    EXPECT_EQ(base64_decode(base64_encode(text)).value(), text);
+  }
+}
+
+}  // namespace cirrus::net
