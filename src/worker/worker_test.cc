@@ -16,7 +16,9 @@ namespace {
 
 using rpc::testing::FakeUpstream;
 
-Monotonic soon() { return system_clock().now() + std::chrono::seconds(20); }
+Monotonic soon() {
+  return system_clock().now() + std::chrono::seconds(20);
+}
 
 class WorkerTest : public ::testing::Test {
  protected:
@@ -48,8 +50,8 @@ class WorkerTest : public ::testing::Test {
     parts.version = "test";
     parts.gateway = gateway_.get();
     parts.none = none_.get();
-    parts.connect = [this](const UpstreamSettings&, const std::string&)
-        -> Result<std::unique_ptr<rpc::Upstream>> {
+    parts.connect = [this](const UpstreamSettings&,
+                           const std::string&) -> Result<std::unique_ptr<rpc::Upstream>> {
       return std::unique_ptr<rpc::Upstream>(std::make_unique<FakeUpstream>(server_));
     };
     worker_ = Worker::start(std::move(settings), std::move(parts)).value();
@@ -144,9 +146,8 @@ TEST_F(WorkerTest, ReportsAnAgentThatDiedAndForgetsTheTask) {
   ASSERT_TRUE(saw("stopped 42"));
   const std::vector<std::string> lines = trace();
   const auto at = [&](const std::string& beginning) {
-    return std::find_if(lines.begin(), lines.end(), [&](const std::string& line) {
-             return line.starts_with(beginning);
-           }) -
+    return std::find_if(lines.begin(), lines.end(),
+                        [&](const std::string& line) { return line.starts_with(beginning); }) -
            lines.begin();
   };
   EXPECT_LT(at("started 42"), at("failed 42: agent process exited unexpectedly (exit status 3)"));
