@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/ids.h"
 #include "os/cgroup.h"
 #include "os/fd.h"
 #include "os/file_lock.h"
@@ -116,11 +117,13 @@ TEST(Process, CommandsDoNotHangOnADaemonThatKeepsTheirOutput) {
 TEST(Proc, FindsSurvivorsByTheirEnvironment) {
   SpawnOptions options;
   options.argv = {"sleep", "1000"};
-  options.environment = Environment{{"PATH", "/usr/bin:/bin"}, {"CIRRUS_TEST_COOKIE", "c0ffee"}};
+  // Unique: another run of this test on the same machine must not be found.
+  const std::string cookie = random_hex(8);
+  options.environment = Environment{{"PATH", "/usr/bin:/bin"}, {"CIRRUS_TEST_COOKIE", cookie}};
   const Process process = Process::spawn(options).value();
-  EXPECT_EQ(processes_with_variable("CIRRUS_TEST_COOKIE", "c0ffee"),
+  EXPECT_EQ(processes_with_variable("CIRRUS_TEST_COOKIE", cookie),
             std::vector<pid_t>{process.pid()});
-  EXPECT_TRUE(processes_with_variable("CIRRUS_TEST_COOKIE", "c0ffe").empty());
+  EXPECT_TRUE(processes_with_variable("CIRRUS_TEST_COOKIE", cookie.substr(1)).empty());
   const std::vector<pid_t> ours = descendants_of(::getpid());
   EXPECT_NE(std::find(ours.begin(), ours.end(), process.pid()), ours.end());
 }
