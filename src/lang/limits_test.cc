@@ -19,11 +19,10 @@ using testing::evaluated;
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool kInstrumented = true;
 constexpr double kSeconds = 60;
-#elif defined(NDEBUG)
-constexpr bool kInstrumented = false;
-constexpr double kSeconds = 1;
 #else
 constexpr bool kInstrumented = false;
+// Finds what is quadratic, on any machine. The goal, a second in a release build, is a matter for
+// measurements: the time of each case is printed and recorded as a property of this test.
 constexpr double kSeconds = 15;
 #endif
 

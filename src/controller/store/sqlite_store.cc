@@ -2,7 +2,10 @@
 #include "controller/store/sqlite_store.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <filesystem>
 #include <mutex>
 
 #include "controller/store/field_codec.h"
@@ -403,6 +406,25 @@ class SqliteStore final : public Store {
   std::mutex reading_mutex_;
 };
 
+// A commit into a log file that grows makes the file system commit its own books too: 4 ms a time
+// on the disk this was measured on, against 0.2 ms for overwriting blocks that are there already.
+// So the log is written full once, by a transaction that is rolled back after it spilled, and
+// SQLite starts over at its beginning. `wal_autocheckpoint` keeps it from growing past that.
+Status preallocate_log(Database& database, const std::filesystem::path& path) {
+  const std::filesystem::path log = path.string() + "-wal";
+  constexpr std::uintmax_t kBytes = 16U << 20U;
+  std::error_code failure;
+  if (std::filesystem::file_size(log, failure) >= kBytes && !failure) return {};
+  CIRRUS_TRY(database.execute("PRAGMA cache_size=16; BEGIN IMMEDIATE; CREATE TABLE spill(x)"));
+  Status filled = database.execute("INSERT INTO spill VALUES (zeroblob(17000000))");
+  // Always: the store must never start inside this transaction, full disk or not.
+  CIRRUS_TRY(database.execute("ROLLBACK; PRAGMA cache_size=-16000"));
+  if (!filled.ok()) return {};  // a matter of speed only; a full disk is found by who needs it
+  const os::Fd file = CIRRUS_TRY(os::open_file(log, O_RDWR));
+  if (::fsync(file.get()) != 0) return errno_error(errno, "cannot sync '{}'", log.string());
+  return {};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Store>> open_sqlite_store(const std::filesystem::path& path,
@@ -416,6 +438,9 @@ Result<std::unique_ptr<Store>> open_sqlite_store(const std::filesystem::path& pa
                   "PRAGMA wal_autocheckpoint=4000; PRAGMA cache_size=-16000",
                   synchronous));
   if (prepared.ok()) prepared = migrate(writing);
+  if (prepared.ok() && durability == Durability::PowerLoss) {
+    prepared = preallocate_log(writing, path);
+  }
   if (!prepared.ok() && prepared.error().code() == Code::DataLoss) {
     return error(Code::DataLoss,
                  "the store {} is damaged ({}): restore a back-up, or salvage it with: sqlite3 {} "
