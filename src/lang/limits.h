@@ -14,7 +14,7 @@ struct Limits {
   std::size_t max_nodes = 300'000;                       ///< after aliases, merges and matrices
   std::size_t max_tasks = 4'000;                         ///< before any condition
   std::size_t max_text_bytes = std::size_t{1} << 20;     ///< of one text after expansion
-  std::size_t max_output_bytes = std::size_t{16} << 20;  ///< of all tasks and issues together
+  std::size_t max_output_bytes = std::size_t{32} << 20;  ///< of all tasks and issues together
   std::size_t max_work = 100'000'000;                    ///< steps of expansion and matching
 };
 
