@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The forwarder of TaskGateway: one thread per task, from the spool to the controller.
 #include <algorithm>
-#include <random>
 
+#include "base/backoff.h"
 #include "base/log.h"
 #include "gateway/task_gateway.h"
 #include "os/files.h"
@@ -84,8 +84,7 @@ TaskGateway::Work TaskGateway::next_work(const StopToken& stop) {
 }
 
 void TaskGateway::forward(const StopToken& stop) {
-  std::minstd_rand random(std::random_device{}());
-  Duration delay = std::chrono::milliseconds(50);
+  Backoff backoff(std::chrono::milliseconds(50), std::chrono::seconds(2));
   while (!stop.stop_requested()) {
     const Work work = next_work(stop);
     if (work.kind == Work::Kind::Stop) return;
@@ -111,7 +110,7 @@ void TaskGateway::forward(const StopToken& stop) {
     }
     if (stop.stop_requested()) return;
     if (sent.ok()) {
-      delay = std::chrono::milliseconds(50);
+      backoff.reset();
       continue;
     }
     if (is_fencing(sent.error().code())) {
@@ -123,10 +122,7 @@ void TaskGateway::forward(const StopToken& stop) {
       return;
     }
     log_debug("forwarding waits", {{"task", task_id()}, {"error", sent.error()}});
-    // Jitter, so that a thousand tasks do not come back in one instant.
-    const double factor = std::uniform_real_distribution<double>(0.7, 1.3)(random);
-    if (!wait_for(stop, std::chrono::duration_cast<Duration>(delay * factor))) return;
-    delay = std::min<Duration>(delay * 2, std::chrono::seconds(2));
+    if (!wait_for(stop, backoff.next())) return;
   }
 }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "worker/task_run.h"
 
+#include "base/backoff.h"
 #include "base/ids.h"
 #include "base/log.h"
 #include "os/file_lock.h"
 #include "os/files.h"
-#include "worker/backoff.h"
 
 namespace cirrus::worker {
 

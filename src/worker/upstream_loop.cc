@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "worker/upstream_loop.h"
 
+#include "base/backoff.h"
 #include "base/log.h"
-#include "worker/backoff.h"
 
 namespace cirrus::worker {
 

@@ -6,7 +6,7 @@
 #include <chrono>
 #include <random>
 
-namespace cirrus::worker {
+namespace cirrus {
 
 /// Each pause is twice the last, up to a limit, times a random factor of 0.7 to 1.3, so that a
 /// thousand peers do not come back in one instant. Not thread-safe.
@@ -30,4 +30,4 @@ class Backoff {
   std::minstd_rand random_;
 };
 
-}  // namespace cirrus::worker
+}  // namespace cirrus
