@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "base/stop.h"
+#include "os/fd.h"
 
 namespace cirrus::net {
 
@@ -19,6 +20,8 @@ struct HttpRequest {
   std::string url;
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
+  /// Connect here instead of to the URL's host; empty: TCP.
+  std::string unix_socket = {};
   /// For the whole exchange; 0: no limit (streams end by their own means).
   std::chrono::milliseconds timeout{30'000};
 };
@@ -47,6 +50,16 @@ class HttpClient {
                               const std::function<bool(std::string_view)>& on_data,
                               const StopToken& stop = {}) const;
 };
+
+/// Asks a server on a unix socket to turn the connection into a plain byte stream (`Upgrade: tcp`,
+/// as container engines do) and gives it to the caller, who owns it. Nothing the server sends after
+/// its answer is lost or read ahead. Errors: Unavailable, DeadlineExceeded, Cancelled; if the
+/// server answers otherwise, its status as NotFound, InvalidArgument or FailedPrecondition with the
+/// body.
+Result<os::Fd> take_over_stream(const HttpRequest& request, const StopToken& stop);
+
+/// Everything but letters, digits and `-._~` as `%XX`.
+std::string percent_encode(std::string_view text);
 
 /// Splits a stream of bytes into server-sent events.
 class EventParser {

@@ -39,7 +39,9 @@ struct Shared {
   HttpServerOptions options;
   Admit admit;
   Handle handle;
-  asio::io_context io{1};
+  // Not told that one thread runs it: then what that thread posts would be held back until its
+  // handler ends, and bytes that another thread posts meanwhile would overtake it.
+  asio::io_context io;
   std::size_t connections = 0;       // server thread only
   std::set<Connection*> open;        // server thread only
   std::uint64_t spools = 0;          // server thread only; names them
@@ -176,6 +178,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
           self->writing_ = false;
           // An empty body needs no second write; the chunks are ours.
           if (failure && failure != http::error::need_buffer) return self->drop();
+          self->head_sent_ = true;
           self->watch_for_close();
           self->arm_comment();
           self->write_more();
@@ -351,7 +354,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   }
 
   void write_more() {
-    if (writing_ || dropped_) return;
+    if (!head_sent_ || writing_ || dropped_) return;
     if (pieces_.empty()) {
       if (finished_) return write_last();
       stream_.expires_never();
@@ -414,6 +417,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   char probe_ = 0;
   bool is_events_ = false;
   bool idle_ = true;
+  bool head_sent_ = false;
   bool writing_ = false;
   bool finished_ = false;
   bool dropped_ = false;

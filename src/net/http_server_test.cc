@@ -107,6 +107,18 @@ TEST_F(HttpServerTest, StreamsFromAnotherThreadAndSurvivesEmptyPieces) {
   EXPECT_EQ(send("GET", "/").body.size(), 5'000'000U);
 }
 
+TEST_F(HttpServerTest, StreamedBytesKeepTheirOrderAcrossThreads) {
+  start(admit_all(), [&](const ServerRequest&, const std::shared_ptr<Responder>& responder) {
+    const std::shared_ptr<ByteStream> body = responder->stream({200, {}, ""});
+    body->write("first, ");
+    // Ends before the server's thread leaves this handler.
+    Thread([&](const StopToken&) { body->write("second, "); }).join();
+    body->write("third");
+    body->finish();
+  });
+  EXPECT_EQ(send("GET", "/").body, "first, second, third");
+}
+
 TEST_F(HttpServerTest, AStreamLearnsThatItsReaderLeft) {
   std::atomic<bool> closed{false};
   start(admit_all(), [&](const ServerRequest&, const std::shared_ptr<Responder>& responder) {

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+// Written by hand rather than with libcurl: after the answer the descriptor itself is wanted.
+#include <charconv>
+
+#include "base/clock.h"
+#include "base/strings.h"
+#include "net/http_client.h"
+#include "os/unix_socket.h"
+#include "os/waker.h"
+
+namespace cirrus::net {
+
+namespace {
+
+constexpr std::size_t kMaxHead = 64U << 10U;
+
+/// `/path?query` of a URL.
+std::string target_of(const std::string& url) {
+  const std::size_t host = url.find("://");
+  const std::size_t path = host == std::string::npos ? 0 : url.find('/', host + 3);
+  return path == std::string::npos ? "/" : url.substr(path);
+}
+
+/// The answer's head, read byte by byte so that nothing of the stream behind it is taken.
+Result<std::string> read_head(int fd, const StopToken& stop, Monotonic deadline) {
+  std::string head;
+  while (!head.ends_with("\r\n\r\n")) {
+    if (head.size() > kMaxHead) return error(Code::Unavailable, "the answer's head has no end");
+    if (!CIRRUS_TRY(os::wait_readable(fd, stop, deadline))) {
+      return stop.stop_requested()
+                 ? error(Code::Cancelled, "the request was cancelled")
+                 : error(Code::DeadlineExceeded, "the server did not answer in time");
+    }
+    char byte = 0;
+    if (CIRRUS_TRY(os::read_some(fd, {&byte, 1})) == 0) {
+      return error(Code::Unavailable, "the server closed the connection without an answer");
+    }
+    head.push_back(byte);
+  }
+  return head;
+}
+
+Error refused(int fd, int status, const StopToken& stop, Monotonic deadline) {
+  std::string body;
+  char buffer[4096];
+  while (body.size() < kMaxHead) {
+    const Result<bool> readable = os::wait_readable(fd, stop, deadline);
+    if (!readable.ok() || !readable.value()) break;
+    const Result<std::size_t> got = os::read_some(fd, buffer);
+    if (!got.ok() || got.value() == 0) break;
+    body.append(buffer, got.value());
+  }
+  const Code code = status == 404   ? Code::NotFound
+                    : status == 400 ? Code::InvalidArgument
+                                    : Code::FailedPrecondition;
+  return error(code, "the server answered {}: {}", status, shorten(trim(body), 500));
+}
+
+}  // namespace
+
+Result<os::Fd> take_over_stream(const HttpRequest& request, const StopToken& stop) {
+  const Monotonic deadline = system_clock().now() + request.timeout;
+  os::Fd connection = CIRRUS_TRY(os::connect_unix(request.unix_socket));
+  std::string head =
+      fmt::format("{} {} HTTP/1.1\r\nHost: localhost\r\n", request.method, target_of(request.url));
+  for (const auto& [name, value] : request.headers) head += fmt::format("{}: {}\r\n", name, value);
+  head += fmt::format("Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: {}\r\n\r\n",
+                      request.body.size());
+  CIRRUS_TRY(os::write_all(connection.get(), head + request.body));
+  const std::string answer = CIRRUS_TRY(read_head(connection.get(), stop, deadline));
+  int status = 0;
+  const std::size_t space = answer.find(' ');
+  if (space != std::string::npos) {
+    std::from_chars(answer.data() + space + 1, answer.data() + answer.size(), status);
+  }
+  // Older servers say 200 and switch all the same. Source: Engine API, attach.
+  if (status == 101 || status == 200) return connection;
+  return refused(connection.get(), status, stop, deadline);
+}
+
+std::string percent_encode(std::string_view text) {
+  std::string result;
+  for (const char c : text) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '-' || c == '.' || c == '_' || c == '~';
+    if (plain) {
+      result += c;
+    } else {
+      result += fmt::format("%{:02X}", static_cast<unsigned char>(c));
+    }
+  }
+  return result;
+}
+
+}  // namespace cirrus::net
