@@ -14,11 +14,13 @@
 #include "os/file_lock.h"
 #include "os/files.h"
 #include "os/host.h"
+#include "os/identity.h"
 #include "os/proc.h"
 #include "os/process.h"
 #include "os/signals.h"
 #include "os/temp_dir.h"
 #include "os/unix_socket.h"
+#include "os/user.h"
 #include "os/waker.h"
 
 namespace cirrus::os {
@@ -248,6 +250,23 @@ TEST(Host, SpeaksTheLabelsOfTheReference) {
   EXPECT_EQ(arch_name(), "arm64");
 #endif
   EXPECT_TRUE(executable_path().ok());
+}
+
+TEST(User, IsFoundByNameAndByNumber) {
+  const User root = find_user("root").value();
+  EXPECT_EQ(root.uid, 0U);
+  EXPECT_EQ(find_user("0").value().name, "root");
+  EXPECT_EQ(root.identity().substr(0, 4), "0:0:");
+  EXPECT_EQ(find_user("no-such-user").error().code(), Code::NotFound);
+}
+
+TEST(User, AMalformedIdentityChangesNothing) {
+  const uid_t before = ::geteuid();
+  for (const char* text : {"", "1", "1:2", "a:b:c", "1:2:x", "1:2:3,,4", "-1:0:0"}) {
+    SCOPED_TRACE(text);
+    EXPECT_EQ(become(text).error().code(), Code::InvalidArgument);
+  }
+  EXPECT_EQ(::geteuid(), before);
 }
 
 }  // namespace
