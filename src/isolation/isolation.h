@@ -10,19 +10,63 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
 #include "base/stop.h"
+#include "cirrus_instances.pb.h"
 #include "os/process.h"
+#include "os/user.h"
 
 namespace cirrus::isolation {
+
+using IsolationSpec = org::cirruslabs::ci::services::cirruscigrpc::Isolation;
+
+/// A container a task wants. Amounts of 0 are no limit.
+struct ContainerSpec {
+  struct Volume {
+    std::string source;
+    std::string target;
+    bool read_only = false;
+  };
+  struct Port {
+    std::uint32_t container = 0;
+    std::uint32_t host = 0;  ///< 0: not published
+  };
+  /// Runs beside the task's own, in its network.
+  struct Companion {
+    std::string name;
+    std::string image;
+    double cpu = 0;
+    std::uint64_t memory_mib = 0;
+    std::map<std::string, std::string> environment;
+    std::vector<std::string> command;
+    std::vector<std::string> readiness_command;
+    bool privileged = false;
+    std::vector<Port> ports;
+  };
+  std::string image;
+  double cpu = 0;
+  std::uint64_t memory_mib = 0;
+  std::vector<Volume> volumes;
+  std::vector<Companion> companions;
+  bool privileged = false;
+  /// JSON of a Docker configuration with credentials for this task's images; empty: the worker's.
+  std::string registry_config;
+};
 
 /// What every isolation needs to know.
 struct LaunchRequest {
   std::string task_id;
+  /// What the task asked for, after the owner's policy had its say.
+  IsolationSpec spec;
+  /// What the task booked on this worker.
+  std::map<std::string, double> resources;
   /// The agent program for this host.
   std::filesystem::path agent_program;
   /// `agent.lock` of the task: held by the agent for its life.
@@ -33,6 +77,24 @@ struct LaunchRequest {
   os::Environment environment;
   /// Found again by it after a crash of everything.
   std::string task_cookie;
+  /// Host path of the gateway's socket; its directory holds nothing else.
+  std::filesystem::path gateway_socket;
+  /// Host path for the agent's small files (scripts, CIRRUS_ENV).
+  std::filesystem::path scratch_directory;
+  /// Whom the task runs as; absent: the worker's user. Only isolation `none` takes it.
+  std::optional<os::User> user;
+  /// Holds the gateway's socket and nothing else; the only directory of the task that may be
+  /// visible inside.
+  std::filesystem::path guest_directory;
+  /// For isolations that run containers.
+  std::optional<ContainerSpec> container;
+};
+
+/// Where things are as the agent sees them.
+struct GuestPaths {
+  std::string gateway_socket;
+  std::string scratch_directory;
+  std::string working_directory;
 };
 
 /// What a worker must remember to find an instance again.
@@ -42,6 +104,8 @@ struct InstanceRecord {
   std::string cgroup_path;
   std::string working_directory;
   std::string task_cookie;
+  /// Whatever else the isolation needs to find it again: a container's id, a VM's name.
+  std::map<std::string, std::string> handles;
 };
 
 /// One launched agent and all that was made for it.
@@ -49,11 +113,13 @@ class Instance {
  public:
   virtual ~Instance() = default;
   virtual const InstanceRecord& record() const = 0;
+  /// What the bootstrap tells the agent about its surroundings.
+  virtual GuestPaths guest_paths() const = 0;
   /// Writes the framed bootstrap to the agent.
   virtual Status send_bootstrap(std::string_view message) = 0;
   /// Waits for the agent's end. True if it has ended.
   virtual bool wait_end(const StopToken& stop, std::optional<Monotonic> deadline) = 0;
-  /// How it ended, for people; empty while it lives or if nobody can know.
+  /// How it ended, for people; empty while it lives or if nobody can know. Ask before `destroy`.
   virtual std::string end_description() const = 0;
   /// Asks the agent to cancel its task by signal. For agents whose gateway stream is down.
   virtual void interrupt() = 0;
@@ -64,6 +130,10 @@ class Instance {
 class Isolation {
  public:
   virtual ~Isolation() = default;
+  /// True if a launch is over at once: it may overlap with TaskStarted, because an agent without a
+  /// bootstrap does nothing. Others launch (pull, boot) only once the controller knows.
+  virtual bool launches_at_once() const = 0;
+  /// Blocks until the agent waits for its bootstrap. Errors: Cancelled on stop.
   virtual Result<std::unique_ptr<Instance>> launch(const LaunchRequest& request,
                                                    const StopToken& stop) = 0;
   /// Takes over an instance that an earlier worker launched. Its agent may be dead.

@@ -10,28 +10,22 @@
 
 #include "base/ids.h"
 #include "base/log.h"
+#include "isolation/framing.h"
 #include "isolation/none/working_directory.h"
 #include "os/cgroup.h"
 #include "os/file_lock.h"
 #include "os/files.h"
 #include "os/proc.h"
+#include "os/temp_dir.h"
 #include "os/waker.h"
 
 namespace cirrus::isolation {
 
 namespace {
 
+constexpr char kSocketHandle[] = "gateway-socket";
+constexpr char kScratchHandle[] = "scratch";
 constexpr auto kSweepTime = std::chrono::seconds(10);
-
-std::string framed(std::string_view message) {
-  const auto size = static_cast<std::uint32_t>(message.size());
-  std::string bytes;
-  for (int shift = 24; shift >= 0; shift -= 8) {
-    bytes.push_back(static_cast<char>((size >> shift) & 0xFFU));
-  }
-  bytes += message;
-  return bytes;
-}
 
 // Kills whatever still carries the task's cookie, again and again until nothing does: a process
 // that forks while we look is found in the next round.
@@ -83,6 +77,13 @@ class NoneInstance final : public Instance {
   }
 
   const InstanceRecord& record() const override { return record_; }
+  GuestPaths guest_paths() const override {
+    const auto handle = [&](const char* name) {
+      const auto found = record_.handles.find(name);
+      return found == record_.handles.end() ? std::string() : found->second;
+    };
+    return {handle(kSocketHandle), handle(kScratchHandle), record_.working_directory};
+  }
 
   Status send_bootstrap(std::string_view message) override {
     Status sent = os::write_all(input_.get(), framed(message));
@@ -130,6 +131,10 @@ class NoneInstance final : public Instance {
     if (record_.cgroup_path.empty()) keep(sweep(record_.task_cookie));
     if (!record_.working_directory.empty()) keep(os::remove_tree(record_.working_directory));
     record_.working_directory.clear();
+    if (const auto scratch = record_.handles.find(kScratchHandle);
+        scratch != record_.handles.end()) {
+      keep(os::remove_tree(scratch->second));
+    }
     return first;
   }
 
@@ -166,6 +171,15 @@ void forget_previous_agent(const std::filesystem::path& lock_file) {
   std::filesystem::remove(lock_file, ignored);
 }
 
+// The agent sorts its steps into groups below its own, so they must be its user's.
+void delegate(const os::Cgroup& group, const os::User& user) {
+  for (const std::filesystem::path& path :
+       {group.path(), group.path() / "cgroup.procs", group.path() / "cgroup.subtree_control"}) {
+    const Status given = os::give_to(path, user);
+    if (!given.ok()) log_debug("cgroup not delegated", {{"error", given.error()}});
+  }
+}
+
 Result<IdleAgent> start_agent(const LaunchRequest& request) {
   forget_previous_agent(request.lock_file);
   const os::FileLock lock = CIRRUS_TRY(os::FileLock::try_acquire(request.lock_file));
@@ -175,6 +189,19 @@ Result<IdleAgent> start_agent(const LaunchRequest& request) {
   os::SpawnOptions options;
   options.argv = {request.agent_program.string(), "run"};
   options.environment = request.environment;
+  if (request.user) {
+    options.argv.insert(options.argv.end(), {"--as", request.user->identity()});
+    os::Environment& environment = *options.environment;
+    environment.insert_or_assign("HOME", request.user->home);
+    environment.insert_or_assign("USER", request.user->name);
+    environment.insert_or_assign("LOGNAME", request.user->name);
+    environment.insert_or_assign("SHELL", request.user->shell);
+    for (const char* name :
+         {"XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME",
+          "SUDO_USER", "SUDO_UID", "SUDO_GID", "SUDO_COMMAND", "MAIL"}) {
+      environment.erase(name);
+    }
+  }
   options.descriptors = {
       {0, input.read_end.get()}, {1, log.get()}, {2, log.get()}, {3, lock.descriptor()}};
   options.working_directory = "/";
@@ -186,6 +213,7 @@ Result<IdleAgent> start_agent(const LaunchRequest& request) {
     // The agent is still waiting for its bootstrap: nothing of the task can be outside.
     if (cgroup.value().add(process.pid()).ok()) {
       cgroup_path = cgroup.value().path().string();
+      if (request.user) delegate(cgroup.value(), *request.user);
       // Whoever finds the lock released knows which group to remove.
       (void)os::write_all_at(lock.descriptor(), cgroup_path, 0);
     } else {
@@ -205,14 +233,31 @@ class None final : public Isolation {
     if (ready_) discard(*ready_);
   }
 
+  bool launches_at_once() const override { return true; }
+
   Result<std::unique_ptr<Instance>> launch(const LaunchRequest& request,
                                            const StopToken&) override {
     InstanceRecord record;
     record.task_cookie = request.task_cookie;
     record.working_directory = CIRRUS_TRY(make_working_directory()).string();
-    Result<IdleAgent> agent = take(request);
+    record.handles[kSocketHandle] = request.gateway_socket.string();
+    record.handles[kScratchHandle] = request.scratch_directory.string();
+    const auto prepared = [&]() -> Result<IdleAgent> {
+      if (request.user) {
+        CIRRUS_TRY(os::give_to(record.working_directory, *request.user));
+        // The worker's own state is closed to that user.
+        os::TempDir scratch = CIRRUS_TRY(os::TempDir::create("cirrus-scratch"));
+        CIRRUS_TRY(os::give_to(scratch.path(), *request.user));
+        record.handles[kScratchHandle] = scratch.release().string();
+      } else {
+        CIRRUS_TRY(os::make_directories(request.scratch_directory));
+      }
+      return take(request);
+    };
+    Result<IdleAgent> agent = prepared();
     if (!agent.ok()) {
       (void)os::remove_tree(record.working_directory);
+      (void)os::remove_tree(record.handles[kScratchHandle]);
       return std::move(agent).error();
     }
     record.agent_pid = agent.value().process.pid();
@@ -257,7 +302,7 @@ class None final : public Isolation {
     if (agent) {
       const bool fits = agent->request.agent_program == request.agent_program &&
                         agent->request.environment == request.environment &&
-                        !agent->process.try_wait();
+                        agent->request.user == request.user && !agent->process.try_wait();
       if (fits && ::rename(agent->lock_file.c_str(), request.lock_file.c_str()) == 0) {
         (void)::rename(agent->agent_log.c_str(), request.agent_log.c_str());
         prepare_next(request);

@@ -31,6 +31,8 @@ LaunchRequest request_in(const std::filesystem::path& root) {
   request.agent_program = program;
   request.lock_file = directory / "agent.lock";
   request.agent_log = directory / "agent.log";
+  request.scratch_directory = directory / "scratch";
+  request.gateway_socket = directory / "guest" / "gateway.sock";
   request.task_cookie = random_hex(8);
   request.environment = {{"PATH", "/usr/bin:/bin"}, {"CIRRUS_TASK_COOKIE", request.task_cookie}};
   return request;
