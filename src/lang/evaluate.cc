@@ -83,6 +83,7 @@ pb::Task task_of(Draft&& draft, std::int64_t index) {
 }
 
 Located<void> run(Session& session, const EvaluateOptions& options, Evaluation& evaluation) {
+  check_top_level(session);
   MessageMaker maker(options.descriptors ? options.descriptors : known_messages());
   std::vector<Draft> drafts = CIRRUS_TRY(parse_tasks(session, maker));
   const auto count = static_cast<std::int64_t>(drafts.size());
@@ -101,14 +102,7 @@ Located<void> run(Session& session, const EvaluateOptions& options, Evaluation& 
 /// Scripts that generate configuration are not run yet; that must not go unnoticed.
 void note_starlark(const SourceTree& files, Evaluation& evaluation) {
   const Result<std::optional<std::string>> script = files.read(".cirrus.star");
-  if (!script.ok() || !script.value()) return;
-  pb::Issue issue;
-  issue.set_level(pb::Issue::ERROR);
-  issue.set_message(".cirrus.star is not supported yet: the tasks it would add are missing");
-  issue.set_path(".cirrus.star");
-  issue.set_line(1);
-  issue.set_column(1);
-  evaluation.issues.push_back(std::move(issue));
+  if (script.ok() && script.value()) evaluation.issues.push_back(starlark_issue());
 }
 
 /// A hint for the one mistake the YAML reader words worst: a condition that begins with `!`.
@@ -130,7 +124,7 @@ void add_tag_hint(ConfigError& failure, std::string_view text) {
 
 Outcome evaluate(std::string_view yaml, const SourceTree& files, const EvaluateOptions& options) {
   Outcome outcome;
-  note_starlark(files, outcome.evaluation);
+  if (options.look_for_starlark) note_starlark(files, outcome.evaluation);
   Located<std::unique_ptr<Tree>> tree = read_tree(yaml, options);
   if (tree.ok()) {
     Session session(options, files, *tree.value());
@@ -148,6 +142,16 @@ Outcome evaluate(std::string_view yaml, const SourceTree& files, const EvaluateO
     add_excerpt(*outcome.error, yaml);
   }
   return outcome;
+}
+
+pb::Issue starlark_issue() {
+  pb::Issue issue;
+  issue.set_level(pb::Issue::ERROR);
+  issue.set_message(".cirrus.star is not supported yet: the tasks it would add are missing");
+  issue.set_path(".cirrus.star");
+  issue.set_line(1);
+  issue.set_column(1);
+  return issue;
 }
 
 EvaluateOptions controller_options() {

@@ -54,6 +54,8 @@ struct EvaluateOptions {
   /// Tasks that build the images of Dockerfiles, as the hosted service had them. Off: tasks keep
   /// their `dockerfile` and get `dockerfile_hash`; the worker builds.
   bool prebuild_tasks = true;
+  /// Report a `.cirrus.star` among the files. Off: the caller knows of scripts by other means.
+  bool look_for_starlark = true;
   Limits limits;
 };
 
@@ -90,5 +92,8 @@ void add_excerpt(ConfigError& failure, std::string_view text);
 
 /// The issue the evaluation service answers for a Located error.
 pb::Issue issue_of(const ConfigError& failure);
+
+/// What is said of a repository with a `.cirrus.star`; position 1:1.
+pb::Issue starlark_issue();
 
 }  // namespace cirrus::lang

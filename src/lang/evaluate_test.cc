@@ -43,6 +43,19 @@ TEST(Evaluate, ErrorsShowTheLineAndTheLikelyFix) {
             "hint: move it into a task, or give the key around it a name that ends in 'task'");
 }
 
+TEST(Evaluate, AMatrixWhereItCannotBeNamesThePlaceThatIsAllowed) {
+  const struct {
+    const char* yaml;
+    const char* place;
+  } cases[] = {
+      {"matrix: {a: 1}\n", "1:1"},
+      {"container:\n  matrix:\n    - image: a\n    - image: b\ntask: {}\n", "2:3"},
+      {"task:\n  container: {image: a}\n  matrix: text\n", "3:3"},
+      {"task:\n  container: {image: a}\n  matrix:\n    - text\n", "4:7"},
+  };
+  for (const auto& c : cases) EXPECT_EQ(testing::place(evaluated(c.yaml)), c.place) << c.yaml;
+}
+
 TEST(Evaluate, CaretsStandBelowTheirCharacter) {
   ConfigError failure;
   failure.message = "m";

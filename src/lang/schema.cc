@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <google/protobuf/descriptor.h>
 
+#include "base/strings.h"
 #include "lang/tasks/cloud_kinds.h"
 #include "lang/tasks/json_text.h"
 #include "lang/tasks/task.h"
@@ -207,10 +208,16 @@ void add_behaviours(Properties& properties, bool ours) {
   properties["on_timeout"] = described(inner, "Instructions that run only after the time ran out.");
 }
 
-/// What a field of a message-driven instance accepts.
-std::string message_schema(const Descriptor& type, int depth);
+/// Message types may refer to themselves, and callers may bring their own.
+struct MessageBounds {
+  int depth = 6;        ///< levels that are described
+  int fields = 20'000;  ///< fields of one schema; what is beyond them is left out
+};
 
-std::string field_schema(const FieldDescriptor& field, int depth) {
+/// What a field of a message-driven instance accepts.
+std::string message_schema(const Descriptor& type, int depth, MessageBounds& bounds);
+
+std::string field_schema(const FieldDescriptor& field, int depth, MessageBounds& bounds) {
   if (field.is_map()) return kTextMap;
   if (field.name() == "memory") return kMemory;
   std::string item = kText;
@@ -223,7 +230,8 @@ std::string field_schema(const FieldDescriptor& field, int depth) {
     case FieldDescriptor::CPPTYPE_DOUBLE: item = kNumber; break;
     case FieldDescriptor::CPPTYPE_ENUM: {
       std::vector<std::string> values;
-      for (int i = 0; i < field.enum_type()->value_count(); ++i) {
+      for (int i = 0; i < field.enum_type()->value_count() && bounds.fields > 0; ++i) {
+        --bounds.fields;
         std::string name = field.enum_type()->value(i)->name();
         for (char& c : name) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
         values.push_back(name);
@@ -235,7 +243,7 @@ std::string field_schema(const FieldDescriptor& field, int depth) {
       if (field.name() == "additional_containers") {
         item = additional_container();
       } else if (field.message_type()->name() != "Volume") {
-        item = message_schema(*field.message_type(), depth + 1);
+        item = message_schema(*field.message_type(), depth + 1, bounds);
       }
       break;
     default: break;
@@ -244,21 +252,22 @@ std::string field_schema(const FieldDescriptor& field, int depth) {
   return item == kText ? kTextOrTexts : text_list_of(item);
 }
 
-std::string message_schema(const Descriptor& type, int depth) {
-  constexpr int kMaxDepth = 6;  // Message types may refer to themselves.
+std::string message_schema(const Descriptor& type, int depth, MessageBounds& bounds) {
   Properties properties;
-  for (int i = 0; i < type.field_count() && depth < kMaxDepth; ++i) {
-    properties[type.field(i)->name()] = field_schema(*type.field(i), depth);
+  for (int i = 0; i < type.field_count() && depth < bounds.depth && bounds.fields > 0; ++i) {
+    --bounds.fields;
+    properties[type.field(i)->name()] = field_schema(*type.field(i), depth, bounds);
   }
   return object(properties);
 }
 
 Properties extra_kinds(const EvaluateOptions& options) {
   Properties result;
+  MessageBounds bounds;
   const auto& pool = options.descriptors ? options.descriptors : known_messages();
   for (const auto& [name, message] : options.additional_instances) {
     const Descriptor* type = pool->FindMessageTypeByName(message);
-    if (type != nullptr) result[name] = message_schema(*type, 0);
+    if (type != nullptr) result[name] = message_schema(*type, 0, bounds);
   }
   return result;
 }
@@ -282,7 +291,8 @@ Properties inherited(const EvaluateOptions& options) {
 
 }  // namespace
 
-std::string json_schema(const EvaluateOptions& options) {
+std::string json_schema(const EvaluateOptions& options,
+                        const std::vector<std::string>& file_match) {
   const bool ours = options.our_extensions;
   const Properties common = inherited(options);
   Properties instances = {{"container", container()},
@@ -315,12 +325,17 @@ std::string json_schema(const EvaluateOptions& options) {
   Properties top = common;
   top.insert(instances.begin(), instances.end());
   const Properties patterns = instruction_patterns(/*background=*/true, ours);
-  return object(
-      top,
-      {{"^(.*)task$", object(task, patterns)},
-       {"^(.*)pipe$", object(pipe)},
-       {"^(.*)docker_builder$", object(builder, patterns)}},
-      R"("$schema":"http://json-schema.org/draft-04/schema#","id":"https://cirrus-ci.org/")");
+  std::string head = R"("$schema":"http://json-schema.org/draft-04/schema#",)";
+  if (!file_match.empty()) {
+    std::vector<std::string> names;
+    for (const std::string& name : file_match) names.push_back(json_quoted(name));
+    head += fmt::format("\"fileMatch\":[{}],", join(names, ","));
+  }
+  return object(top,
+                {{"^(.*)task$", object(task, patterns)},
+                 {"^(.*)pipe$", object(pipe)},
+                 {"^(.*)docker_builder$", object(builder, patterns)}},
+                head + R"("id":"https://cirrus-ci.org/")");
 }
 
 }  // namespace cirrus::lang

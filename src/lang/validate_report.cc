@@ -87,8 +87,9 @@ Result<std::string> validate_report(
   const std::vector<pb::Issue> issues = all_issues(outcome, path);
   if (format == ReportFormat::Sarif) return sarif_report(issues) + "\n";
   const std::string tasks = CIRRUS_TRY(tasks_to_json(outcome.evaluation.tasks, descriptors));
-  return fmt::format("{{\"tasks\":{},\"issues\":{},\"tasksCountBeforeFiltering\":{}}}\n", tasks,
-                     issues_to_json(issues), outcome.evaluation.tasks_count_before_filtering);
+  return fmt::format(
+      "{{\"schema_version\":1,\"tasks\":{},\"issues\":{},\"tasksCountBeforeFiltering\":{}}}\n",
+      tasks, issues_to_json(issues), outcome.evaluation.tasks_count_before_filtering);
 }
 
 int validate_exit_code(const Outcome& outcome) {

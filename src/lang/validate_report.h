@@ -12,8 +12,8 @@
 namespace cirrus::lang {
 
 enum class ReportFormat {
-  Text,   ///< problems as `file:line:column: ...`, then one line per task
-  Json,   ///< {"tasks": [...], "issues": [...], "tasksCountBeforeFiltering": N}
+  Text,  ///< problems as `file:line:column: ...`, then one line per task
+  Json,  ///< {"schema_version": 1, "tasks": [...], "issues": [...], "tasksCountBeforeFiltering": N}
   Sarif,  ///< SARIF 2.1.0, for code scanning
 };
 

@@ -28,12 +28,13 @@ TEST(ValidateReport, TextListsProblemsAndTasks) {
 
 TEST(ValidateReport, JsonHoldsTasksAndIssues) {
   const std::string good = validate_report(evaluated(kGood), ReportFormat::Json, "ci.yml").value();
-  EXPECT_TRUE(good.starts_with(R"({"tasks":[{"name":"b")")) << good;
+  EXPECT_TRUE(good.starts_with(R"({"schema_version":1,"tasks":[{"name":"b")")) << good;
   EXPECT_NE(good.find(R"("issues":[{"level":"WARNING",)"), std::string::npos) << good;
   EXPECT_NE(good.find(R"("path":"ci.yml","line":2,"column":1})"), std::string::npos) << good;
   EXPECT_TRUE(good.ends_with("\"tasksCountBeforeFiltering\":2}\n")) << good;
   const std::string bad = validate_report(evaluated(kBad), ReportFormat::Json, "ci.yml").value();
-  EXPECT_TRUE(bad.starts_with(R"({"tasks":[],"issues":[{"level":"ERROR")")) << bad;
+  EXPECT_TRUE(bad.starts_with(R"({"schema_version":1,"tasks":[],"issues":[{"level":"ERROR")"))
+      << bad;
 }
 
 TEST(ValidateReport, SarifNamesRegions) {

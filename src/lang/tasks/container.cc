@@ -41,6 +41,17 @@ Located<void> add_ports(Scope& scope, const Node& field, pb::AdditionalContainer
   return {};
 }
 
+// Known fields, for hints at misspelt ones. Those without an effect are the hosted service's.
+const FieldNames kContainerFields = {
+    "image",      "dockerfile",      "docker_arguments",   "cpu",           "memory",
+    "os_version", "registry_config", "use_in_memory_disk", "use_static_ip", "additional_containers",
+    "kvm",        "greedy",          "architecture",       "platform"};
+const FieldNames kAdditionalFields = {
+    "name",      "image", "port",        "ports",   "cpu",
+    "memory",    "env",   "environment", "command", "readiness_command",
+    "privileged"};
+const FieldNames kMacFields = {"image", "user", "password", "cpu", "memory"};
+
 bool letters_only(std::string_view text) {
   return std::all_of(text.begin(), text.end(),
                      [](char c) { return std::isalpha(static_cast<unsigned char>(c)) != 0; });
@@ -62,7 +73,7 @@ Located<pb::Platform> parse_platform(Scope& scope, const Node& field) {
 }
 
 Located<pb::AdditionalContainer> parse_additional_container(Scope& scope, const Node& item) {
-  scope.expect_map(item);
+  scope.expect_fields(item, kAdditionalFields);
   pb::AdditionalContainer result;
   bool has_image = false;
   if (item.child("port") != nullptr && item.child("ports") != nullptr) {
@@ -110,7 +121,7 @@ Located<pb::AdditionalContainer> parse_additional_container(Scope& scope, const 
 }
 
 Located<Instance> parse_container(Scope& scope, const Node& node, ContainerKind kind) {
-  scope.expect_map(node);
+  scope.expect_fields(node, kContainerFields);
   const bool windows = kind == ContainerKind::Windows;
   auto message = std::make_unique<pb::ContainerInstance>();
   std::optional<DockerfileUse> dockerfile;
@@ -159,7 +170,7 @@ Located<Instance> parse_macos(Scope& scope, const Node& node) {
   constexpr std::uint32_t kMacCpu = 4;
   constexpr std::uint32_t kMacMemory = 8192;
   constexpr std::int64_t kMaxCpu = 65535;
-  scope.expect_map(node);
+  scope.expect_fields(node, kMacFields);
   auto message = std::make_unique<pb::MacOSInstance>();
   message->set_user("admin");
   message->set_password("admin");

@@ -13,6 +13,21 @@ namespace {
 
 using Behaviour = pb::Command::CommandExecutionBehavior;
 
+// Known fields, for hints at misspelt ones.
+const FieldNames kArtifactsFields = {"name", "path", "paths", "type", "format"};
+const FieldNames kFileFields = {"name", "path", "variable_name", "from_contents"};
+const FieldNames kCacheFields = {"name",
+                                 "folder",
+                                 "folders",
+                                 "fingerprint_script",
+                                 "fingerprint_key",
+                                 "populate_script",
+                                 "reupload_on_changes",
+                                 "optimistically_restore_on_miss",
+                                 "save_on"};
+const FieldNames kBehaviours = {"always", "on_failure", "on_timeout", "on_success",
+                                "upload_caches"};
+
 std::optional<Behaviour> behaviour_of(std::string_view key) {
   if (key == "always") return pb::Command::ALWAYS;
   if (key == "on_failure") return pb::Command::ON_FAILURE;
@@ -43,7 +58,7 @@ void assign(const std::vector<std::string>& from,
 }
 
 Located<void> add_artifacts(Scope& scope, const Node& field, pb::Command& command) {
-  scope.expect_map(field);
+  scope.expect_fields(field, kArtifactsFields);
   pb::ArtifactsInstruction& artifacts = *command.mutable_artifacts_instruction();
   for (const Node* child : fields_of(field)) {
     if (child->name == "name") {
@@ -63,7 +78,7 @@ Located<void> add_artifacts(Scope& scope, const Node& field, pb::Command& comman
 }
 
 Located<void> add_file(Scope& scope, const Node& field, pb::Command& command) {
-  scope.expect_map(field);
+  scope.expect_fields(field, kFileFields);
   pb::FileInstruction& file = *command.mutable_file_instruction();
   bool has_path = false;
   for (const Node* child : fields_of(field)) {
@@ -99,6 +114,15 @@ Located<void> add_file(Scope& scope, const Node& field, pb::Command& command) {
 }
 
 }  // namespace
+
+const FieldNames& instruction_suffixes() {
+  static const FieldNames kSuffixes = {"script", "cache", "artifacts", "file"};
+  return kSuffixes;
+}
+
+const FieldNames& behaviour_names() {
+  return kBehaviours;
+}
 
 std::optional<std::string> name_from_key(std::string_view key, std::string_view suffix,
                                          std::string_view fallback) {
@@ -163,7 +187,9 @@ Located<bool> Commands::parse_with(Scope& scope, const Node& field, Behaviour be
   } else if (const std::optional<Behaviour> inner = behaviour_of(key); inner && !nested) {
     scope.expect_map(field);
     for (const Node* child : counting_fields(field)) {
-      CIRRUS_TRY(parse_with(scope, *child, *inner, /*nested=*/true));
+      if (!CIRRUS_TRY(parse_with(scope, *child, *inner, /*nested=*/true))) {
+        scope.check_spelling(*child, {"upload_caches"}, instruction_suffixes());
+      }
     }
     return true;
   } else {
@@ -174,7 +200,7 @@ Located<bool> Commands::parse_with(Scope& scope, const Node& field, Behaviour be
 }
 
 Located<void> Commands::add_cache(Scope& scope, const Node& field, pb::Command& command) {
-  scope.expect_map(field);
+  scope.expect_fields(field, kCacheFields);
   pb::CacheInstruction& cache = *command.mutable_cache_instruction();
   std::vector<std::string> folder;
   std::vector<std::string> folders;

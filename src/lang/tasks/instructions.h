@@ -46,6 +46,10 @@ class Commands {
 std::optional<std::string> name_from_key(std::string_view key, std::string_view suffix,
                                          std::string_view fallback);
 
+/// What instruction fields end in, and the fields that hold instructions or name caches.
+const FieldNames& instruction_suffixes();
+const FieldNames& behaviour_names();
+
 /// Field names that may be repeated in one map, each being processed where it stands.
 bool is_repeatable(std::string_view key);
 

@@ -41,6 +41,9 @@ class MessageReader {
   Located<void> read(const Node& node, Message& message, std::optional<DockerfileUse>* dockerfile) {
     scope_.expect_map(node);
     const Descriptor& type = *message.GetDescriptor();
+    if (!scope_.session().budget.spend_work(static_cast<std::size_t>(type.field_count()))) {
+      return error_at(node, "reading instances of this size takes too much work", ErrorKind::Limit);
+    }
     CIRRUS_TRY(read_secrets(node, message));
     for (const Node* child : fields_of(node)) {
       const FieldDescriptor* field = type.FindFieldByName(std::string(child->name));

@@ -10,6 +10,18 @@ namespace {
 constexpr std::int64_t kMax16 = 65535;
 constexpr std::int64_t kMax32 = 4294967295;
 
+// Known fields, for hints at misspelt ones.
+const FieldNames kWorkerFields = {"labels", "resources", "isolation"};
+const FieldNames kIsolationFields = {"none", "container", "tart", "vetu", "parallels"};
+const FieldNames kParallelsFields = {"image", "user", "password", "platform"};
+const FieldNames kContainerFields = {"image",  "dockerfile", "docker_arguments", "cpu",
+                                     "memory", "volumes",    "platform"};
+const FieldNames kTartFields = {"image",   "user",    "password", "port",   "cpu",      "memory",
+                                "softnet", "display", "volumes",  "nested", "disk_size"};
+const FieldNames kTartVolumeFields = {"name", "source", "target", "readonly"};
+const FieldNames kVetuFields = {"image", "user",   "password",   "port",
+                                "cpu",   "memory", "networking", "disk_size"};
+
 /// The isolation being read; of several kinds the last one in document order stays.
 struct Reading {
   pb::Isolation isolation;
@@ -18,7 +30,7 @@ struct Reading {
 };
 
 Located<pb::Isolation::Parallels> parse_parallels(Scope& scope, const Node& node) {
-  scope.expect_map(node);
+  scope.expect_fields(node, kParallelsFields);
   pb::Isolation::Parallels result;
   for (const Node* child : fields_of(node)) {
     if (child->name == "image") result.set_image(CIRRUS_TRY(scope.expanded(*child)));
@@ -32,7 +44,7 @@ Located<pb::Isolation::Parallels> parse_parallels(Scope& scope, const Node& node
 Located<void> parse_container_isolation(Scope& scope, const Node& node, Reading& reading) {
   constexpr float kCpu = 2;
   constexpr std::uint32_t kMemory = 4096;
-  scope.expect_map(node);
+  scope.expect_fields(node, kContainerFields);
   pb::Isolation::Container& result = *reading.isolation.mutable_container();
   TextMap arguments;
   for (const Node* child : fields_of(node)) {
@@ -74,7 +86,7 @@ Located<void> parse_container_isolation(Scope& scope, const Node& node, Reading&
 }
 
 Located<pb::Isolation::Tart::Volume> parse_tart_volume(Scope& scope, const Node& item) {
-  scope.expect_map(item);
+  scope.expect_fields(item, kTartVolumeFields);
   pb::Isolation::Tart::Volume result;
   bool has_source = false;
   for (const Node* child : fields_of(item)) {
@@ -95,7 +107,7 @@ Located<std::uint32_t> whole(Scope& scope, const Node& field, std::int64_t high)
 }
 
 Located<pb::Isolation::Tart> parse_tart(Scope& scope, const Node& node) {
-  scope.expect_map(node);
+  scope.expect_fields(node, kTartFields);
   const bool ours = scope.session().options.our_extensions;
   pb::Isolation::Tart result;
   result.set_user("admin");
@@ -131,7 +143,7 @@ Located<pb::Isolation::Tart> parse_tart(Scope& scope, const Node& node) {
 }
 
 Located<pb::Isolation::Vetu> parse_vetu(Scope& scope, const Node& node) {
-  scope.expect_map(node);
+  scope.expect_fields(node, kVetuFields);
   const bool ours = scope.session().options.our_extensions;
   pb::Isolation::Vetu result;
   result.set_user("admin");
@@ -171,7 +183,7 @@ Located<pb::Isolation::Vetu> parse_vetu(Scope& scope, const Node& node) {
 }
 
 Located<Reading> parse_isolation(Scope& scope, const Node& node) {
-  scope.expect_map(node);
+  scope.expect_fields(node, kIsolationFields);
   Reading reading;
   for (const Node* child : fields_of(node)) {
     // Every known kind is read, so that mistakes show even where a later kind wins.
@@ -220,7 +232,7 @@ Located<std::vector<pb::Volume>> parse_volumes(Scope& scope, const Node& field) 
 }
 
 Located<Instance> parse_persistent_worker(Scope& scope, const Node& node) {
-  scope.expect_map(node);
+  scope.expect_fields(node, kWorkerFields);
   auto message = std::make_unique<pb::PersistentWorkerInstance>();
   std::optional<Reading> reading;
   for (const Node* child : fields_of(node)) {

@@ -16,6 +16,17 @@ std::string_view kind_name(const Node& node) {
   return node.is_blank() ? "nothing" : "a text";
 }
 
+/// Whether the two differ in one spot of at most two letters. Names that only share their ending,
+/// such as `linux_container`, are somebody's own.
+bool is_one_slip(std::string_view name, std::string_view near) {
+  std::size_t same = 0;
+  const std::size_t shorter = std::min(name.size(), near.size());
+  while (same < shorter && name[same] == near[same]) ++same;
+  std::size_t end = 0;
+  while (end < shorter - same && name[name.size() - 1 - end] == near[near.size() - 1 - end]) ++end;
+  return name != near && same + end + 2 >= std::max(name.size(), near.size());
+}
+
 ConfigError located(const Node& node, const Error& failure, ErrorKind kind) {
   const bool limit = failure.code() == Code::ResourceExhausted;
   const std::string message =
@@ -54,8 +65,10 @@ Located<void> Session::check_budget() const {
   return {};
 }
 
-void Scope::set_variable(const std::string& name, std::string value) {
-  environment_[name] = std::move(value);
+void Scope::set_variable(const std::string& name, std::string_view value) {
+  const auto [place, added] = environment_.try_emplace(name, value);
+  if (!added && place->second == value) return;
+  if (!added) place->second = value;
   variables_valid_ = false;
 }
 
@@ -70,6 +83,15 @@ const std::string& Scope::variable(const std::string& name) {
   if (const auto found = build.find(name); found != build.end()) return found->second;
   const auto found = environment_.find(name);
   return found == environment_.end() ? kEmpty : found->second;
+}
+
+const Node* Scope::collect(std::string_view name) {
+  for (const auto& [had, node] : collected_) {
+    if (had == name) return node;
+  }
+  const Node* const node = session_.inheritance.collect(task_, name);
+  if (node != nullptr) collected_.emplace_back(name, node);
+  return node;
 }
 
 const Variables& Scope::variables() {
@@ -194,6 +216,36 @@ Located<std::int64_t> Scope::integer(const Node& node, std::int64_t low, std::in
 void Scope::expect_map(const Node& node) {
   if (node.is_map() || node.is_blank() || (node.is_list() && node.children.empty())) return;
   session_.warn(node, fmt::format("'{}' must be a map, found {}", node.name, kind_name(node)));
+}
+
+void Scope::expect_fields(const Node& node, const FieldNames& known) {
+  expect_map(node);
+  if (!session_.options.our_extensions || !node.is_map()) return;
+  for (const Node* child : node.children) check_spelling(*child, known);
+}
+
+void Scope::check_spelling(const Node& field, const FieldNames& known, const FieldNames& suffixes) {
+  constexpr std::size_t kLongestName = 60;
+  constexpr std::size_t kShortestName = 3;  // shorter ones are near to too much
+  constexpr std::size_t kMostReports = 100;
+  const std::string name(field.name);
+  if (!session_.options.our_extensions || name.size() > kLongestName ||
+      name.size() < kShortestName || name.front() == '.' ||
+      session_.misspelt.size() >= kMostReports ||
+      std::find(known.begin(), known.end(), name) != known.end() ||
+      !session_.budget.spend_work(name.size() * known.size())) {
+    return;
+  }
+  std::string near = nearest_name(name, known);
+  const std::size_t bar = name.rfind('_');
+  if (near.empty() && bar != std::string::npos && name.size() - bar > kShortestName) {
+    const std::string suffix = nearest_name(name.substr(bar + 1), suffixes);
+    if (!suffix.empty()) near = name.substr(0, bar + 1) + suffix;
+  }
+  if (near.empty() || !is_one_slip(name, near)) return;
+  const std::string place = fmt::format("{}:{}:{}", field.mark.line, field.mark.column, name);
+  if (!session_.misspelt.insert(place).second) return;
+  session_.warn(field, fmt::format("'{}' means nothing here; did you mean '{}'?", name, near));
 }
 
 std::vector<const Node*> fields_of(const Node& map) {

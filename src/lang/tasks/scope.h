@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -42,7 +43,13 @@ struct Session {
   Functions functions;
   std::vector<pb::Issue> issues;
   bool output_exhausted = false;
+  /// Where a misspelt field was reported; tasks made by a matrix or a template share theirs.
+  std::set<std::string> misspelt;
+  /// Fields a task may have, by what kind of task it is; filled when first asked for.
+  std::map<int, std::vector<std::string>> known_fields;
 };
+
+using FieldNames = std::vector<std::string>;
 
 /// One task's view. Field functions report errors at the node they are given.
 class Scope {
@@ -53,7 +60,7 @@ class Scope {
   const Node& task() const { return task_; }
 
   const TextMap& environment() const { return environment_; }
-  void set_variable(const std::string& name, std::string value);
+  void set_variable(const std::string& name, std::string_view value);
   void remove_variable(const std::string& name);
   /// A variable of the merged environment, empty if unset.
   const std::string& variable(const std::string& name);
@@ -61,7 +68,7 @@ class Scope {
   const Variables& variables();
 
   /// The field as this task inherits it; null if nobody defines it.
-  const Node* collect(std::string_view name) { return session_.inheritance.collect(task_, name); }
+  const Node* collect(std::string_view name);
 
   Located<std::string> text(const Node& node) const;
   Located<std::string> expanded(const Node& node);
@@ -80,6 +87,11 @@ class Scope {
 
   /// Warns if `node` holds something but is no map.
   void expect_map(const Node& node);
+  /// Also warns of each field that is not in `known` but spelt nearly like one that is. Silent
+  /// without our extensions, as the reference is; other unknown fields are anybody's own.
+  void expect_fields(const Node& node, const FieldNames& known);
+  /// Warns of one field as above. `suffixes`: what names of `known`'s kind may end in after `_`.
+  void check_spelling(const Node& field, const FieldNames& known, const FieldNames& suffixes = {});
 
  private:
   Session& session_;
@@ -87,6 +99,7 @@ class Scope {
   TextMap environment_;
   Variables variables_;
   bool variables_valid_ = false;
+  std::vector<std::pair<std::string_view, const Node*>> collected_;  // few; each asked for again
 };
 
 /// The children of a map that count: of equal names only the last. None if it is no map.

@@ -200,6 +200,8 @@ class TaskParser {
         draft_.properties["alias"] = *draft_.alias;
       } else if (child->name == "depends_on") {
         draft_.depends_on = CIRRUS_TRY(scope_.texts(*child));
+      } else {
+        scope_.check_spelling(*child, known_fields(), instruction_suffixes());
       }
     }
     if (draft_.kind == TaskKind::Pipe && !has_steps) {
@@ -215,6 +217,25 @@ class TaskParser {
       return failure;
     }
     return {};
+  }
+
+  /// For hints at misspelt ones.
+  const FieldNames& known_fields() {
+    FieldNames& known = session_.known_fields[static_cast<int>(draft_.kind)];
+    if (!known.empty()) return known;
+    known = {"name", "alias", "depends_on", "use_static_ip"};
+    const auto add = [&known](const FieldNames& names) {
+      known.insert(known.end(), names.begin(), names.end());
+    };
+    if (draft_.kind == TaskKind::Pipe) add({"resources", "steps"});
+    if (draft_.kind == TaskKind::DockerBuilder) add({"platform", "os_version"});
+    if (draft_.kind != TaskKind::Pipe) {
+      add(behaviour_names());
+      add(instruction_suffixes());
+    }
+    const NameSet inherited = collectible_names(session_.options);
+    known.insert(known.end(), inherited.begin(), inherited.end());
+    return known;
   }
 
   /// A misspelt instance kind, in the task or at the top level, is the likeliest cause.
@@ -283,6 +304,17 @@ std::vector<TaskProperty> properties_of(const EvaluateOptions& options) {
   std::vector<TaskProperty> result = options.additional_task_properties;
   if (options.our_extensions) result.push_back({"priority", PropertyType::Text});
   return result;
+}
+
+void check_top_level(Session& session) {
+  if (!session.options.our_extensions) return;
+  const NameSet inherited = collectible_names(session.options);
+  const FieldNames known(inherited.begin(), inherited.end());
+  Scope scope(session, *session.tree.root());
+  for (const Node* child : session.tree.root()->children) {
+    if (task_key(child->name) || child->name.starts_with("task_")) continue;
+    scope.check_spelling(*child, known, {"task", "pipe"});
+  }
 }
 
 Located<Draft> parse_task(Session& session, const Node& node, const TaskKey& key,

@@ -22,6 +22,9 @@ NameSet collectible_names(const EvaluateOptions& options);
 /// The task properties an evaluation knows besides the built-in ones.
 std::vector<TaskProperty> properties_of(const EvaluateOptions& options);
 
+/// Warns of misspelt settings at the top level; see Scope::check_spelling.
+void check_top_level(Session& session);
+
 /// Parses one task in the order the language defines: inherited fields in their fixed order, the
 /// task's own ones again in document order, then everything else. `enabled` is decided too.
 /// Errors: the first problem found. Source: reference CLI, task, pipe and docker builder parsers.

@@ -217,6 +217,59 @@ TEST(Task, WarnsAboutTaskPrefixesAndMisshapenNodes) {
   EXPECT_EQ(issue_places(evaluated("task:\n  container: text\n")), "2:3 warning, 2:3 warning");
 }
 
+TEST(Task, WarnsOfMisspeltFieldsWithTheNearestName) {
+  const struct {
+    const char* name;
+    const char* yaml;
+    const char* places;
+    const char* suggestion;
+  } cases[] = {
+      {"of a task", "task: {depend_on: a}", "2:8 warning", "depends_on"},
+      {"an instruction", "task: {build_scirpt: a}", "2:8 warning", "build_script"},
+      {"without a name", "task: {scripts: a}", "2:8 warning", "script"},
+      {"in a behaviour", "task: {always: {x_artefacts: {path: a}}}", "2:17 warning", "x_artifacts"},
+      {"of a cache", "task: {x_cache: {folder: a, fingerprint_scrpt: b}}", "2:29 warning",
+       "fingerprint_script"},
+      {"of artifacts", "task: {x_artifacts: {pahts: a}}", "2:22 warning", "paths"},
+      {"of a file", "task: {x_file: {path: a, from_content: b, variable_name: V}}", "2:26 warning",
+       "from_contents"},
+      {"of a container", "task: {container: {image: a, memroy: 1G}}", "2:30 warning", "memory"},
+      {"of a companion", "task: {container: {additional_containers: [{image: a, prot: 1}]}}",
+       "2:55 warning", "port"},
+      {"of a worker", "task: {persistent_worker: {label: {a: b}}}", "2:28 warning", "labels"},
+      {"an isolation", "task: {persistent_worker: {isolation: {none: {}, contaner: {}}}}",
+       "2:50 warning", "container"},
+      {"of an isolation", "task: {persistent_worker: {isolation: {vetu: {image: a, disksize: 5}}}}",
+       "2:57 warning", "disk_size"},
+      {"of a builder", "docker_builder: {platfrom: linux}", "2:18 warning", "platform"},
+      {"of a pipe", "pipe: {resource: {cpu: 1}, steps: [{image: i, script: s}]}", "2:8 warning",
+       "resources"},
+      {"at the top", "enviroment: {A: 1}\ntask: {}", "2:1 warning", "environment"},
+      {"a task's key", "build_tsak: {}\ntask: {}", "2:1 warning", "build_task"},
+      {"once per place", "task: {matrix: [{name: a}, {name: b}], timout_in: 5m}", "2:40 warning",
+       "timeout_in"},
+      {"own keys are nobody's mistake",
+       "linux_container: &l {image: a}\ntask: {.x: 1, settings: 1, my_thing: 2, os: 3}", "", ""},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    const Outcome outcome = evaluated(kBox + c.yaml, controller_options());
+    EXPECT_FALSE(outcome.error) << message(outcome);
+    EXPECT_EQ(issue_places(outcome), c.places);
+    EXPECT_EQ(issue_places(evaluated(kBox + c.yaml)), "") << "the reference says nothing";
+    if (outcome.evaluation.issues.empty()) continue;
+    const std::string& text = outcome.evaluation.issues.front().message();
+    EXPECT_NE(text.find(fmt::format("did you mean '{}'?", c.suggestion)), std::string::npos)
+        << text;
+  }
+}
+
+TEST(Task, ManyMisspeltFieldsAreReportedUpToABound) {
+  std::string yaml = kBox + "task:\n";
+  for (int i = 0; i < 500; ++i) yaml += "  depend_on: x\n";
+  EXPECT_LE(evaluated(yaml, controller_options()).evaluation.issues.size(), 100u);
+}
+
 TEST(Task, AnUnquotedExclamationMarkGetsAHint) {
   const Outcome tag = evaluated(kBox + "task:\n  skip: !changesInclude('a')\n");
   EXPECT_EQ(place(tag), "3:3 expression");

@@ -6,9 +6,12 @@
 namespace cirrus::lang {
 namespace {
 
+/// Up to this many entries, looking at all of them is cheaper than an index.
+constexpr std::size_t kFew = 8;
+
 bool has_duplicates(const Node& map) {
   if (map.children.size() < 2) return false;
-  if (map.children.size() <= 8) {
+  if (map.children.size() <= kFew) {
     for (std::size_t i = 0; i < map.children.size(); ++i) {
       for (std::size_t j = 0; j < i; ++j) {
         if (map.children[i]->name == map.children[j]->name) return true;
@@ -52,10 +55,45 @@ const Node* Inheritance::collect(const Node& from, std::string_view name) {
 }
 
 const Node* Inheritance::without_duplicates(const Node& node, bool environment) {
-  if (!node.is_map() || !has_duplicates(node)) return &node;
-  Node empty = node;
-  empty.children.clear();
-  return merge(empty, node, environment);
+  if (!node.is_map() || (node.children.size() <= kFew && !has_duplicates(node))) return &node;
+  // A field above the tasks is asked for once per task, and looking costs a sort.
+  const auto [known, added] = unique_.try_emplace(&node, &node);
+  if (added && has_duplicates(node)) {
+    Node empty = node;
+    empty.children.clear();
+    unique_[&node] = merge(empty, node, environment);
+  }
+  return unique_.at(&node);
+}
+
+/// Lays `over`'s entries over those of `result`, the last one of a name being the one that counts.
+void Inheritance::merge_entries(Node& result, const Node& over) {
+  const auto lay = [&](Node* child, Node*& existing) {
+    existing = child->is_scalar() ? child : merge(*existing, *child, false);
+  };
+  if (over.children.size() <= kFew) {
+    for (Node* child : over.children) {
+      const auto place = std::find_if(result.children.rbegin(), result.children.rend(),
+                                      [&](const Node* had) { return had->name == child->name; });
+      if (place == result.children.rend()) {
+        result.children.push_back(child);
+      } else {
+        lay(child, *place);
+      }
+    }
+    return;
+  }
+  std::unordered_map<std::string_view, std::size_t> last;
+  last.reserve(result.children.size() + over.children.size());
+  for (std::size_t i = 0; i < result.children.size(); ++i) last[result.children[i]->name] = i;
+  for (Node* child : over.children) {
+    const auto [place, added] = last.try_emplace(child->name, result.children.size());
+    if (added) {
+      result.children.push_back(child);
+    } else {
+      lay(child, result.children[place->second]);
+    }
+  }
 }
 
 /// A list of maps as one map; anything else as it is.
@@ -92,18 +130,9 @@ Node* Inheritance::merge(const Node& given_base, const Node& given_over, bool en
     }
     return result;
   }
+  result->children.reserve(base.children.size() + over.children.size());
   result->children = base.children;
-  std::unordered_map<std::string_view, std::size_t> last;
-  for (std::size_t i = 0; i < base.children.size(); ++i) last[base.children[i]->name] = i;
-  for (Node* child : over.children) {
-    const auto [place, added] = last.try_emplace(child->name, result->children.size());
-    if (added) {
-      result->children.push_back(child);
-      continue;
-    }
-    Node*& existing = result->children[place->second];
-    existing = child->is_scalar() ? child : merge(*existing, *child, false);
-  }
+  merge_entries(*result, over);
   return result;
 }
 

@@ -28,9 +28,12 @@ class Inheritance {
   Node* merge(const Node& base, const Node& over, bool environment);
   const Node* flatten(const Node& node);
   const Node* without_duplicates(const Node& node, bool environment);
+  void merge_entries(Node& result, const Node& over);
 
   Tree& tree_;
   std::unordered_map<std::string_view, std::vector<const Node*>> root_fields_;
+  /// Maps and what they are with equal keys merged.
+  std::unordered_map<const Node*, const Node*> unique_;
 };
 
 }  // namespace cirrus::lang
