@@ -20,13 +20,12 @@ int main() {
   constexpr int kKinds = 40;
   Scheduler scheduler;
   for (int i = 1; i <= kWorkers; ++i) {
-    scheduler.set_worker(static_cast<unsigned>(i), {fmt::format("w{}", i),
-                                                    {{"os", i % 4 == 0 ? "darwin" : "linux"},
-                                                     {"zone", fmt::format("z{}", i % 5)}},
-                                                    {{"cpu", 4}},
-                                                    true,
-                                                    false,
-                                                    false});
+    controller::scheduler::WorkerOffer offer;
+    offer.name = fmt::format("w{}", i);
+    offer.labels = {{"os", i % 4 == 0 ? "darwin" : "linux"}, {"zone", fmt::format("z{}", i % 5)}};
+    offer.resources = {{"cpu", 4}};
+    offer.accepts = true;
+    scheduler.set_worker(static_cast<unsigned>(i), std::move(offer));
   }
   std::int64_t next = 1;
   const auto add = [&] {

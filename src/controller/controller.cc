@@ -49,11 +49,22 @@ Status check_cleartext(const ControllerOptions& options) {
   return {};
 }
 
+/// Programs we start (git) and files we name to others (the ready file) have another idea of where
+/// they are.
+ControllerOptions with_absolute_paths(ControllerOptions options) {
+  std::error_code failure;
+  const std::filesystem::path whole = std::filesystem::absolute(options.data_dir, failure);
+  if (!failure) options.data_dir = whole.lexically_normal();
+  return options;
+}
+
 /// Members are in the order of their making; they go in the reverse order.
 class RunningController final : public Controller {
  public:
   RunningController(ControllerOptions options, const Clock& clock)
-      : options_(std::move(options)), clock_(clock), paths_(options_.data_dir) {}
+      : options_(with_absolute_paths(std::move(options))),
+        clock_(clock),
+        paths_(options_.data_dir) {}
 
   ~RunningController() override {
     request_stop();

@@ -427,4 +427,75 @@ TEST_F(ControllerTest, ASecondControllerOnTheSameDirectoryIsRefused) {
   EXPECT_NE(open.error().message().find("--allow-cleartext"), std::string::npos);
 }
 
+TEST_F(ControllerTest, EvaluatesConfigurationsForTheReferencesClients) {
+  const auto stub = evaluator_at(controller_->rpc_endpoint());
+  api::EvaluateConfigRequest request;
+  request.set_yaml_config("container: {image: a}\ntask: {name: $N, script: make}\n");
+  (*request.mutable_environment())["N"] = "one";
+  api::EvaluateConfigResponse response;
+  {
+    grpc::ClientContext context;
+    const grpc::Status status = stub->EvaluateConfig(&context, request, &response);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+  }
+  ASSERT_EQ(response.tasks_size(), 1);
+  EXPECT_EQ(response.tasks(0).name(), "one");
+  EXPECT_EQ(response.processed_config(), request.yaml_config());
+
+  request.set_yaml_config("task: [");
+  grpc::ClientContext broken;
+  EXPECT_EQ(stub->EvaluateConfig(&broken, request, &response).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  grpc::ClientContext schema_context;
+  api::JSONSchemaResponse schema;
+  ASSERT_TRUE(stub->JSONSchema(&schema_context, {}, &schema).ok());
+  EXPECT_TRUE(json::parse(schema.schema()).contains("fileMatch"));
+  grpc::ClientContext function_context;
+  api::EvaluateFunctionResponse function;
+  EXPECT_EQ(stub->EvaluateFunction(&function_context, {}, &function).error_code(),
+            grpc::StatusCode::UNIMPLEMENTED);
+}
+
+TEST_F(ControllerTest, ATokenSentWithAnEvaluationIsChecked) {
+  const auto stub = evaluator_at(controller_->rpc_endpoint());
+  const auto ask = [&](const std::string& token) {
+    grpc::ClientContext context;
+    context.AddMetadata("authorization", "Bearer " + token);
+    api::JSONSchemaResponse response;
+    return stub->JSONSchema(&context, {}, &response).error_code();
+  };
+  EXPECT_EQ(ask(admin_token_), grpc::StatusCode::OK);
+  EXPECT_EQ(ask("wrong"), grpc::StatusCode::UNAUTHENTICATED);
+}
+
+TEST_F(ControllerTest, EvaluationsThatWaitAreBoundedAndAnsweredAtTheEnd) {
+  const auto stub = evaluator_at(controller_->rpc_endpoint());
+  // Each costs about half a second, so that they pile up behind the first.
+  api::EvaluateConfigRequest request;
+  std::string environment;
+  for (int i = 0; i < 30'000; ++i) environment += fmt::format("K{}: 1, ", i);
+  std::string tasks;
+  for (int i = 0; i < 4'000; ++i) tasks += "task: {env: {A: 1}}\n";
+  request.set_yaml_config("container: {image: a}\nenv: {" + environment + "}\n" + tasks);
+  std::vector<std::future<grpc::StatusCode>> calls;
+  for (int i = 0; i < 24; ++i) {
+    calls.push_back(std::async(std::launch::async, [&] {
+      grpc::ClientContext context;
+      api::EvaluateConfigResponse response;
+      return stub->EvaluateConfig(&context, request, &response).error_code();
+    }));
+  }
+  std::map<grpc::StatusCode, int> answers;
+  ++answers[calls.front().get()];
+  EXPECT_TRUE(worker().register_now().ok()) << "other services answer meanwhile";
+  controller_.reset();
+  for (std::size_t i = 1; i < calls.size(); ++i) ++answers[calls[i].get()];
+  EXPECT_GE(answers[grpc::StatusCode::RESOURCE_EXHAUSTED], 1) << "the queue is short";
+  EXPECT_EQ(answers[grpc::StatusCode::RESOURCE_EXHAUSTED] +
+                answers[grpc::StatusCode::INVALID_ARGUMENT] +
+                answers[grpc::StatusCode::UNAVAILABLE],
+            24);
+  start();
+}
+
 }  // namespace cirrus::controller

@@ -60,6 +60,7 @@ struct PollCall {
   WorkerCredential worker;
   WorkerFeatures features;
   bool draining = false;     ///< wants stop orders, but nothing new
+  bool leaving = false;      ///< its last poll: the name is free once nothing runs
   std::uint64_t number = 0;  ///< 0: not numbered
   model::Labels labels;
   model::Resources resources;

@@ -165,7 +165,20 @@ void State::touch(Build& build) {
   dirty_builds_.insert(build.record.id);
 }
 
+void State::touch_lightly(Task& task) {
+  light_tasks_.insert(task.record.id);
+  touch(*task.build);
+}
+
+bool State::has_heavy_changes() const {
+  return !changes_.empty() || !dirty_tasks_.empty() || !dirty_steps_.empty();
+}
+
 store::Changes State::take_changes() {
+  dirty_tasks_.merge(light_tasks_);
+  dirty_steps_.merge(light_steps_);
+  light_tasks_.clear();
+  light_steps_.clear();
   for (const model::TaskId id : dirty_tasks_) {
     if (const Task* task = find_task(id)) changes_.tasks.push_back(task->record);
   }
@@ -174,6 +187,14 @@ store::Changes State::take_changes() {
       changes_.steps.insert(changes_.steps.end(), task->steps.begin(), task->steps.end());
     }
   }
+  notify_watchers();
+  dirty_tasks_.clear();
+  dirty_steps_.clear();
+  evict_finished();
+  return std::exchange(changes_, {});
+}
+
+void State::notify_watchers() {
   // Watchers are effects too: nobody hears of what is not durable.
   for (const model::BuildId id : dirty_builds_) {
     Build* build = find_build(id);
@@ -185,20 +206,23 @@ store::Changes State::take_changes() {
       });
     }
   }
-  dirty_tasks_.clear();
-  dirty_steps_.clear();
   dirty_builds_.clear();
-  evict_finished();
-  return std::exchange(changes_, {});
 }
 
 std::vector<State::Effect> State::take_effects() {
+  notify_watchers();
   return std::exchange(effects_, {});
+}
+
+std::vector<State::Effect> State::take_hints() {
+  return std::exchange(hints_, {});
 }
 
 std::vector<State::Effect> State::abandon() {
   answer_all_polls();
-  return take_effects();
+  std::vector<Effect> all = take_hints();
+  for (Effect& effect : take_effects()) all.push_back(std::move(effect));
+  return all;
 }
 
 void State::evict_finished() {
@@ -238,12 +262,11 @@ void State::authorize(const std::string& api_token, Reply<ApiIdentity> reply, Mo
   // Found by its hash: the time taken says nothing about tokens that exist.
   const auto found = api_token_by_hash_.find(token_hash(api_token));
   if (found == api_token_by_hash_.end() || api_tokens_.at(found->second).revoked_ms != 0) {
-    answer<ApiIdentity>(std::move(reply),
-                        error(Code::Unauthenticated, "the API token is not valid"));
+    hint<ApiIdentity>(std::move(reply), error(Code::Unauthenticated, "the API token is not valid"));
     return;
   }
   const store::ApiTokenRecord& token = api_tokens_.at(found->second);
-  answer<ApiIdentity>(std::move(reply), ApiIdentity{token.id, token.name, role_of(token.role)});
+  hint<ApiIdentity>(std::move(reply), ApiIdentity{token.id, token.name, role_of(token.role)});
 }
 
 void State::create_pool(const std::string& name, std::chrono::milliseconds lost_after,

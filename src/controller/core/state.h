@@ -43,6 +43,8 @@ struct StateOptions {
   Timing timing;
   std::string http_url;                      ///< base of the git endpoint
   std::function<std::string()> make_secret;  ///< 256 random bits as text
+  /// Looks an attempt up that is no longer in memory; the core takes it from the store.
+  std::function<Result<std::optional<store::TaskRecord>>(model::TaskId)> find_task;
 };
 
 /// Everything the controller knows, and every legal change of it. Used by one thread. Effects
@@ -62,6 +64,15 @@ class State {
           // Runs once, so the result may be moved on.
           reply(failure != nullptr ? Result<T>(*failure) : std::move(result));
         });
+  }
+
+  /// Answers at once: for what promises nothing, because losing it is mended by itself (a running
+  /// task is repeated in its worker's list) or because it changed nothing.
+  template <typename T>
+  void hint(Reply<T> reply, Result<T> result) {
+    hints_.push_back([reply = std::move(reply), result = std::move(result)](const Error*) mutable {
+      reply(std::move(result));
+    });
   }
 
   // Workers (state_workers.cc).
@@ -150,9 +161,15 @@ class State {
   /// Answers every parked poll: the controller goes down.
   void release_polls(Moment moment);
 
-  /// What has to be committed before the effects go out. Empties both.
+  /// What has to be committed before the effects go out. Each empties what it takes.
   store::Changes take_changes();
   std::vector<Effect> take_effects();
+  /// What may go out at once.
+  std::vector<Effect> take_hints();
+  /// Whether there is something that must be durable before the effects go out...
+  bool has_heavy_changes() const;
+  /// ...or only what may wait a while for company (and is then part of `take_changes`).
+  bool has_light_changes() const { return !light_tasks_.empty() || !light_steps_.empty(); }
   /// Every effect and parked answer, for when the store failed.
   std::vector<Effect> abandon();
 
@@ -217,6 +234,9 @@ class State {
   void touch(Task& task);
   void touch(Build& build);
   void touch_steps(const Task& task);
+  /// For changes that are found out again if a crash loses them.
+  void touch_lightly(Task& task);
+  void notify_watchers();
   void evict_finished();
 
   // state_workers.cc
@@ -243,10 +263,18 @@ class State {
 
   // state_tasks.cc
   Result<Task*> task_of_agent(const TaskCredential& credential);
-  void move_to(Task& task, model::TaskStatus status);
+  /// An attempt that has left memory, if the credential is its own. Errors: as task_of_agent.
+  Result<store::TaskRecord> late_task(const TaskCredential& credential) const;
+  /// The answer to a report of a task that is not in memory: OK if it ended long ago (an error
+  /// would only make peers try again), else why not.
+  void answer_late(const TaskCredential& credential, const Error& why, Reply<void> reply);
+  void answer_late(const WorkerCredential& worker, const TaskCredential& credential,
+                   const Error& why, Reply<void> reply, Moment moment);
+  enum class Weight { Light, Heavy };
+  void move_to(Task& task, model::TaskStatus status, Weight weight = Weight::Heavy);
   void confirm(Task& task, Moment moment);
   void heard(Task& task, Moment moment);
-  void apply_updates(Task& task, const std::vector<StepUpdate>& updates);
+  void apply_updates(Task& task, const std::vector<StepUpdate>& updates, Weight weight);
   /// Ends an attempt and lets its dependants go on.
   void finish(Task& task, model::TaskStatus status, std::string reason, Moment moment);
   enum class Unreported { MeansSkipped, MeansUnfinished };
@@ -307,8 +335,11 @@ class State {
   store::Changes changes_;
   std::set<model::TaskId> dirty_tasks_;
   std::set<model::TaskId> dirty_steps_;
+  std::set<model::TaskId> light_tasks_;
+  std::set<model::TaskId> light_steps_;
   std::set<model::BuildId> dirty_builds_;
   std::vector<Effect> effects_;
+  std::vector<Effect> hints_;
 };
 
 }  // namespace cirrus::controller::core

@@ -23,16 +23,41 @@ Result<State::Task*> State::task_of_agent(const TaskCredential& credential) {
   return task;
 }
 
-void State::move_to(Task& task, model::TaskStatus status) {
+Result<store::TaskRecord> State::late_task(const TaskCredential& credential) const {
+  const model::TaskId id = CIRRUS_TRY(model::TaskId::parse(credential.id));
+  const auto unknown = [&] { return error(Code::NotFound, "no task {}", id); };
+  if (!options_.find_task || id.value > last_task_id_) return unknown();
+  std::optional<store::TaskRecord> record = CIRRUS_TRY(options_.find_task(id));
+  if (!record) return unknown();
+  if (record->client_secret.empty() ||
+      !equal_in_constant_time(record->client_secret, credential.secret)) {
+    return error(Code::Unauthenticated, "the client secret of task {} is wrong", id);
+  }
+  return *std::move(record);
+}
+
+void State::answer_late(const TaskCredential& credential, const Error& why, Reply<void> reply) {
+  if (why.code() != Code::NotFound) return hint<void>(std::move(reply), why);
+  const Result<store::TaskRecord> late = late_task(credential);
+  if (!late.ok()) return hint<void>(std::move(reply), late.error());
+  hint<void>(std::move(reply), Result<void>());  // Source: protocol §17.4
+}
+
+void State::move_to(Task& task, model::TaskStatus status, Weight weight) {
   CIRRUS_CHECK(model::may_move(task.record.status, status), "a task made an illegal move");
   task.record.status = status;
-  touch(task);
+  if (weight == Weight::Light) {
+    touch_lightly(task);
+  } else {
+    touch(task);
+  }
 }
 
 void State::confirm(Task& task, Moment moment) {
   task.confirmed = true;
   if (task.record.status != model::TaskStatus::Assigned) return;
-  move_to(task, model::TaskStatus::Executing);
+  // Light: its worker's list, and everything its agent says, say so again.
+  move_to(task, model::TaskStatus::Executing, Weight::Light);
   task.record.started_ms = moment.millis();
   task.deadline = moment.now + task.spec->timeout + options_.timing.deadline_margin;
 }
@@ -49,21 +74,28 @@ void State::heard(Task& task, Moment moment) {
 void State::initial_commands(const TaskCredential& credential, Reply<api::CommandsResponse> reply,
                              Moment moment) {
   const Result<Task*> found = task_of_agent(credential);
-  if (!found.ok()) return answer<api::CommandsResponse>(std::move(reply), found.error());
+  if (!found.ok()) {
+    const Result<store::TaskRecord> late = late_task(credential);
+    const bool ended = found.error().code() == Code::NotFound && late.ok();
+    return hint<api::CommandsResponse>(
+        std::move(reply), ended
+                              ? error(Code::FailedPrecondition, "task {} has ended", credential.id)
+                              : found.error());
+  }
   Task& task = *found.value();
   if (!model::is_running(task.record.status)) {
     // The agent retries for ever; its worker is told to stop it.
     want_stop(task, moment);
-    return answer<api::CommandsResponse>(
+    return hint<api::CommandsResponse>(
         std::move(reply), error(Code::FailedPrecondition, "task {} is {}", task.record.id,
                                 model::to_string(task.record.status)));
   }
   confirm(task, moment);
   heard(task, moment);
-  answer<api::CommandsResponse>(std::move(reply), commands_message(context_of(task)));
+  hint<api::CommandsResponse>(std::move(reply), commands_message(context_of(task)));
 }
 
-void State::apply_updates(Task& task, const std::vector<StepUpdate>& updates) {
+void State::apply_updates(Task& task, const std::vector<StepUpdate>& updates, Weight weight) {
   for (const StepUpdate& update : updates) {
     const auto step = std::find_if(task.steps.begin(), task.steps.end(),
                                    [&](const auto& known) { return known.name == update.name; });
@@ -73,17 +105,22 @@ void State::apply_updates(Task& task, const std::vector<StepUpdate>& updates) {
     if (step->status == update.status && step->duration_ns == update.duration_ns) continue;
     step->status = update.status;
     if (update.duration_ns > 0) step->duration_ns = update.duration_ns;
-    touch_steps(task);
+    if (weight == Weight::Light) {
+      light_steps_.insert(task.record.id);
+      touch(*task.build);
+    } else {
+      touch_steps(task);
+    }
   }
 }
 
 void State::step_updates(const TaskCredential& credential, const std::vector<StepUpdate>& updates,
                          Reply<void> reply, Moment moment) {
   const Result<Task*> found = task_of_agent(credential);
-  if (!found.ok()) return answer<void>(std::move(reply), found.error());
+  if (!found.ok()) return answer_late(credential, found.error(), std::move(reply));
   Task& task = *found.value();
   if (!model::is_running(task.record.status)) {
-    return answer<void>(std::move(reply), Result<void>());  // late: dropped
+    return hint<void>(std::move(reply), Result<void>());  // late: dropped
   }
   confirm(task, moment);
   heard(task, moment);
@@ -96,19 +133,25 @@ void State::step_updates(const TaskCredential& credential, const std::vector<Ste
                                 task.record.id, update.name));
     }
   }
-  apply_updates(task, updates);
+  // That a step began is a hint. How it ended is a result: if the final report never comes, the
+  // end of the task is made from these. Source: protocol §12.
+  const bool results = std::any_of(updates.begin(), updates.end(), [](const StepUpdate& update) {
+    return model::is_final(update.status);
+  });
+  apply_updates(task, updates, results ? Weight::Heavy : Weight::Light);
+  if (!results) return hint<void>(std::move(reply), Result<void>());
   answer<void>(std::move(reply), Result<void>());
 }
 
 void State::agent_finished(const TaskCredential& credential, const std::vector<StepUpdate>& results,
                            Reply<void> reply, Moment moment) {
   const Result<Task*> found = task_of_agent(credential);
-  if (!found.ok()) return answer<void>(std::move(reply), found.error());
+  if (!found.ok()) return answer_late(credential, found.error(), std::move(reply));
   Task& task = *found.value();
   if (model::is_running(task.record.status)) {
     confirm(task, moment);
     heard(task, moment);
-    apply_updates(task, results);
+    apply_updates(task, results, Weight::Heavy);
     finish_from_steps(task, Unreported::MeansSkipped, "the agent ended before all steps had run",
                       moment);
   }
@@ -117,18 +160,18 @@ void State::agent_finished(const TaskCredential& credential, const std::vector<S
 
 void State::heartbeat(const TaskCredential& credential, Reply<void> reply, Moment moment) {
   const Result<Task*> found = task_of_agent(credential);
-  if (!found.ok()) return answer<void>(std::move(reply), found.error());
+  if (!found.ok()) return answer_late(credential, found.error(), std::move(reply));
   if (model::is_running(found.value()->record.status)) {
     confirm(*found.value(), moment);
     heard(*found.value(), moment);
   }
-  answer<void>(std::move(reply), Result<void>());
+  hint<void>(std::move(reply), Result<void>());
 }
 
 void State::agent_problem(const TaskCredential& credential, const std::string& message,
                           Reply<void> reply, Moment moment) {
   const Result<Task*> found = task_of_agent(credential);
-  if (!found.ok()) return answer<void>(std::move(reply), found.error());
+  if (!found.ok()) return answer_late(credential, found.error(), std::move(reply));
   Task& task = *found.value();
   heard(task, moment);
   if (model::is_running(task.record.status)) {
@@ -141,12 +184,22 @@ void State::agent_problem(const TaskCredential& credential, const std::string& m
 void State::log_permit(const TaskCredential& credential, const std::string& step,
                        Reply<LogPermit> reply, Moment moment) {
   const Result<Task*> found = task_of_agent(credential);
-  if (!found.ok()) return answer<LogPermit>(std::move(reply), found.error());
+  if (!found.ok()) {
+    if (found.error().code() != Code::NotFound) {
+      return hint<LogPermit>(std::move(reply), found.error());
+    }
+    const Result<store::TaskRecord> late = late_task(credential);
+    if (!late.ok()) return hint<LogPermit>(std::move(reply), late.error());
+    // Its bytes no longer count: they are read and dropped.
+    auto shut = std::make_shared<AttemptGate>();
+    shut->open = false;
+    return hint<LogPermit>(std::move(reply), LogPermit{late.value().id, std::move(shut), {}});
+  }
   Task& task = *found.value();
   const bool known = std::any_of(task.steps.begin(), task.steps.end(),
                                  [&](const auto& record) { return record.name == step; });
   if (!known) {
-    return answer<LogPermit>(
+    return hint<LogPermit>(
         std::move(reply),
         error(Code::FailedPrecondition, "task {} has no step '{:.80}'", task.record.id, step));
   }
@@ -154,18 +207,17 @@ void State::log_permit(const TaskCredential& credential, const std::string& step
     confirm(task, moment);
     heard(task, moment);
   }
-  answer<LogPermit>(std::move(reply),
-                    LogPermit{task.record.id, task.gate, secrets_of(task.record)});
+  hint<LogPermit>(std::move(reply), LogPermit{task.record.id, task.gate, secrets_of(task.record)});
 }
 
 void State::clone_permit(const std::string& token, Reply<std::string> reply) {
   const auto found = clone_tokens_.find(token);
   const Task* const task = found == clone_tokens_.end() ? nullptr : find_task(found->second);
   if (task == nullptr || !model::is_running(task->record.status)) {
-    return answer<std::string>(std::move(reply),
-                               error(Code::Unauthenticated, "the clone token is not valid"));
+    return hint<std::string>(std::move(reply),
+                             error(Code::Unauthenticated, "the clone token is not valid"));
   }
-  answer<std::string>(std::move(reply), task->build->record.repository);
+  hint<std::string>(std::move(reply), task->build->record.repository);
 }
 
 void State::finish_from_steps(Task& task, Unreported unreported, const std::string& otherwise,
@@ -229,7 +281,7 @@ void State::release_worker(Task& task, Moment moment) {
   task.record.holds_worker = false;
   task.gate->open = false;
   task.stop_wanted = false;
-  touch(task);
+  touch_lightly(task);  // its worker's list, which no longer has it, says so again
   scheduler_.release(task.record.id);
   active_.erase(task.record.id);
   const auto worker = workers_.find({task.record.pool, task.record.worker});

@@ -19,7 +19,7 @@ TEST(State, ADependantRunsAfterWhatItNeeds) {
   StateHarness h;
   ASSERT_TRUE(h.register_worker("w").ok());
   const auto id = h.submit({h.task(0, "a"), h.task(1, "b", {0})});
-  EXPECT_EQ(h.current(id, "b").waiting_reasons.front(), "it depends on task 'a' (1)");
+  EXPECT_EQ(h.current(id, "b").waiting_reasons.front().text, "it depends on task 'a' (1)");
   EXPECT_EQ(h.run_one("w", StepStatus::Completed), "1");
   EXPECT_EQ(h.current(id, "b").status, TaskStatus::Ready);
   EXPECT_EQ(h.run_one("w", StepStatus::Completed), "2");
@@ -35,6 +35,46 @@ TEST(State, AFailureSkipsWhatDependsOnIt) {
   EXPECT_EQ(h.current(id, "b").reason, "it depends on task 'a', which has failed");
   EXPECT_EQ(h.current(id, "c").status, TaskStatus::Skipped);
   EXPECT_EQ(h.build(id).record.status, BuildStatus::Failed);
+}
+
+TEST(State, LateReportsOfATaskThatLeftMemoryAreTakenAndDropped) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  h.submit({h.task(0, "a")});
+  const auto assigned = h.poll("w")->tasks().at(0);
+  const TaskCredential task = h.of(assigned);
+  ASSERT_TRUE(h.started("w", task).ok());
+  ASSERT_TRUE(h.finished(task, StepStatus::Completed).ok());
+  ASSERT_TRUE(h.stopped("w", task).ok());
+  h.restart();
+  EXPECT_TRUE(h.finished(task, StepStatus::Failed).ok());
+  EXPECT_TRUE(h.stopped("w", task).ok());
+  EXPECT_EQ(h.started("w", task).error().code(), Code::FailedPrecondition);
+  // Only from those whose task it was.
+  EXPECT_EQ(h.finished({task.id, "guess"}, StepStatus::Failed).error().code(),
+            Code::Unauthenticated);
+  ASSERT_TRUE(h.register_worker("other").ok());
+  EXPECT_EQ(h.stopped("other", task).error().code(), Code::PermissionDenied);
+  EXPECT_EQ(h.finished({"99", task.secret}, StepStatus::Failed).error().code(), Code::NotFound);
+  EXPECT_EQ(h.current(model::BuildId{1}, "a").status, TaskStatus::Completed);
+}
+
+TEST(State, APlainContainerWaitsForAWorkerThatRunsContainers) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  api::Task plain = h.task(0, "a");
+  api::ContainerInstance instance;
+  instance.set_image("alpine:3");
+  instance.set_cpu(2);
+  instance.set_memory(4096);
+  plain.mutable_instance()->PackFrom(instance);
+  api::Task privileged = h.task(1, "b");
+  instance.set_privileged(true);
+  privileged.mutable_instance()->PackFrom(instance);
+  const auto id = h.submit({plain, privileged});
+  EXPECT_EQ(h.current(id, "a").status, TaskStatus::Ready);
+  EXPECT_EQ(h.current(id, "b").status, TaskStatus::Failed);
+  EXPECT_NE(h.current(id, "b").reason.find("privileged"), std::string::npos);
 }
 
 TEST(State, AnAllowedFailureLetsTheBuildPass) {
@@ -62,11 +102,11 @@ TEST(State, ASkippedTaskCountsAsDone) {
 TEST(State, WhatNoWorkerCanEverRunFailsAtOnce) {
   StateHarness h;
   api::Task container = h.task(0, "a");
-  api::ContainerInstance instance;
+  api::MacOSInstance instance;
   container.mutable_instance()->PackFrom(instance);
   const auto id = h.submit({container});
   EXPECT_EQ(h.current(id, "a").status, TaskStatus::Failed);
-  EXPECT_NE(h.current(id, "a").reason.find("ContainerInstance"), std::string::npos);
+  EXPECT_NE(h.current(id, "a").reason.find("MacOSInstance"), std::string::npos);
 }
 
 TEST(State, AHeldPollEndsAfterItsTime) {
@@ -259,7 +299,7 @@ TEST(State, ALockLetsOneTaskInAtATime) {
   const auto second = h.submit({b});
   const auto first = h.poll("w1")->tasks().at(0);
   EXPECT_TRUE(h.poll("w2")->tasks().empty());
-  EXPECT_EQ(h.current(second, "b").waiting_reasons.front(), "lock 'db' is held by task 1");
+  EXPECT_EQ(h.current(second, "b").waiting_reasons.front().text, "lock 'db' is held by task 1");
   h.restart();
   const auto held = h.poll("w2");
   EXPECT_TRUE(held->tasks().empty());
@@ -277,7 +317,7 @@ TEST(State, AManualTaskWaitsForItsTrigger) {
   const auto id = h.submit({h.task(0, "a"), manual});
   h.run_one("w", StepStatus::Completed);
   EXPECT_EQ(h.build(id).record.status, BuildStatus::Completed);
-  EXPECT_EQ(h.current(id, "b").waiting_reasons.front(), "it waits to be triggered by hand");
+  EXPECT_EQ(h.current(id, "b").waiting_reasons.front().text, "it waits to be triggered by hand");
   ASSERT_TRUE(h.ask<void>([&](State& s, auto reply, Moment now) {
                  s.trigger_task(model::TaskId{2}, "test", std::move(reply), now);
                }).ok());

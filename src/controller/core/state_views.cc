@@ -49,28 +49,41 @@ TaskView State::view(const Task& task) const {
   for (const int required : node.definition.depends_on) {
     view.depends_on.push_back(build.nodes.at(required).attempts.back());
   }
+  using Kind = model::WaitingReason::Kind;
+  const auto add = [&](Kind kind, std::string text, model::TaskId about = {}) {
+    model::WaitingReason reason;
+    reason.kind = kind;
+    reason.text = std::move(text);
+    reason.task = about;
+    view.waiting_reasons.push_back(std::move(reason));
+  };
   if (task.record.status == model::TaskStatus::Created) {
     view.manual = task.spec->manual && !task.record.triggered;
     for (const int required : node.definition.depends_on) {
       const Task& other = current(build.nodes.at(required));
       if (!model::is_final(other.record.status)) {
-        view.waiting_reasons.push_back(
-            fmt::format("it depends on task '{}' ({})", other.spec->name, other.record.id));
+        add(Kind::DependsOn,
+            fmt::format("it depends on task '{}' ({})", other.spec->name, other.record.id),
+            other.record.id);
       }
     }
-    if (view.manual) view.waiting_reasons.push_back("it waits to be triggered by hand");
+    if (view.manual) add(Kind::Manual, "it waits to be triggered by hand");
   } else if (task.record.status == model::TaskStatus::Ready) {
     const auto line = locks_.find(build.record.repository + "\n" + task.spec->execution_lock);
     if (!task.spec->execution_lock.empty() && line != locks_.end() &&
         line->second.front() != task.record.id) {
-      view.waiting_reasons.push_back(fmt::format("lock '{}' is held by task {}",
-                                                 task.spec->execution_lock, line->second.front()));
+      add(Kind::Lock,
+          fmt::format("lock '{}' is held by task {}", task.spec->execution_lock,
+                      line->second.front()),
+          line->second.front());
+      view.waiting_reasons.back().label = task.spec->execution_lock;
     } else {
       view.waiting_reasons = scheduler_.reasons(task.record.id);
     }
   } else if (task.unreachable) {
-    view.waiting_reasons.push_back(
+    add(Kind::Unreachable,
         fmt::format("worker '{}' is not heard of at the moment", task.record.worker));
+    view.waiting_reasons.back().worker = task.record.worker;
   }
   return view;
 }

@@ -100,10 +100,17 @@ void State::refresh_facts(Worker& worker, const model::Labels& labels,
 void State::publish(Worker& worker) {
   const auto pool = pools_.find(worker.record.pool);
   const bool paused = pool != pools_.end() && pool->second.paused;
-  scheduler_.set_worker(
-      worker.index,
-      {worker.record.name, worker.record.labels, worker.record.resources, worker.parked.has_value(),
-       worker.record.disabled || paused || worker.draining, worker.silent || !worker.polled});
+  scheduler::WorkerOffer offer;
+  offer.name = worker.record.name;
+  offer.labels = worker.record.labels;
+  offer.resources = worker.record.resources;
+  offer.accepts = worker.parked.has_value();
+  offer.disabled = worker.record.disabled;
+  offer.silent = worker.silent || !worker.polled;
+  offer.draining = worker.draining;
+  offer.pool_paused = paused;
+  offer.pool = worker.record.pool;
+  scheduler_.set_worker(worker.index, std::move(offer));
 }
 
 void State::register_worker(const RegisterCall& call, Reply<std::string> reply, Moment moment) {
@@ -155,6 +162,17 @@ void State::poll(PollCall call, Reply<api::PollResponse> reply, Moment moment) {
   refresh_facts(worker, call.labels, call.resources);
 
   const bool doubtful = reconcile(worker, call.running_tasks, moment);
+  if (call.leaving) {
+    worker.draining = true;
+    if (worker.held.empty()) {
+      worker.polled = false;
+      worker.record.instance.clear();
+      changes_.workers.push_back(worker.record);
+    }
+    publish(worker);
+    answer<api::PollResponse>(std::move(reply), api::PollResponse());
+    return;
+  }
   std::optional<Monotonic> stop_later;
   const std::vector<model::TaskId> stops =
       due_stops(worker, call.running_tasks, moment, stop_later);
@@ -339,6 +357,22 @@ void State::query_running(const WorkerCredential& credential, Reply<RunningTasks
                                                       {worker.held.begin(), worker.held.end()}});
 }
 
+void State::answer_late(const WorkerCredential& worker, const TaskCredential& credential,
+                        const Error& why, Reply<void> reply, Moment moment) {
+  if (why.code() != Code::NotFound) return answer<void>(std::move(reply), why);
+  const Result<store::TaskRecord> late = late_task(credential);
+  if (!late.ok()) return hint<void>(std::move(reply), late.error());
+  const Result<WorkerKey> key = identify(worker, moment);
+  if (!key.ok()) return answer<void>(std::move(reply), key.error());
+  if (late.value().pool != key.value().first || late.value().worker != key.value().second) {
+    audit("worker " + key.value().second, "task.foreign", credential.id, moment);
+    return answer<void>(std::move(reply),
+                        error(Code::PermissionDenied, "task {} is not one of worker '{}'",
+                              late.value().id, key.value().second));
+  }
+  hint<void>(std::move(reply), Result<void>());  // Source: protocol §17.4
+}
+
 Result<State::Task*> State::task_of_worker(const WorkerCredential& worker,
                                            const TaskCredential& credential, Moment moment) {
   const WorkerKey key = CIRRUS_TRY(identify(worker, moment));
@@ -354,23 +388,31 @@ Result<State::Task*> State::task_of_worker(const WorkerCredential& worker,
 void State::task_started(const WorkerCredential& worker, const TaskCredential& credential,
                          Reply<void> reply, Moment moment) {
   const Result<Task*> found = task_of_worker(worker, credential, moment);
-  if (!found.ok()) return answer<void>(std::move(reply), found.error());
+  if (!found.ok()) {
+    const Result<store::TaskRecord> late = late_task(credential);
+    const bool ended = found.error().code() == Code::NotFound && late.ok();
+    return answer<void>(std::move(reply),
+                        ended ? error(Code::FailedPrecondition,
+                                      "task {} has ended and must not start", credential.id)
+                              : found.error());
+  }
   Task& task = *found.value();
   if (model::is_final(task.record.status) || !task.record.holds_worker) {
     // A veto: the worker drops it and reports nothing more.
     release_worker(task, moment);
-    return answer<void>(std::move(reply),
-                        error(Code::FailedPrecondition, "task {} is {} and must not start",
-                              task.record.id, model::to_string(task.record.status)));
+    return hint<void>(std::move(reply),
+                      error(Code::FailedPrecondition, "task {} is {} and must not start",
+                            task.record.id, model::to_string(task.record.status)));
   }
   confirm(task, moment);
-  answer<void>(std::move(reply), Result<void>());
+  // The agent waits for this answer, and what it says is known already: the assignment is durable.
+  hint<void>(std::move(reply), Result<void>());
 }
 
 void State::task_failed(const WorkerCredential& worker, const TaskCredential& credential,
                         const std::string& message, Reply<void> reply, Moment moment) {
   const Result<Task*> found = task_of_worker(worker, credential, moment);
-  if (!found.ok()) return answer<void>(std::move(reply), found.error());
+  if (!found.ok()) return answer_late(worker, credential, found.error(), std::move(reply), moment);
   Task& task = *found.value();
   // After a final result it is a known false alarm. Source: protocol §5.3.
   if (!model::is_final(task.record.status)) {
@@ -388,7 +430,7 @@ void State::task_failed(const WorkerCredential& worker, const TaskCredential& cr
 void State::task_stopped(const WorkerCredential& worker, const TaskCredential& credential,
                          Reply<void> reply, Moment moment) {
   const Result<Task*> found = task_of_worker(worker, credential, moment);
-  if (!found.ok()) return answer<void>(std::move(reply), found.error());
+  if (!found.ok()) return answer_late(worker, credential, found.error(), std::move(reply), moment);
   Task& task = *found.value();
   if (!model::is_final(task.record.status)) {
     confirm(task, moment);

@@ -27,12 +27,43 @@ bool sounds_stateful(const std::string& name) {
   return false;
 }
 
+/// A plain `container:` runs on a persistent worker that has an engine and may use it: such
+/// workers say so with a label. What its isolation cannot carry out is refused with a sentence.
+void read_container(const api::ContainerInstance& container, TaskSpec& spec) {
+  if (container.platform() != api::LINUX) {
+    spec.unrunnable = "the task wants a container that is not Linux: no worker of ours runs those";
+  } else if (container.additional_containers_size() > 0) {
+    spec.unrunnable =
+        "the task wants additional_containers, which workers do not run yet: start them in a "
+        "background_script";
+  } else if (container.privileged()) {
+    spec.unrunnable = "the task wants a privileged container, which workers do not run";
+  } else if (!container.registry_config().empty()) {
+    spec.unrunnable =
+        "the task brings registry credentials, which workers do not take: log the worker in";
+  }
+  const char* arch = container.architecture() == api::ARM64 ? "arm64" : "amd64";
+  spec.demand.labels =
+      model::LabelSelector::create({{"os", "linux"}, {"arch", arch}, {"cirrus.containers", "true"}})
+          .value();
+  spec.has_isolation = true;
+  api::Isolation::Container& isolation = *spec.isolation.mutable_container();
+  isolation.set_image(container.image());
+  isolation.set_cpu(container.cpu());
+  isolation.set_memory(container.memory());
+  isolation.set_dockerfile(container.dockerfile());
+  *isolation.mutable_docker_arguments() = container.docker_arguments();
+}
+
 void read_instance(const api::Task& task, TaskSpec& spec) {
   if (!task.has_instance()) {
     spec.unrunnable = "the task names no instance: give it a persistent_worker";
     return;
   }
   api::PersistentWorkerInstance instance;
+  if (api::ContainerInstance container; task.instance().UnpackTo(&container)) {
+    return read_container(container, spec);
+  }
   if (!task.instance().Is<api::PersistentWorkerInstance>()) {
     std::string kind = task.instance().type_url();
     kind.erase(0, kind.find_last_of("./") + 1);

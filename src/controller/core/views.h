@@ -8,6 +8,7 @@
 
 #include "controller/store/records.h"
 #include "model/entity_ids.h"
+#include "model/waiting_reason.h"
 
 namespace cirrus::controller::core {
 
@@ -29,7 +30,7 @@ struct TaskView {
   std::string worker;
   bool unreachable = false;
   std::string reason;
-  std::vector<std::string> waiting_reasons;
+  model::WaitingReasons waiting_reasons;
   std::int64_t created_ms = 0;
   std::int64_t started_ms = 0;
   std::int64_t finished_ms = 0;

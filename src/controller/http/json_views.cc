@@ -30,6 +30,30 @@ std::int64_t duration(std::int64_t started, std::int64_t finished) {
   return started == 0 || finished == 0 ? 0 : std::max<std::int64_t>(0, finished - started);
 }
 
+std::string waiting_text(const core::TaskView& task) {
+  std::vector<std::string> sentences;
+  for (const model::WaitingReason& reason : task.waiting_reasons) sentences.push_back(reason.text);
+  return join(sentences, "; ");
+}
+
+/// Only the fields that mean something for this kind.
+json reason_value(const model::WaitingReason& reason) {
+  json value = {{"kind", model::to_string(reason.kind)}, {"text", reason.text}};
+  const auto add = [&value](const char* name, const std::string& text) {
+    if (!text.empty()) value[name] = text;
+  };
+  if (reason.workers > 0) value["workers"] = reason.workers;
+  add("worker", reason.worker);
+  add("pool", reason.pool);
+  add("label", reason.label);
+  add("wanted", reason.wanted);
+  add("offered", reason.offered);
+  add("resource", reason.resource);
+  if (reason.missing > 0) value["missing"] = reason.missing;
+  if (reason.task.valid()) value["task"] = reason.task.to_string();
+  return value;
+}
+
 json task_value(const core::TaskView& task) {
   json steps = json::array();
   for (const core::StepView& step : task.steps) {
@@ -48,7 +72,7 @@ json task_value(const core::TaskView& task) {
           {"worker", task.worker.empty() ? json(nullptr) : json(task.worker)},
           {"unreachable", task.unreachable},
           {"reason", task.reason},
-          {"waiting_reason", join(task.waiting_reasons, "; ")},
+          {"waiting_reason", waiting_text(task)},
           {"manual", task.manual},
           {"created_at", time_of(task.created_ms)},
           {"started_at", time_of(task.started_ms)},
@@ -108,11 +132,16 @@ std::string task_json(const core::TaskView& task) {
 
 std::string why_json(const core::TaskView& task) {
   json reasons = json::array();
-  for (const std::string& reason : task.waiting_reasons) reasons.push_back(reason);
+  json details = json::array();
+  for (const model::WaitingReason& reason : task.waiting_reasons) {
+    reasons.push_back(reason.text);
+    details.push_back(reason_value(reason));
+  }
   if (reasons.empty() && !task.reason.empty()) reasons.push_back(task.reason);
   return text_of({{"schema_version", 1},
                   {"status", model::to_string(task.status)},
-                  {"reasons", std::move(reasons)}});
+                  {"reasons", std::move(reasons)},
+                  {"details", std::move(details)}});
 }
 
 std::string workers_json(const std::vector<core::WorkerView>& workers) {

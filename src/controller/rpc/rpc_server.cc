@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include "controller/rpc/agent_service.h"
+#include "controller/rpc/evaluator_service.h"
 #include "controller/rpc/workers_service.h"
 
 namespace cirrus::controller::rpc {
@@ -15,7 +16,7 @@ constexpr int kMaxMessage = 64 << 20;
 class Server final : public RpcServer {
  public:
   Server(core::Core& core, blobs::LogStore& logs, blobs::WorkPool& pool)
-      : workers_(core), agents_(core, logs, pool) {}
+      : workers_(core), agents_(core, logs, pool), evaluator_(core) {}
   ~Server() override { stop(); }
 
   Status listen(const std::string& address) {
@@ -33,6 +34,7 @@ class Server final : public RpcServer {
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.RegisterService(&workers_);
     builder.RegisterService(&agents_);
+    builder.RegisterService(&evaluator_);
     builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || port_ == 0) {
@@ -49,6 +51,7 @@ class Server final : public RpcServer {
 
   void stop() override {
     if (server_ == nullptr) return;
+    evaluator_.stop();
     server_->Shutdown(std::chrono::system_clock::time_point());
     server_->Wait();
     server_.reset();
@@ -57,6 +60,7 @@ class Server final : public RpcServer {
  private:
   WorkersService workers_;
   AgentService agents_;
+  EvaluatorService evaluator_;
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
 };

@@ -11,7 +11,7 @@
 
 namespace cirrus::controller::rpc {
 
-/// The gRPC listener with both services. gRPC types stay in the .cc.
+/// The gRPC listener with all services. gRPC types stay in the .cc.
 class RpcServer {
  public:
   /// `address` is HOST:PORT; port 0 picks a free one. Serves when it returns. Everything given

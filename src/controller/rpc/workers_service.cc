@@ -101,6 +101,7 @@ grpc::ServerUnaryReactor* WorkersService::Poll(grpc::CallbackServerContext* cont
   }
   call.number = number.value().value_or(0);
   call.draining = header(*context, "cirrus-draining") == "1";
+  call.leaving = header(*context, "cirrus-leaving") == "1";
   const auto& info = request->worker_info();
   call.labels = model::Labels(info.labels().begin(), info.labels().end());
   call.resources = model::Resources(info.resources_total().begin(), info.resources_total().end());

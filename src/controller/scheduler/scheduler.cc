@@ -10,92 +10,355 @@
 namespace cirrus::controller::scheduler {
 
 namespace {
+/// How many of the least busy workers are tried before a class learns about all of them: with an
+/// idle fleet the first or second one fits.
+constexpr int kQuickLook = 32;
+/// Of selectors no task waits with; they are kept because the same kinds of tasks come again.
+constexpr std::size_t kUnusedSelectors = 256;
+
+/// The amounts within this much of each other count as equal, as in model/resources.h.
+constexpr double kSame = 1e-9;
+
+std::string label_key(const std::string& key, const std::string& value) {
+  std::string text = key;
+  text.push_back('\0');
+  return text + value;
+}
+
 std::string label_text(const std::string& key, const std::string& value) {
   return fmt::format("{}={}", key, value);
 }
+
+const char* are(int count) {
+  return count == 1 ? " is" : "s are";
+}
 }  // namespace
 
-bool Scheduler::open(const Worker& worker) const {
-  if (!worker.offer.accepts || worker.offer.disabled || worker.offer.silent) return false;
-  if (worker.running_alone > 0) return false;
-  return !worker.offer.resources.empty() || worker.running == 0;
+Scheduler::Scheduler() = default;
+Scheduler::~Scheduler() = default;
+
+Scheduler::Worker* Scheduler::find(WorkerIndex index) const {
+  return index < workers_.size() ? workers_[index].get() : nullptr;
 }
 
-bool Scheduler::has_room(const Worker& worker, const model::Resources& resources) {
-  if (resources.empty()) return worker.running == 0;
+Scheduler::Worker& Scheduler::at(WorkerIndex index) {
+  if (index >= workers_.size()) workers_.resize(index + std::size_t{1});
+  if (!workers_[index]) workers_[index] = std::make_unique<Worker>();
+  return *workers_[index];
+}
+
+Scheduler::ResourceId Scheduler::resource_id(const std::string& name) {
+  return resource_ids_.try_emplace(name, static_cast<ResourceId>(resource_ids_.size()))
+      .first->second;
+}
+
+std::uint32_t Scheduler::isolation_id(const std::string& isolation) {
+  if (isolation.empty()) return 0;
+  const auto [found, added] =
+      isolation_ids_.try_emplace(isolation, static_cast<std::uint32_t>(isolation_ids_.size() + 1));
+  if (!added) return found->second;
+  // Only what tasks want gets a number, or workers could fill the table.
+  for (const std::unique_ptr<Worker>& worker : workers_) {
+    if (worker && worker->standby.isolation == isolation) use_isolation(*worker, found->second);
+  }
+  return found->second;
+}
+
+void Scheduler::use_isolation(Worker& worker, std::uint32_t isolation) {
+  if (worker.isolation != 0 && --standbys_[worker.isolation] == 0) {
+    standbys_.erase(worker.isolation);
+  }
+  worker.isolation = isolation;
+  if (isolation != 0) ++standbys_[isolation];
+}
+
+bool Scheduler::open(const Worker& worker) {
+  const WorkerOffer& offer = worker.offer;
+  if (!offer.accepts || offer.disabled || offer.silent || offer.draining || offer.pool_paused) {
+    return false;
+  }
   if (worker.running_alone > 0) return false;
-  for (const auto& [name, amount] : resources) {
-    const auto total = worker.offer.resources.find(name);
-    const auto used = worker.used.find(name);
-    const double free = (total == worker.offer.resources.end() ? 0 : total->second) -
-                        (used == worker.used.end() ? 0 : used->second);
-    if (amount > free + 1e-9) return false;
+  return !offer.resources.empty() || worker.running == 0;
+}
+
+bool Scheduler::has_room(const Worker& worker, const std::vector<Amount>& wants) {
+  if (wants.empty()) return worker.running == 0;
+  if (worker.running_alone > 0) return false;
+  auto slot = worker.slots.begin();
+  for (const Amount& want : wants) {
+    while (slot != worker.slots.end() && slot->resource < want.resource) ++slot;
+    const bool there = slot != worker.slots.end() && slot->resource == want.resource;
+    if (want.amount > (there ? slot->total - slot->used : 0) + kSame) return false;
   }
   return true;
 }
 
-bool Scheduler::fits(const Worker& worker, const Demand& demand) const {
-  return open(worker) && has_room(worker, demand.resources) &&
-         !demand.labels.first_mismatch(worker.offer.labels);
+bool Scheduler::capable(const Worker& worker, const DemandClass& demand_class) {
+  const WorkerOffer& offer = worker.offer;
+  if (offer.disabled || offer.silent || offer.draining || offer.pool_paused) return false;
+  return !demand_class.demand.labels.first_mismatch(offer.labels) &&
+         !model::first_shortage(demand_class.demand.resources, offer.resources);
 }
 
-void Scheduler::refresh(WorkerIndex index) {
-  const auto found = workers_.find(index);
-  if (found != workers_.end() && open(found->second)) {
-    open_.insert(index);
-  } else {
-    open_.erase(index);
+Scheduler::Rank Scheduler::rank(const Worker& worker, WorkerIndex index,
+                                const DemandClass& demand_class) {
+  const bool warm = demand_class.isolation != 0 && worker.isolation == demand_class.isolation;
+  return {warm ? -1 - static_cast<std::int64_t>(worker.standby.age) : 0, worker.running, index};
+}
+
+void Scheduler::refresh(WorkerIndex index, Worker& worker) {
+  ++changes_;
+  const bool now = worker.known && open(worker);
+  if (worker.in_open && (!now || worker.open_running != worker.running)) {
+    open_.erase({worker.open_running, index});
+    worker.in_open = false;
+  }
+  if (now && !worker.in_open) {
+    open_.emplace(worker.running, index);
+    worker.open_running = worker.running;
+    worker.in_open = true;
   }
 }
 
-void Scheduler::set_worker(WorkerIndex worker, WorkerOffer offer) {
-  workers_[worker].offer = std::move(offer);
-  refresh(worker);
+void Scheduler::offer_to(DemandClass& demand_class, WorkerIndex index, const Worker& worker) {
+  if (!worker.in_open || !has_room(worker, demand_class.wants)) return;
+  std::vector<Candidate>& heap = demand_class.candidates;
+  const auto worse = [](const Candidate& a, const Candidate& b) { return b.rank < a.rank; };
+  if (heap.size() > 64 + 2 * demand_class.selector->workers.size()) {
+    std::erase_if(heap, [&](const Candidate& entry) {
+      const Worker* const known = find(entry.rank.worker);
+      return known == nullptr || known->epoch != entry.epoch;
+    });
+    std::make_heap(heap.begin(), heap.end(), worse);
+  }
+  heap.push_back({rank(worker, index, demand_class), worker.epoch});
+  std::push_heap(heap.begin(), heap.end(), worse);
+  hot_.insert(&demand_class);
 }
 
-void Scheduler::set_accepts(WorkerIndex worker, bool accepts) {
-  const auto found = workers_.find(worker);
-  if (found == workers_.end()) return;
-  found->second.offer.accepts = accepts;
-  refresh(worker);
+void Scheduler::improve(WorkerIndex index, Worker& worker) {
+  ++worker.epoch;
+  refresh(index, worker);
+  if (!worker.in_open) return;
+  for (Selector* const selector : worker.selectors) {
+    for (DemandClass* const demand_class : selector->classes) {
+      offer_to(*demand_class, index, worker);
+    }
+  }
 }
 
-void Scheduler::remove_worker(WorkerIndex worker) {
-  workers_.erase(worker);
-  open_.erase(worker);
+void Scheduler::relabel(WorkerIndex index, Worker& worker, const model::Labels& before) {
+  for (const auto& [key, value] : before) {
+    const auto found = workers_by_label_.find(label_key(key, value));
+    if (found == workers_by_label_.end()) continue;
+    found->second.erase(index);
+    if (found->second.empty()) workers_by_label_.erase(found);
+  }
+  for (Selector* const selector : worker.selectors) selector->workers.erase(index);
+  worker.selectors.clear();
+  const auto join = [&](Selector* selector) {
+    if (selector->labels.first_mismatch(worker.offer.labels)) return;
+    if (selector->workers.insert(index).second) worker.selectors.push_back(selector);
+  };
+  for (Selector* const selector : selectors_of_all_) join(selector);
+  for (const auto& [key, value] : worker.offer.labels) {
+    const std::string text = label_key(key, value);
+    workers_by_label_[text].insert(index);
+    const auto found = selectors_by_label_.find(text);
+    if (found == selectors_by_label_.end()) continue;
+    for (Selector* const selector : found->second) join(selector);
+  }
+}
+
+void Scheduler::set_worker(WorkerIndex index, WorkerOffer offer) {
+  Worker& worker = at(index);
+  const bool fresh = !worker.known;
+  const model::Labels before = std::move(worker.offer.labels);
+  const bool same_resources = worker.offer.resources == offer.resources;
+  worker.offer = std::move(offer);
+  worker.known = true;
+  if (fresh || before != worker.offer.labels) relabel(index, worker, before);
+  if (fresh || !same_resources) {
+    for (Slot& slot : worker.slots) slot.total = 0;
+    for (const auto& [name, amount] : worker.offer.resources) {
+      const ResourceId id = resource_id(name);
+      const auto place = std::lower_bound(
+          worker.slots.begin(), worker.slots.end(), id,
+          [](const Slot& slot, ResourceId wanted) { return slot.resource < wanted; });
+      if (place != worker.slots.end() && place->resource == id) {
+        place->total = amount;
+      } else {
+        worker.slots.insert(place, {id, amount, 0});
+      }
+    }
+  }
+  ++facts_;
+  improve(index, worker);
+}
+
+void Scheduler::set_accepts(WorkerIndex index, bool accepts) {
+  Worker* const worker = find(index);
+  if (worker == nullptr || !worker->known || worker->offer.accepts == accepts) return;
+  worker->offer.accepts = accepts;
+  if (accepts) {
+    improve(index, *worker);
+  } else {
+    refresh(index, *worker);
+  }
+}
+
+void Scheduler::set_standby(WorkerIndex index, Standby standby) {
+  Worker& worker = at(index);
+  if (worker.standby.isolation == standby.isolation && worker.standby.age == standby.age) return;
+  worker.standby = std::move(standby);
+  const auto wanted = isolation_ids_.find(worker.standby.isolation);
+  use_isolation(worker, wanted == isolation_ids_.end() ? 0 : wanted->second);
+  improve(index, worker);
+}
+
+void Scheduler::remove_worker(WorkerIndex index) {
+  Worker* const worker = find(index);
+  if (worker == nullptr) return;
+  set_standby(index, {});
+  if (worker->kept_for != nullptr) end_keeping(*worker->kept_for);
+  worker->known = false;
+  refresh(index, *worker);
+  const model::Labels before = std::exchange(worker->offer.labels, {});
+  for (Selector* const selector : worker->selectors) selector->workers.erase(index);
+  worker->selectors.clear();
+  for (const auto& [key, value] : before) workers_by_label_[label_key(key, value)].erase(index);
+  workers_[index].reset();
+  ++facts_;
 }
 
 void Scheduler::add_task(model::TaskId task, const Demand& demand) {
-  CIRRUS_CHECK(!waiting_.contains(task), "a task waits once");
+  ++changes_;
   std::unique_ptr<DemandClass>& entry =
-      classes_[ClassKey(demand.labels.wanted(), demand.resources)];
-  if (!entry) entry = std::make_unique<DemandClass>(DemandClass{demand, {}, 0});
-  entry->queue.insert({demand.priority, task});
-  waiting_[task] = entry.get();
+      classes_[ClassKey(demand.labels.wanted(), demand.resources, demand.isolation)];
+  if (!entry) {
+    entry = std::make_unique<DemandClass>();
+    entry->demand = demand;
+    for (const auto& [name, amount] : demand.resources) {
+      entry->wants.push_back({resource_id(name), amount});
+    }
+    std::sort(entry->wants.begin(), entry->wants.end(),
+              [](const Amount& a, const Amount& b) { return a.resource < b.resource; });
+    entry->isolation = isolation_id(demand.isolation);
+    hot_.insert(entry.get());
+  }
+  const Place place{demand.priority, task};
+  const bool added = waiting_.try_emplace(task, entry.get(), place).second;
+  CIRRUS_CHECK(added, "a task waits once");
+  entry->queue.insert(place);
 }
 
 void Scheduler::remove_task(model::TaskId task) {
   const auto found = waiting_.find(task);
   if (found == waiting_.end()) return;
-  DemandClass& demand_class = *found->second;
+  ++changes_;
+  const auto [demand_class, place] = found->second;
   waiting_.erase(found);
-  for (auto place = demand_class.queue.begin(); place != demand_class.queue.end(); ++place) {
-    if (place->task != task) continue;
-    demand_class.queue.erase(place);
-    break;
+  demand_class->queue.erase(place);
+  if (demand_class->queue.empty()) erase(*demand_class);
+}
+
+void Scheduler::erase(DemandClass& demand_class) {
+  end_keeping(demand_class);
+  hot_.erase(&demand_class);
+  starving_.erase(&demand_class);
+  if (Selector* const selector = demand_class.selector; selector != nullptr) {
+    std::erase(selector->classes, &demand_class);
+    if (selector->classes.empty()) ++unused_selectors_;
   }
-  if (demand_class.queue.empty()) {
-    classes_.erase(ClassKey(demand_class.demand.labels.wanted(), demand_class.demand.resources));
+  const Demand& demand = demand_class.demand;
+  classes_.erase(ClassKey(demand.labels.wanted(), demand.resources, demand.isolation));
+  if (unused_selectors_ > kUnusedSelectors) forget_unused_selectors();
+}
+
+Scheduler::Selector& Scheduler::selector_for(const model::LabelSelector& labels) {
+  std::unique_ptr<Selector>& entry = selectors_[labels.wanted()];
+  if (entry) {
+    if (entry->classes.empty()) --unused_selectors_;
+    return *entry;
+  }
+  entry = std::make_unique<Selector>();
+  Selector& made = *entry;
+  made.labels = labels;
+  const auto join = [&](WorkerIndex index) {
+    Worker& worker = *workers_[index];
+    if (made.labels.first_mismatch(worker.offer.labels)) return;
+    made.workers.insert(index);
+    worker.selectors.push_back(&made);
+  };
+  if (labels.wanted().empty()) {
+    selectors_of_all_.push_back(&made);
+    for (WorkerIndex index = 0; index < workers_.size(); ++index) {
+      if (workers_[index] && workers_[index]->known) join(index);
+    }
+    return made;
+  }
+  const auto& [first_key, first_value] = *labels.wanted().begin();
+  selectors_by_label_[label_key(first_key, first_value)].push_back(&made);
+  // Through the rarest label, so that a label nobody has costs nothing.
+  const std::unordered_set<WorkerIndex>* rarest = nullptr;
+  for (const auto& [key, value] : labels.wanted()) {
+    const auto found = workers_by_label_.find(label_key(key, value));
+    if (found == workers_by_label_.end()) return made;
+    if (rarest == nullptr || found->second.size() < rarest->size()) rarest = &found->second;
+  }
+  for (const WorkerIndex index : *rarest) join(index);
+  return made;
+}
+
+void Scheduler::forget_unused_selectors() {
+  unused_selectors_ = 0;
+  for (auto entry = selectors_.begin(); entry != selectors_.end();) {
+    Selector* const selector = entry->second.get();
+    if (!selector->classes.empty()) {
+      ++entry;
+      continue;
+    }
+    for (const WorkerIndex index : selector->workers) {
+      std::erase(workers_[index]->selectors, selector);
+    }
+    if (entry->first.empty()) {
+      std::erase(selectors_of_all_, selector);
+    } else {
+      const auto& [key, value] = *entry->first.begin();
+      const auto listed = selectors_by_label_.find(label_key(key, value));
+      std::erase(listed->second, selector);
+      if (listed->second.empty()) selectors_by_label_.erase(listed);
+    }
+    entry = selectors_.erase(entry);
   }
 }
 
-void Scheduler::book(model::TaskId task, WorkerIndex worker, const model::Resources& resources) {
-  if (!booked_.emplace(task, Booking{worker, resources}).second) return;
-  Worker& host = workers_[worker];
+void Scheduler::build(DemandClass& demand_class) {
+  demand_class.built = true;
+  demand_class.selector = &selector_for(demand_class.demand.labels);
+  demand_class.selector->classes.push_back(&demand_class);
+  for (const WorkerIndex index : demand_class.selector->workers) {
+    offer_to(demand_class, index, *workers_[index]);
+  }
+}
+
+void Scheduler::book(model::TaskId task, WorkerIndex index, const model::Resources& resources) {
+  if (!booked_.try_emplace(task, Booking{index, resources}).second) return;
+  Worker& host = at(index);
   ++host.running;
   if (resources.empty()) ++host.running_alone;
-  model::add(host.used, resources);
-  refresh(worker);
+  for (const auto& [name, amount] : resources) {
+    const ResourceId id = resource_id(name);
+    const auto place = std::lower_bound(
+        host.slots.begin(), host.slots.end(), id,
+        [](const Slot& slot, ResourceId wanted) { return slot.resource < wanted; });
+    if (place != host.slots.end() && place->resource == id) {
+      place->used += amount;
+    } else {
+      host.slots.insert(place, {id, 0, amount});
+    }
+  }
+  refresh(index, host);
 }
 
 void Scheduler::release(model::TaskId task) {
@@ -103,82 +366,150 @@ void Scheduler::release(model::TaskId task) {
   if (found == booked_.end()) return;
   const Booking booking = std::move(found->second);
   booked_.erase(found);
-  const auto host = workers_.find(booking.worker);
-  if (host == workers_.end()) return;
-  --host->second.running;
-  if (booking.resources.empty()) --host->second.running_alone;
-  model::subtract(host->second.used, booking.resources);
-  if (host->second.running == 0) host->second.used.clear();  // forget rounding
-  refresh(booking.worker);
+  Worker* const host = find(booking.worker);
+  if (host == nullptr) return;
+  --host->running;
+  if (booking.resources.empty()) --host->running_alone;
+  for (const auto& [name, amount] : booking.resources) {
+    const ResourceId id = resource_id(name);
+    for (Slot& slot : host->slots) {
+      if (slot.resource == id) slot.used = std::max(0.0, slot.used - amount);
+    }
+  }
+  if (host->running == 0) {
+    for (Slot& slot : host->slots) slot.used = 0;  // forget rounding
+  }
+  improve(booking.worker, *host);
 }
 
-const WorkerIndex* Scheduler::best_worker(const Demand& demand,
-                                          const std::set<WorkerIndex>& reserved) const {
-  const WorkerIndex* best = nullptr;
-  int best_running = 0;
-  for (const WorkerIndex& index : open_) {
-    const Worker& worker = workers_.at(index);
-    if (best != nullptr && worker.running >= best_running) continue;
-    if (reserved.contains(index) || !fits(worker, demand)) continue;
-    best = &index;
-    best_running = worker.running;
-    if (best_running == 0) break;  // nothing beats an idle one; the lowest index came first
-  }
-  return best;
+bool Scheduler::kept_from(const Worker& worker, const DemandClass& demand_class) const {
+  return worker.kept_for != nullptr && worker.kept_for != &demand_class &&
+         worker.kept_round == round_;
 }
 
-const WorkerIndex* Scheduler::worker_to_reserve(const Demand& demand,
-                                                const std::set<WorkerIndex>& reserved) const {
-  const WorkerIndex* best = nullptr;
-  int best_running = 0;
-  for (const auto& [index, worker] : workers_) {
-    if (worker.offer.disabled || worker.offer.silent || reserved.contains(index)) continue;
-    if (demand.labels.first_mismatch(worker.offer.labels)) continue;
-    if (model::first_shortage(demand.resources, worker.offer.resources)) continue;
-    if (best != nullptr && worker.running >= best_running) continue;
-    best = &index;
-    best_running = worker.running;
+std::optional<WorkerIndex> Scheduler::best_worker(DemandClass& demand_class) {
+  if (!demand_class.built) {
+    if (demand_class.isolation == 0 || !standbys_.contains(demand_class.isolation)) {
+      int looked_at = 0;
+      for (const auto& [running, index] : open_) {
+        if (++looked_at > kQuickLook) break;
+        const Worker& worker = *workers_[index];
+        if (has_room(worker, demand_class.wants) && !kept_from(worker, demand_class) &&
+            !demand_class.demand.labels.first_mismatch(worker.offer.labels)) {
+          return index;
+        }
+      }
+    }
+    build(demand_class);
   }
-  return best;
+  std::vector<Candidate>& heap = demand_class.candidates;
+  const auto worse = [](const Candidate& a, const Candidate& b) { return b.rank < a.rank; };
+  while (!heap.empty()) {
+    std::pop_heap(heap.begin(), heap.end(), worse);
+    Candidate top = heap.back();
+    heap.pop_back();
+    const Worker* const worker = find(top.rank.worker);
+    // Improved since: a newer entry is in the heap, unless it had no room even then.
+    if (worker == nullptr || worker->epoch != top.epoch) continue;
+    // No room now: it comes back when it improves.
+    if (!worker->in_open || !has_room(*worker, demand_class.wants)) continue;
+    const Rank now = rank(*worker, top.rank.worker, demand_class);
+    if (now != top.rank) {  // busier than it was; later in the order
+      top.rank = now;
+      heap.push_back(top);
+      std::push_heap(heap.begin(), heap.end(), worse);
+      continue;
+    }
+    if (kept_from(*worker, demand_class)) {
+      aside_.emplace_back(&demand_class, top);
+      continue;
+    }
+    return top.rank.worker;
+  }
+  return std::nullopt;
+}
+
+void Scheduler::keep_one(DemandClass& demand_class) {
+  if (demand_class.kept) {
+    Worker* const worker = find(*demand_class.kept);
+    if (worker != nullptr && capable(*worker, demand_class)) {
+      worker->kept_round = round_;
+      return;
+    }
+    end_keeping(demand_class);
+  }
+  if (demand_class.no_keep_at == facts_) return;
+  std::optional<WorkerIndex> best;
+  for (const WorkerIndex index : demand_class.selector->workers) {
+    const Worker& worker = *workers_[index];
+    if (worker.kept_for != nullptr || !capable(worker, demand_class)) continue;
+    if (!best || std::pair(worker.running, index) < std::pair(workers_[*best]->running, *best)) {
+      best = index;
+    }
+  }
+  if (!best) {
+    demand_class.no_keep_at = facts_;
+    return;
+  }
+  demand_class.kept = best;
+  workers_[*best]->kept_for = &demand_class;
+  workers_[*best]->kept_round = round_;
+  ++changes_;
+}
+
+void Scheduler::end_keeping(DemandClass& demand_class) {
+  if (!demand_class.kept) return;
+  if (Worker* const worker = find(*demand_class.kept); worker != nullptr) {
+    worker->kept_for = nullptr;
+  }
+  demand_class.kept.reset();
+  ++facts_;  // another class may keep it now
 }
 
 std::vector<Placement> Scheduler::place() {
   std::vector<Placement> placements;
-  if (open_.empty() || classes_.empty()) return placements;
+  if (open_.empty() || (hot_.empty() && starving_.empty())) return placements;
+  ++round_;
 
-  // Heads of all queues, the most urgent first. A kind of demand leaves once it fits nowhere.
+  // Heads of the queues that may move, the most urgent first. A class leaves once it fits nowhere.
+  // The starving ones come along so that their workers are kept from those after them.
   const auto later = [](const DemandClass* a, const DemandClass* b) {
     return *b->queue.begin() < *a->queue.begin();
   };
-  std::vector<DemandClass*> heads;
-  heads.reserve(classes_.size());
-  for (const auto& [key, demand_class] : classes_) heads.push_back(demand_class.get());
+  std::vector<DemandClass*> heads(hot_.begin(), hot_.end());
+  for (DemandClass* const demand_class : starving_) {
+    if (!hot_.contains(demand_class)) heads.push_back(demand_class);
+  }
   std::make_heap(heads.begin(), heads.end(), later);
 
-  std::set<WorkerIndex> reserved;
-  std::vector<DemandClass*> stuck;
+  std::vector<Place> placed;  // ascending, because the most urgent goes first
   std::vector<DemandClass*> emptied;
   while (!heads.empty() && !open_.empty()) {
     std::pop_heap(heads.begin(), heads.end(), later);
     DemandClass* const demand_class = heads.back();
     heads.pop_back();
-    const WorkerIndex* const found = best_worker(demand_class->demand, reserved);
-    if (found == nullptr) {
-      if (demand_class->passed_over >= kPatience) {
-        const WorkerIndex* const keep = worker_to_reserve(demand_class->demand, reserved);
-        if (keep != nullptr) reserved.insert(*keep);
-      }
-      stuck.push_back(demand_class);
+    const std::optional<WorkerIndex> found = best_worker(*demand_class);
+    if (!found) {
+      hot_.erase(demand_class);
+      if (demand_class->passed_over >= kPatience) keep_one(*demand_class);
       continue;
     }
-    const WorkerIndex worker = *found;
-    const model::TaskId task = demand_class->queue.begin()->task;
+    const Place head = *demand_class->queue.begin();
     demand_class->queue.erase(demand_class->queue.begin());
     demand_class->passed_over = 0;
-    waiting_.erase(task);
-    book(task, worker, demand_class->demand.resources);
-    placements.push_back({task, worker});
-    for (DemandClass* const other : stuck) ++other->passed_over;
+    starving_.erase(demand_class);
+    end_keeping(*demand_class);
+    waiting_.erase(head.task);
+    Worker& worker = *workers_[*found];
+    if (demand_class->isolation != 0 && worker.isolation == demand_class->isolation) {
+      // The stand-by is used up.
+      use_isolation(worker, 0);
+      worker.standby = {};
+    }
+    book(head.task, *found, demand_class->demand.resources);
+    if (demand_class->built) offer_to(*demand_class, *found, worker);
+    placements.push_back({head.task, *found});
+    placed.push_back(head);
     if (demand_class->queue.empty()) {
       emptied.push_back(demand_class);
     } else {
@@ -186,28 +517,58 @@ std::vector<Placement> Scheduler::place() {
       std::push_heap(heads.begin(), heads.end(), later);
     }
   }
-  for (const DemandClass* const done : emptied) {
-    classes_.erase(ClassKey(done->demand.labels.wanted(), done->demand.resources));
+  for (const auto& [demand_class, candidate] : aside_) {
+    const auto worse = [](const Candidate& a, const Candidate& b) { return b.rank < a.rank; };
+    demand_class->candidates.push_back(candidate);
+    std::push_heap(demand_class->candidates.begin(), demand_class->candidates.end(), worse);
+    hot_.insert(demand_class);
+  }
+  aside_.clear();
+  for (DemandClass* const demand_class : emptied) erase(*demand_class);
+  if (placed.empty()) return placements;
+  // Everybody who still waits was passed over by what is less urgent and was placed.
+  for (const auto& [key, demand_class] : classes_) {
+    const Place& head = *demand_class->queue.begin();
+    if (placed.back() < head) continue;
+    demand_class->passed_over +=
+        static_cast<int>(placed.end() - std::upper_bound(placed.begin(), placed.end(), head));
+    if (demand_class->passed_over >= kPatience) starving_.insert(demand_class.get());
   }
   return placements;
 }
 
-std::vector<std::string> Scheduler::reasons(model::TaskId task) const {
+const model::WaitingReasons& Scheduler::reasons(model::TaskId task) const {
   const auto found = waiting_.find(task);
-  if (found == waiting_.end()) return {};
-  const Demand& demand = found->second->demand;
-  if (workers_.empty()) return {"no worker has registered yet"};
+  if (found == waiting_.end()) return nothing_;
+  const DemandClass& demand_class = *found->second.first;
+  if (demand_class.reasons_at != changes_) {
+    demand_class.reasons = explain(demand_class);
+    demand_class.reasons_at = changes_;
+  }
+  return demand_class.reasons;
+}
 
-  std::vector<std::string> reasons;
+model::WaitingReasons Scheduler::explain(const DemandClass& demand_class) const {
+  using model::WaitingReason;
+  using Kind = WaitingReason::Kind;
+  const Demand& demand = demand_class.demand;
+  model::WaitingReasons reasons;
   const Worker* nearest = nullptr;
   std::size_t nearest_misses = 0;
+  int known = 0;
   int with_labels = 0;
-  int silent = 0;
-  int disabled = 0;
-  int busy = 0;
-  std::string shortage_text;
-  double smallest_gap = 0;
-  for (const auto& [index, worker] : workers_) {
+  std::map<Kind, int> count;
+  std::string paused_pool;
+  WaitingReason too_small;
+  WaitingReason busy;
+  WaitingReason kept;
+  too_small.kind = Kind::TooSmall;
+  busy.kind = Kind::Busy;
+  kept.kind = Kind::Kept;
+  for (const std::unique_ptr<Worker>& entry : workers_) {
+    if (!entry || !entry->known) continue;
+    const Worker& worker = *entry;
+    ++known;
     const std::size_t misses = demand.labels.mismatch_count(worker.offer.labels);
     if (misses > 0) {
       if (nearest == nullptr || misses < nearest_misses) {
@@ -218,45 +579,108 @@ std::vector<std::string> Scheduler::reasons(model::TaskId task) const {
     }
     ++with_labels;
     if (worker.offer.silent) {
-      ++silent;
-      continue;
-    }
-    if (worker.offer.disabled) {
-      ++disabled;
-      continue;
-    }
-    const auto never = model::first_shortage(demand.resources, worker.offer.resources);
-    if (never) {
+      ++count[Kind::NotConnected];
+    } else if (worker.offer.pool_paused) {
+      ++count[Kind::PoolPaused];
+      paused_pool = worker.offer.pool;
+    } else if (worker.offer.disabled) {
+      ++count[Kind::Paused];
+    } else if (worker.offer.draining) {
+      ++count[Kind::Draining];
+    } else if (const auto never = model::first_shortage(demand.resources, worker.offer.resources)) {
+      ++count[Kind::TooSmall];
       const double gap = never->wanted - never->available;
-      if (shortage_text.empty() || gap < smallest_gap) {
-        smallest_gap = gap;
-        shortage_text = fmt::format("{} short by {} on {} (wants {}, it has {})", never->name, gap,
-                                    worker.offer.name, never->wanted, never->available);
+      if (too_small.text.empty() || gap < too_small.missing) {
+        too_small.worker = worker.offer.name;
+        too_small.resource = never->name;
+        too_small.missing = gap;
+        too_small.text = fmt::format("{} short by {} on {} (wants {}, it has {})", never->name, gap,
+                                     worker.offer.name, never->wanted, never->available);
       }
-      continue;
+    } else if (!has_room(worker, demand_class.wants) ||
+               (worker.offer.resources.empty() && worker.running > 0)) {
+      ++count[Kind::Busy];
+      model::Resources free = worker.offer.resources;
+      for (const auto& [name, id] : resource_ids_) {
+        for (const Slot& slot : worker.slots) {
+          if (slot.resource == id && free.contains(name)) free[name] = slot.total - slot.used;
+        }
+      }
+      const auto gap = model::first_shortage(demand.resources, free);
+      const double missing = gap ? gap->wanted - gap->available : 0;
+      if (busy.worker.empty() || missing < busy.missing) {
+        busy.worker = worker.offer.name;
+        busy.resource = gap ? gap->name : "";
+        busy.missing = missing;
+      }
+    } else if (worker.kept_for != nullptr && worker.kept_for != &demand_class) {
+      ++count[Kind::Kept];
+      kept.worker = worker.offer.name;
+      kept.task = worker.kept_for->queue.begin()->task;
+    } else {
+      ++count[Kind::BetweenPolls];
     }
-    ++busy;
+  }
+  const auto add = [&](Kind kind, std::string text) {
+    WaitingReason reason;
+    reason.kind = kind;
+    reason.workers = count[kind];
+    reason.text = std::move(text);
+    reasons.push_back(std::move(reason));
+  };
+  if (known == 0) {
+    add(Kind::NoWorkers, "no worker has registered yet");
+    return reasons;
   }
   if (with_labels == 0) {
     const auto miss = demand.labels.first_mismatch(nearest->offer.labels);
-    reasons.push_back(fmt::format(
+    WaitingReason reason;
+    reason.kind = Kind::MissingLabel;
+    reason.label = miss->key;
+    reason.wanted = miss->wanted;
+    reason.offered = miss->offered.value_or("");
+    reason.worker = nearest->offer.name;
+    reason.text = fmt::format(
         "no worker has label {}; nearest: {}, which has {}", label_text(miss->key, miss->wanted),
         nearest->offer.name,
-        miss->offered ? label_text(miss->key, *miss->offered) : fmt::format("no '{}'", miss->key)));
+        miss->offered ? label_text(miss->key, *miss->offered) : fmt::format("no '{}'", miss->key));
+    reasons.push_back(std::move(reason));
     return reasons;
   }
-  if (busy > 0) {
-    reasons.push_back(fmt::format("{} of {} matching worker{} busy: waiting for free room", busy,
-                                  with_labels, with_labels == 1 ? " is" : "s are"));
+  if (const int n = count[Kind::BetweenPolls]; n > 0) {
+    add(Kind::BetweenPolls, fmt::format("{} matching worker{} about to ask for work", n, are(n)));
   }
-  if (!shortage_text.empty()) reasons.push_back(std::move(shortage_text));
-  if (disabled > 0) {
-    reasons.push_back(
-        fmt::format("{} matching worker{} paused", disabled, disabled == 1 ? " is" : "s are"));
+  if (const int n = count[Kind::Busy]; n > 0) {
+    busy.workers = n;
+    busy.text = fmt::format("{} of {} matching worker{} busy: waiting for free room", n,
+                            with_labels, are(with_labels));
+    if (!busy.resource.empty()) {
+      busy.text += fmt::format(" ({} short by {} on {})", busy.resource, busy.missing, busy.worker);
+    }
+    reasons.push_back(std::move(busy));
   }
-  if (silent > 0) {
-    reasons.push_back(
-        fmt::format("{} matching worker{} not connected", silent, silent == 1 ? " is" : "s are"));
+  if (const int n = count[Kind::Kept]; n > 0) {
+    kept.workers = n;
+    kept.text =
+        fmt::format("{} is kept free for task {}, which has waited longer", kept.worker, kept.task);
+    reasons.push_back(std::move(kept));
+  }
+  if (const int n = count[Kind::TooSmall]; n > 0) {
+    too_small.workers = n;
+    reasons.push_back(std::move(too_small));
+  }
+  if (const int n = count[Kind::PoolPaused]; n > 0) {
+    add(Kind::PoolPaused, fmt::format("pool '{}' is paused", paused_pool));
+    reasons.back().pool = paused_pool;
+  }
+  if (const int n = count[Kind::Paused]; n > 0) {
+    add(Kind::Paused, fmt::format("{} matching worker{} paused", n, are(n)));
+  }
+  if (const int n = count[Kind::Draining]; n > 0) {
+    add(Kind::Draining, fmt::format("{} matching worker{} draining", n, are(n)));
+  }
+  if (const int n = count[Kind::NotConnected]; n > 0) {
+    add(Kind::NotConnected, fmt::format("{} matching worker{} not connected", n, are(n)));
   }
   return reasons;
 }

@@ -82,6 +82,14 @@ Result<std::optional<model::BuildId>> MemoryStore::build_of(model::TaskId id) {
   });
 }
 
+Result<std::optional<TaskRecord>> MemoryStore::read_task(model::TaskId id) {
+  return rows_.with([&](const Rows& rows) -> std::optional<TaskRecord> {
+    const auto found = rows.tasks.find(id);
+    if (found == rows.tasks.end()) return std::nullopt;
+    return found->second;
+  });
+}
+
 Result<std::vector<model::BuildId>> MemoryStore::list_builds(std::int64_t before, int limit) {
   return rows_.with([&](const Rows& rows) {
     std::vector<model::BuildId> ids;

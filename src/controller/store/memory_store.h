@@ -16,6 +16,7 @@ class MemoryStore final : public Store {
   Status apply(const Changes& changes) override;
   Result<std::optional<BuildRows>> read_build(model::BuildId id) override;
   Result<std::optional<model::BuildId>> build_of(model::TaskId id) override;
+  Result<std::optional<TaskRecord>> read_task(model::TaskId id) override;
   Result<std::vector<model::BuildId>> list_builds(std::int64_t before, int limit) override;
   Result<std::vector<AuditRecord>> list_audit(int limit) override;
 

@@ -313,6 +313,15 @@ class SqliteStore final : public Store {
     return std::optional(model::BuildId{row.next_int()});
   }
 
+  Result<std::optional<TaskRecord>> read_task(model::TaskId id) override {
+    const std::lock_guard lock(reading_mutex_);
+    Statement row = CIRRUS_TRY(
+        reading_.prepare(fmt::format("SELECT {} FROM tasks WHERE id = ?", kTaskColumns)));
+    row.bind(id.value);
+    if (!CIRRUS_TRY(row.step())) return std::optional<TaskRecord>();
+    return std::optional(CIRRUS_TRY(read_task_row(row)));
+  }
+
   Result<std::vector<model::BuildId>> list_builds(std::int64_t before, int limit) override {
     const std::lock_guard lock(reading_mutex_);
     Statement row = CIRRUS_TRY(reading_.prepare(

@@ -28,6 +28,8 @@ class Store {
   virtual Result<std::optional<BuildRows>> read_build(model::BuildId id) = 0;
   /// The build a task belongs to; nullopt if there is no such task.
   virtual Result<std::optional<model::BuildId>> build_of(model::TaskId id) = 0;
+  /// One attempt; nullopt if there is none of that id.
+  virtual Result<std::optional<TaskRecord>> read_task(model::TaskId id) = 0;
   /// Newest first, ids below `before` (0: from the newest), at most `limit`.
   virtual Result<std::vector<model::BuildId>> list_builds(std::int64_t before, int limit) = 0;
   /// Newest first, at most `limit`.

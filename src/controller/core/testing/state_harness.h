@@ -48,6 +48,7 @@ class StateHarness {
     StateOptions options;
     options.timing = timing_;
     options.http_url = "http://127.0.0.1:1";
+    options.find_task = [this](model::TaskId id) { return store.read_task(id); };
     options.make_secret = [this] { return "secret-" + std::to_string(++secrets_); };
     state_ = std::make_unique<State>(std::move(options), store.load().value(), moment());
     commit();
@@ -62,6 +63,7 @@ class StateHarness {
     if (!changes.empty()) {
       CIRRUS_CHECK(store.apply(changes).ok(), "memory store");
     }
+    for (const State::Effect& effect : state_->take_hints()) effect(nullptr);
     for (const State::Effect& effect : state_->take_effects()) effect(nullptr);
   }
   /// Moves time in steps of at most a second, settling after each.

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "cirrus_agent.grpc.pb.h"
+#include "cirrus_evaluator.grpc.pb.h"
 #include "cirrus_workers.grpc.pb.h"
 
 namespace cirrus::controller {
@@ -24,6 +25,12 @@ inline std::shared_ptr<grpc::Channel> channel_to(const std::string& endpoint) {
   arguments.SetInt("grpc.use_local_subchannel_pool", 1);
   return grpc::CreateCustomChannel(endpoint.substr(endpoint.find("://") + 3),
                                    grpc::InsecureChannelCredentials(), arguments);
+}
+
+/// What asks for the meaning of configurations.
+inline std::unique_ptr<api::CirrusConfigurationEvaluatorService::Stub> evaluator_at(
+    const std::string& endpoint) {
+  return api::CirrusConfigurationEvaluatorService::NewStub(channel_to(endpoint));
 }
 
 class ScriptedWorker {
