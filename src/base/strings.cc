@@ -51,6 +51,10 @@ std::string nearest_name(std::string_view name, const std::vector<std::string>& 
   std::string best;
   std::size_t best_distance = std::max<std::size_t>(1, name.size() / 3) + 1;
   for (const std::string& candidate : names) {
+    // Each letter more or less is a mistake, and names may be as long as somebody likes.
+    const std::size_t difference =
+        std::max(name.size(), candidate.size()) - std::min(name.size(), candidate.size());
+    if (difference >= best_distance) continue;
     // Rows of the edit distance in which two swapped letters count as one mistake.
     std::vector<std::size_t> before;
     std::vector<std::size_t> above;

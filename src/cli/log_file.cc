@@ -105,7 +105,10 @@ class LogFile {
 
 Status open_log(const worker::LogSettings& settings) {
   set_log_level(settings.level);
-  if (settings.file.empty()) return {};
+  if (settings.file.empty()) {
+    set_log_sink({});
+    return {};
+  }
   const auto file = std::make_shared<LogFile>(settings);
   CIRRUS_TRY(file->open().note("opening the log file '{}'", settings.file));
   set_log_sink([file](LogLevel, std::string_view line) { file->write(line); });

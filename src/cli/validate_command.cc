@@ -3,9 +3,10 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
+#include <iostream>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,24 @@ std::string default_file() {
   return std::filesystem::exists(".cirrus.yaml", failure) ? ".cirrus.yaml" : ".cirrus.yml";
 }
 
+/// At most one byte more than an evaluation takes, so that endless files end. Nothing if it cannot
+/// be read. `-` is standard input.
+std::optional<std::string> read_configuration(const std::string& file, std::size_t limit) {
+  std::error_code failure;
+  std::ifstream opened;
+  if (file != "-") {
+    if (std::filesystem::is_directory(file, failure)) return std::nullopt;
+    opened.open(file, std::ios::binary);
+    if (!opened) return std::nullopt;
+  }
+  std::istream& stream = file == "-" ? std::cin : opened;
+  std::string text(limit + 1, '\0');
+  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (stream.bad()) return std::nullopt;
+  text.resize(static_cast<std::size_t>(stream.gcount()));
+  return text;
+}
+
 int validate(const ValidateFlags& flags) {
   lang::EvaluateOptions options =
       flags.reference ? lang::EvaluateOptions() : lang::controller_options();
@@ -64,18 +83,17 @@ int validate(const ValidateFlags& flags) {
   }
   if (!flags.affected_files.empty()) options.affected_files = split(flags.affected_files, ',');
   const std::string file = flags.file.empty() ? default_file() : flags.file;
-  std::ifstream stream(file, std::ios::binary);
-  std::error_code failure;
-  if (!stream || std::filesystem::is_directory(file, failure)) {
-    complain(fmt::format("cannot read '{}'", file));
+  const std::optional<std::string> text = read_configuration(file, options.limits.max_bytes);
+  if (!text) {
+    complain(fmt::format("cannot read '{}': name a .cirrus.yml with -f, or '-' for standard input",
+                         file));
     return kUsage;
   }
-  const std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
   const std::filesystem::path folder = std::filesystem::path(file).parent_path();
   const DirectorySourceTree files(folder.empty() ? "." : folder);
-  const lang::Outcome outcome = lang::evaluate(text, files, options);
-  const Result<std::string> report =
-      lang::validate_report(outcome, *lang::report_format(flags.output), file);
+  const lang::Outcome outcome = lang::evaluate(*text, files, options);
+  const Result<std::string> report = lang::validate_report(
+      outcome, *lang::report_format(flags.output), file == "-" ? "<stdin>" : file);
   if (!report.ok()) {
     complain(report.error().to_string());
     return kUsage;
@@ -89,7 +107,8 @@ int validate(const ValidateFlags& flags) {
 void add_validate_command(CLI::App& root, Invocation& invocation) {
   CLI::App* command = root.add_subcommand("validate", "Check a .cirrus.yml and list its tasks");
   const auto flags = std::make_shared<ValidateFlags>();
-  command->add_option("-f,--file", flags->file, "the file; default .cirrus.yaml, else .cirrus.yml");
+  command->add_option("-f,--file", flags->file,
+                      "the file, - for standard input; default .cirrus.yaml, else .cirrus.yml");
   command
       ->add_option("-e,--environment", flags->environment,
                    "a build variable, NAME=VALUE; may be repeated")

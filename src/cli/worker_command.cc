@@ -2,6 +2,7 @@
 // `cirrus worker run|validate|pause|resume`.
 #include <signal.h>
 
+#include <charconv>
 #include <cstdio>
 
 #include <CLI/CLI.hpp>
@@ -11,11 +12,15 @@
 #include "cli/environment.h"
 #include "cli/log_file.h"
 #include "cli/ready_file.h"
+#include "cli/service_notify.h"
+#include "cli/worker_doctor.h"
+#include "cli/worker_metrics.h"
 #include "cli/worker_stack.h"
 #include "os/files.h"
 #include "os/host.h"
 #include "os/signals.h"
 #include "rpc/grpc/upstream_client.h"
+#include "worker/settings_reader.h"
 
 namespace cirrus::cli {
 
@@ -31,6 +36,12 @@ struct WorkerFlags {
   std::string endpoint;
   std::string data_directory;
   std::string ready_file;
+  std::string metrics_address;
+  std::string exit_after_idle;
+  std::string drain_timeout;
+  std::uint64_t max_tasks = 0;
+  std::uint64_t timeout_seconds = 0;
+  bool ephemeral = false;
   bool wait = false;
 };
 
@@ -40,6 +51,34 @@ std::string implicit_file() {
                                             os::user_config_directory() / "worker.yml"}) {
     std::error_code ignored;
     if (std::filesystem::exists(path, ignored)) return path.string();
+  }
+  return {};
+}
+
+Status read_time(const std::string& flag, const std::string& text,
+                 std::optional<std::chrono::milliseconds>& time) {
+  if (text.empty()) return {};
+  const std::chrono::nanoseconds parsed = CIRRUS_TRY(worker::parse_duration(text).note("{}", flag));
+  time = std::chrono::ceil<std::chrono::milliseconds>(parsed);
+  return {};
+}
+
+Status read_life(const WorkerFlags& given, worker::LifeSettings& life) {
+  std::string idle = given.exit_after_idle;
+  if (idle.empty()) idle = variable("CIRRUS_WORKER_EXIT_AFTER_IDLE").value_or("");
+  std::string drain = given.drain_timeout;
+  if (drain.empty()) drain = variable("CIRRUS_WORKER_DRAIN_TIMEOUT").value_or("");
+  CIRRUS_TRY(read_time("--exit-after-idle", idle, life.exit_after_idle));
+  CIRRUS_TRY(read_time("--drain-timeout", drain, life.drain_timeout));
+  life.max_tasks = given.max_tasks;
+  if (const auto text = variable("CIRRUS_WORKER_MAX_TASKS"); text && life.max_tasks == 0) {
+    const auto parsed = std::from_chars(text->data(), text->data() + text->size(), life.max_tasks);
+    if (parsed.ec != std::errc() || parsed.ptr != text->data() + text->size()) {
+      return error(Code::InvalidArgument, "CIRRUS_WORKER_MAX_TASKS must be a whole number");
+    }
+  }
+  if (given.ephemeral || variable("CIRRUS_WORKER_EPHEMERAL").value_or("") == "true") {
+    life.max_tasks = 1;
   }
   return {};
 }
@@ -59,6 +98,11 @@ Result<worker::Settings> read_settings(const WorkerFlags& given) {
     below = CIRRUS_TRY(worker::make_settings({}, CIRRUS_TRY(read(implicit)), implicit,
                                              worker::name_from_host(os::host_name())));
   }
+  CIRRUS_TRY(read_life(given, flags.life));
+  if (const auto address = variable("CIRRUS_WORKER_METRICS_ADDRESS")) {
+    flags.metrics_address = *address;
+  }
+  if (!given.metrics_address.empty()) flags.metrics_address = given.metrics_address;
   if (const auto name = variable("CIRRUS_WORKER_NAME")) flags.name = *name;
   if (!given.name.empty()) flags.name = given.name;
   flags.token = CIRRUS_TRY(secret_variable("CIRRUS_WORKER_TOKEN"));
@@ -81,6 +125,10 @@ Result<worker::Settings> read_settings(const WorkerFlags& given) {
   if (below) {
     // The implicit file lies below the flags: they replace what it says.
     if (flags.name) below->name = *flags.name;
+    if (flags.metrics_address) below->metrics_address = *flags.metrics_address;
+    if (flags.life.max_tasks > 0) below->life.max_tasks = flags.life.max_tasks;
+    if (flags.life.exit_after_idle) below->life.exit_after_idle = flags.life.exit_after_idle;
+    if (flags.life.drain_timeout) below->life.drain_timeout = flags.life.drain_timeout;
     for (const auto& [key, value] : flags.labels) below->labels.insert_or_assign(key, value);
     for (const auto& [key, value] : flags.resources) below->resources.insert_or_assign(key, value);
     if (below->upstreams.size() == 1) {
@@ -93,10 +141,29 @@ Result<worker::Settings> read_settings(const WorkerFlags& given) {
   return worker::make_settings(flags, text, file, worker::name_from_host(os::host_name()));
 }
 
-std::filesystem::path data_directory_of(const WorkerFlags& flags) {
+std::filesystem::path data_directory_of(const WorkerFlags& flags,
+                                        const worker::Settings& settings) {
+  if (!settings.data_directory.empty()) return settings.data_directory;
   if (!flags.data_directory.empty()) return flags.data_directory;
   if (const auto directory = variable("CIRRUS_WORKER_DATA_DIR")) return *directory;
   return os::default_state_directory() / "worker";
+}
+
+// A file with a mistake changes nothing.
+void reload(worker::Worker& worker, const WorkerFlags& flags) {
+  Result<worker::Settings> settings = read_settings(flags);
+  if (!settings.ok()) {
+    log_error("settings not reloaded", {{"error", settings.error()}});
+    return;
+  }
+  if (const Status opened = open_log(settings.value().log); !opened.ok()) {
+    log_error("settings not reloaded", {{"error", opened.error()}});
+    return;
+  }
+  for (const std::string& warning : settings.value().warnings) log_warning(warning);
+  const std::vector<std::string> changes = worker.reload(std::move(settings).value());
+  if (changes.empty()) log_info("settings reloaded: nothing has changed");
+  for (const std::string& change : changes) log_info("settings reloaded", {{"change", change}});
 }
 
 int run_worker(const WorkerFlags& flags) {
@@ -112,8 +179,10 @@ int run_worker(const WorkerFlags& flags) {
   }
   for (const std::string& warning : settings.value().warnings) log_warning(warning);
   const std::string name = settings.value().name;
+  const std::string metrics_address = settings.value().metrics_address;
+  const std::filesystem::path data_directory = data_directory_of(flags, settings.value());
   Result<std::unique_ptr<WorkerStack>> stack =
-      WorkerStack::start(std::move(settings).value(), data_directory_of(flags));
+      WorkerStack::start(std::move(settings).value(), data_directory);
   if (!stack.ok()) {
     complain(stack.error().to_string());
     return kFailed;
@@ -127,7 +196,7 @@ int run_worker(const WorkerFlags& flags) {
       return;
     }
     if (number == SIGHUP) {
-      log_warning("reload is not supported yet: restart the worker, its tasks go on");
+      reload(worker, flags);
       return;
     }
     ++signals;
@@ -139,11 +208,24 @@ int run_worker(const WorkerFlags& flags) {
       worker.cancel_all();
     }
   });
-  Result<ReadyFile> ready = ReadyFile::write(flags.ready_file, {{"name", name}});
+  Result<std::unique_ptr<WorkerMetrics>> metrics = WorkerMetrics::start(worker, metrics_address);
+  if (!metrics.ok()) {
+    complain(metrics.error().to_string());
+    return kFailed;
+  }
+  std::map<std::string, std::string> facts{{"name", name}};
+  if (metrics.value()->port() != 0) {
+    facts["metrics_port"] = std::to_string(metrics.value()->port());
+  }
+  Result<ReadyFile> ready = ReadyFile::write(flags.ready_file, facts);
   if (!ready.ok()) {
     complain(ready.error().to_string());
     return kFailed;
   }
+  const ServiceNotifier notifier([&worker] {
+    const worker::WorkerFacts now = worker.facts();
+    return fmt::format("{} task(s){}", now.running, now.draining ? ", draining" : "");
+  });
   log_info("worker is running", {{"name", name}});
   const worker::WorkerEnd end = worker.wait();
   log_info("worker ends", {{"reason", end.reason}});
@@ -167,6 +249,36 @@ int validate_settings(const WorkerFlags& flags) {
   return kOk;
 }
 
+// Asks once a second; a blip of the network is not the end of the wait. An upstream that does not
+// know this worker has no task of it. False: gave up, and said so.
+bool wait_until_idle(rpc::Upstream& server, const std::string& endpoint,
+                     std::optional<Monotonic> give_up) {
+  std::size_t said = 0;
+  for (;;) {
+    const Result<std::vector<std::string>> running =
+        server.running_tasks(StopToken(), system_clock().now() + std::chrono::seconds(30));
+    if (!running.ok() && running.error().code() == Code::NotFound) return true;
+    if (running.ok() && running.value().empty()) return true;
+    if (!running.ok() && (running.error().code() == Code::Unauthenticated ||
+                          running.error().code() == Code::PermissionDenied)) {
+      complain(fmt::format("{}: {}", endpoint, running.error().to_string()));
+      return false;
+    }
+    if (running.ok() && running.value().size() != said) {
+      said = running.value().size();
+      std::fprintf(stderr, "waiting for %zu task(s): %s\n", said,
+                   fmt::format("{}", fmt::join(running.value(), ", ")).c_str());
+    }
+    if (give_up && system_clock().now() >= *give_up) {
+      complain(fmt::format("{}: {}", endpoint,
+                           running.ok() ? fmt::format("{} task(s) still run after --timeout", said)
+                                        : running.error().to_string()));
+      return false;
+    }
+    (void)wait_for(StopToken(), std::chrono::seconds(1));
+  }
+}
+
 // Each upstream in order; NOT_FOUND means it never saw this worker, which is fine.
 // Source: reference worker, pause and resume.
 int set_disabled(const WorkerFlags& flags, bool disabled) {
@@ -175,11 +287,18 @@ int set_disabled(const WorkerFlags& flags, bool disabled) {
     complain(settings.error().to_string());
     return kFailed;
   }
+  std::optional<Monotonic> give_up;
+  if (flags.timeout_seconds > 0) {
+    give_up = system_clock().now() + std::chrono::seconds(flags.timeout_seconds);
+  }
   for (const worker::UpstreamSettings& upstream : settings.value().upstreams) {
-    rpc::UpstreamOptions options;
-    options.endpoint = rpc::Endpoint::parse(upstream.endpoint).value();
-    options.identity = {upstream.token, settings.value().name, ""};
-    const std::unique_ptr<rpc::Upstream> server = rpc::make_upstream(std::move(options)).value();
+    Result<std::unique_ptr<rpc::Upstream>> made =
+        rpc::make_upstream(upstream_options(upstream, settings.value().name, ""));
+    if (!made.ok()) {
+      complain(made.error().to_string());
+      return kFailed;
+    }
+    const std::unique_ptr<rpc::Upstream> server = std::move(made).value();
     const auto deadline = [] { return system_clock().now() + std::chrono::seconds(30); };
     const Result<bool> state = server->set_disabled(disabled, StopToken(), deadline());
     if (!state.ok() && state.error().code() != Code::NotFound) {
@@ -190,19 +309,29 @@ int set_disabled(const WorkerFlags& flags, bool disabled) {
       complain(fmt::format("{}: the server did not take the new state", upstream.endpoint));
       return kFailed;
     }
-    while (disabled && flags.wait) {
-      const Result<std::vector<std::string>> running =
-          server->running_tasks(StopToken(), deadline());
-      if (!running.ok() && running.error().code() != Code::NotFound) {
-        complain(fmt::format("{}: {}", upstream.endpoint, running.error().to_string()));
-        return kFailed;
-      }
-      if (!running.ok() || running.value().empty()) break;
-      std::fprintf(stderr, "waiting for %zu task(s)\n", running.value().size());
-      (void)wait_for(StopToken(), std::chrono::seconds(1));
+    if (disabled && flags.wait && !wait_until_idle(*server, upstream.endpoint, give_up)) {
+      return kFailed;
     }
   }
   return kOk;
+}
+
+// Each finding on a line: ok, warn or FAIL, and what to do. Exit 1 if anything failed.
+int examine(const WorkerFlags& flags) {
+  const Result<worker::Settings> settings = read_settings(flags);
+  std::vector<Finding> findings;
+  if (settings.ok()) {
+    findings.push_back({Finding::Level::Ok, "settings", "worker '" + settings.value().name + "'"});
+    for (const std::string& warning : settings.value().warnings) {
+      findings.push_back({Finding::Level::Warn, "settings", warning});
+    }
+    examine_upstreams(settings.value(), findings);
+    examine_machine(settings.value(), data_directory_of(flags, settings.value()), findings);
+  } else {
+    findings.push_back({Finding::Level::Fail, "settings", settings.error().to_string()});
+    examine_machine(worker::Settings{}, data_directory_of(flags, worker::Settings{}), findings);
+  }
+  return print_findings(findings);
 }
 
 void add_flags(CLI::App& command, WorkerFlags& flags) {
@@ -220,6 +349,7 @@ void add_flags(CLI::App& command, WorkerFlags& flags) {
       .add_option("--rpc-endpoint", flags.endpoint,
                   "controller, such as https://ci.example.org:7470")
       ->type_name("URL");
+  command.add_option("--data-dir", flags.data_directory, "where state is kept")->type_name("DIR");
 }
 
 }  // namespace
@@ -231,11 +361,22 @@ void add_worker_commands(CLI::App& root, Invocation& invocation) {
 
   CLI::App* run = worker->add_subcommand("run", "Join a pool and run its tasks in the foreground");
   add_flags(*run, flags);
-  run->add_option("--data-dir", flags.data_directory, "where state is kept")->type_name("DIR");
+  run->add_option("--metrics-address", flags.metrics_address,
+                  "serve /metrics and /healthz, such as 127.0.0.1:9477")
+      ->type_name("HOST:PORT");
+  run->add_flag("--ephemeral", flags.ephemeral, "take one task, then end");
+  run->add_option("--max-tasks", flags.max_tasks, "take so many tasks, then end")
+      ->type_name("NUMBER");
+  run->add_option("--exit-after-idle", flags.exit_after_idle, "end when no task ran for so long")
+      ->type_name("TIME");
+  run->add_option("--drain-timeout", flags.drain_timeout,
+                  "cancel what still runs so long after the first TERM")
+      ->type_name("TIME");
   run->add_option("--ready-file", flags.ready_file, "written once the worker runs")
       ->type_name("FILE");
   run->footer(
-      "TERM or INT drains, a second one cancels, USR1 leaves the agents to the next worker.\n\n"
+      "TERM or INT drains, a second one cancels, HUP reads the settings again, USR1 leaves the\n"
+      "agents to the next worker.\n\n"
       "Example:\n"
       "  cirrus worker run --token TOKEN --rpc-endpoint http://ci.local:7470 \\\n"
       "      --labels connected-device=iPhone12ProMax --resources iphone-devices=1\n");
@@ -247,9 +388,18 @@ void add_worker_commands(CLI::App& root, Invocation& invocation) {
   validate->footer("Example:\n  cirrus worker validate -f /etc/cirrus/worker.yml\n");
   validate->callback([&invocation] { invocation.run = [] { return validate_settings(flags); }; });
 
+  CLI::App* doctor = worker->add_subcommand(
+      "doctor", "Check this machine and say what to do before a worker runs");
+  add_flags(*doctor, flags);
+  doctor->footer("Example:\n  cirrus worker doctor -f /etc/cirrus/worker.yml\n");
+  doctor->callback([&invocation] { invocation.run = [] { return examine(flags); }; });
+
   CLI::App* pause = worker->add_subcommand("pause", "Give this worker no new tasks until resumed");
   add_flags(*pause, flags);
   pause->add_flag("--wait", flags.wait, "return when no task of it runs any more");
+  pause
+      ->add_option("--timeout", flags.timeout_seconds, "with --wait: give up after so many seconds")
+      ->type_name("SECONDS");
   pause->footer("Example:\n  cirrus worker pause --token TOKEN --name mac-1 --wait\n");
   pause->callback([&invocation] { invocation.run = [] { return set_disabled(flags, true); }; });
 

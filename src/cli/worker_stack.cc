@@ -6,11 +6,15 @@
 #include "agent_embedded/embedded_agent.h"
 #include "cli/command.h"
 #include "gateway/gateway.h"
+#include "isolation/container/container.h"
 #include "isolation/none/none.h"
 #include "os/files.h"
 #include "os/host.h"
+#include "os/process.h"
 #include "rpc/grpc/gateway_server.h"
 #include "rpc/grpc/upstream_client.h"
+#include "rpc/proxy.h"
+#include "worker/task_record.h"
 
 namespace cirrus::cli {
 
@@ -20,6 +24,26 @@ namespace {
 std::filesystem::path run_directory_for(const std::filesystem::path& data_directory) {
   const std::size_t hash = std::hash<std::string>()(data_directory.string());
   return os::default_runtime_directory() / fmt::format("{:08x}", hash & 0xFFFFFFFFU);
+}
+
+// Source of CIRRUS_CONTAINER_BACKEND: reference worker, isolation container.
+Result<isolation::ContainerOptions> container_options(const std::filesystem::path& data) {
+  isolation::ContainerOptions options;
+  options.engine.environment = os::current_environment();
+  const auto backend = options.engine.environment.find("CIRRUS_CONTAINER_BACKEND");
+  if (backend != options.engine.environment.end() && !backend->second.empty()) {
+    const auto kind = isolation::engine_kind(backend->second);
+    if (!kind) {
+      return error(Code::InvalidArgument,
+                   "CIRRUS_CONTAINER_BACKEND is '{}': it must be docker, podman or auto",
+                   backend->second);
+    }
+    options.engine.kind = *kind;
+  }
+  options.engine.run_directory = run_directory_for(data);
+  options.owner = CIRRUS_TRY(worker::load_instance_id(data));
+  options.marker = data / "containers-used";
+  return options;
 }
 
 class Stack final : public WorkerStack {
@@ -55,14 +79,25 @@ class Stack final : public WorkerStack {
     gateway_->set_adopter([this](os::Fd connection) { server_->adopt(std::move(connection)); });
     parts.gateway = gateway_.get();
     none_ = isolation::make_none(true);
-    parts.none = none_.get();
+    const isolation::ContainerOptions containers = CIRRUS_TRY(container_options(data));
+    parts.has_container_engine = isolation::engine_is_likely(containers.engine);
+    container_ = isolation::make_container(containers);
+    parts.remove_leftovers = [this](const std::set<std::string>& live) {
+      container_->remove_leftovers(live);
+    };
+    parts.isolation_for = [this](const rpc::pb::Isolation& wanted) -> isolation::Isolation* {
+      switch (wanted.type_case()) {
+        case rpc::pb::Isolation::TYPE_NOT_SET:
+        case rpc::pb::Isolation::kNone: return none_.get();
+        case rpc::pb::Isolation::kContainer: return container_.get();
+        default: return nullptr;
+      }
+    };
     const std::string name = settings.name;
     parts.connect = [name](const worker::UpstreamSettings& upstream,
                            const std::string& instance) -> Result<std::unique_ptr<rpc::Upstream>> {
-      rpc::UpstreamOptions options;
-      options.endpoint = CIRRUS_TRY(rpc::Endpoint::parse(upstream.endpoint));
-      options.identity = {upstream.token, name, instance};
-      return rpc::make_upstream(std::move(options));
+      CIRRUS_TRY(rpc::Endpoint::parse(upstream.endpoint));
+      return rpc::make_upstream(upstream_options(upstream, name, instance));
     };
     run_directory_ = parts.run_directory;
     worker_ = CIRRUS_TRY(worker::Worker::start(std::move(settings), std::move(parts)));
@@ -72,12 +107,26 @@ class Stack final : public WorkerStack {
  private:
   std::filesystem::path run_directory_;
   std::unique_ptr<isolation::Isolation> none_;
+  std::unique_ptr<isolation::ContainerIsolation> container_;
   std::unique_ptr<gateway::Gateway> gateway_;
   std::unique_ptr<rpc::GatewayServer> server_;
   std::unique_ptr<worker::Worker> worker_;
 };
 
 }  // namespace
+
+rpc::UpstreamOptions upstream_options(const worker::UpstreamSettings& upstream,
+                                      const std::string& name, const std::string& instance) {
+  rpc::UpstreamOptions options;
+  // The settings were checked when they were read.
+  options.endpoint = rpc::Endpoint::parse(upstream.endpoint).value();
+  options.identity = {upstream.token, name, instance};
+  options.ca_file = upstream.tls.ca;
+  options.certificate_file = upstream.tls.certificate;
+  options.key_file = upstream.tls.key;
+  options.proxy = rpc::proxy_for(options.endpoint, os::current_environment());
+  return options;
+}
 
 Result<std::unique_ptr<WorkerStack>> WorkerStack::start(
     worker::Settings settings, const std::filesystem::path& data_directory) {

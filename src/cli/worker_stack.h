@@ -6,9 +6,14 @@
 #include <memory>
 
 #include "base/result.h"
+#include "rpc/grpc/upstream_client.h"
 #include "worker/worker.h"
 
 namespace cirrus::cli {
+
+/// How to reach one upstream: its endpoint, TLS files and, by the environment, its proxy.
+rpc::UpstreamOptions upstream_options(const worker::UpstreamSettings& upstream,
+                                      const std::string& name, const std::string& instance);
 
 class WorkerStack {
  public:

@@ -20,6 +20,7 @@ inline constexpr char kFeatures[] = "cirrus-features";
 inline constexpr char kInstance[] = "cirrus-instance";
 inline constexpr char kPollNumber[] = "cirrus-poll-number";
 inline constexpr char kDraining[] = "cirrus-draining";
+inline constexpr char kLeaving[] = "cirrus-leaving";
 inline constexpr char kLogOffset[] = "cirrus-log-offset";
 inline constexpr char kLogStored[] = "cirrus-log-stored";
 

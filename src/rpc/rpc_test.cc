@@ -3,6 +3,7 @@
 
 #include "rpc/endpoint.h"
 #include "rpc/peer.h"
+#include "rpc/proxy.h"
 
 namespace cirrus::rpc {
 namespace {
@@ -39,6 +40,34 @@ TEST(Features, AnAbsentListIsAReferencePeer) {
   EXPECT_FALSE(Features::parse("").hold());
   EXPECT_TRUE(Features::parse(" hold , x ").hold());
   EXPECT_TRUE(Features::parse(Features::ours().to_string()).log_offsets());
+}
+
+TEST(Proxy, FollowsTheUsualVariables) {
+  using Variables = std::map<std::string, std::string, std::less<>>;
+  const auto proxy = [](const char* endpoint, const Variables& variables) {
+    return proxy_for(Endpoint::parse(endpoint).value(), variables);
+  };
+  const Variables plain{{"HTTPS_PROXY", "http://p:3128"}};
+  EXPECT_EQ(proxy("https://ci.example.org:443", plain), "http://p:3128");
+  EXPECT_EQ(proxy("http://ci.example.org:80", plain), "http://p:3128");
+  EXPECT_EQ(proxy("https://ci.example.org:443", {}), "");
+  EXPECT_EQ(proxy("https://ci.example.org:443", {{"https_proxy", "p:3128"}}), "http://p:3128");
+  for (const char* direct :
+       {"http://localhost:1", "http://127.0.0.5:1", "http://[::1]:1", "unix:/x"}) {
+    EXPECT_EQ(proxy(direct, plain), "") << direct;
+  }
+  const auto exempted = [&](const char* endpoint, const char* rules) {
+    return proxy(endpoint, {{"HTTPS_PROXY", "http://p:3128"}, {"NO_PROXY", rules}}).empty();
+  };
+  EXPECT_TRUE(exempted("https://ci.example.org", "other, example.org"));
+  EXPECT_TRUE(exempted("https://ci.example.org", ".example.org"));
+  EXPECT_TRUE(exempted("https://ci.example.org", "*"));
+  EXPECT_TRUE(exempted("https://10.1.2.3:7470", "10.0.0.0/8"));
+  EXPECT_TRUE(exempted("https://ci.example.org:7470", "ci.example.org:7470"));
+  EXPECT_FALSE(exempted("https://ci.example.org:7471", "ci.example.org:7470"));
+  EXPECT_FALSE(exempted("https://notexample.org", "example.org"));
+  EXPECT_FALSE(exempted("https://11.1.2.3", "10.0.0.0/8"));
+  EXPECT_FALSE(exempted("https://ci.example.org", ""));
 }
 
 }  // namespace

@@ -40,6 +40,8 @@ struct PollContext {
   std::uint64_t number = 0;
   /// The worker takes no new tasks (feature of ours; a reference server never sees this).
   bool draining = false;
+  /// The worker's last poll: it ends, and its name is free (feature of ours).
+  bool leaving = false;
 };
 
 class Upstream {

@@ -33,6 +33,20 @@ bool matches_wildcard(std::string_view pattern, std::string_view text) {
 
 namespace {
 
+Result<std::vector<VolumeRule>> read_volumes(const yaml::Node& node, const std::string& file) {
+  std::vector<VolumeRule> rules;
+  if (!node.is_list()) return at(file, node.mark, "allowed-volumes must be a list");
+  for (const yaml::Node* item : node.resolved().items) {
+    yaml::StrictMap rule = CIRRUS_TRY(open_map(*item, file, "allowed-volumes"));
+    VolumeRule volume;
+    volume.source = CIRRUS_TRY(take_text(rule, "source", {}, file));
+    volume.force_readonly = CIRRUS_TRY(take_bool(rule, "force-readonly", false, file));
+    CIRRUS_TRY(close_map(rule, file));
+    rules.push_back(std::move(volume));
+  }
+  return rules;
+}
+
 Result<TartPolicy> read_tart(const yaml::Node& node, const std::string& file) {
   TartPolicy policy;
   yaml::StrictMap map = CIRRUS_TRY(open_map(node, file, "tart"));
@@ -40,15 +54,7 @@ Result<TartPolicy> read_tart(const yaml::Node& node, const std::string& file) {
   policy.softnet_allow = CIRRUS_TRY(take_list(map, "softnet-allow", file));
   policy.force_softnet = CIRRUS_TRY(take_bool(map, "force-softnet", false, file));
   if (const yaml::Node* volumes = map.take("allowed-volumes"); volumes && !volumes->is_null()) {
-    if (!volumes->is_list()) return at(file, volumes->mark, "allowed-volumes must be a list");
-    for (const yaml::Node* item : volumes->resolved().items) {
-      yaml::StrictMap rule = CIRRUS_TRY(open_map(*item, file, "allowed-volumes"));
-      VolumeRule volume;
-      volume.source = CIRRUS_TRY(take_text(rule, "source", {}, file));
-      volume.force_readonly = CIRRUS_TRY(take_bool(rule, "force-readonly", false, file));
-      CIRRUS_TRY(close_map(rule, file));
-      policy.allowed_volumes.push_back(std::move(volume));
-    }
+    policy.allowed_volumes = CIRRUS_TRY(read_volumes(*volumes, file));
   }
   CIRRUS_TRY(close_map(map, file));
   return policy;
@@ -62,6 +68,19 @@ Result<VetuPolicy> read_vetu(const yaml::Node& node, const std::string& file) {
   return policy;
 }
 
+Result<ContainerPolicy> read_container(const yaml::Node& node, const std::string& file) {
+  ContainerPolicy policy;
+  yaml::StrictMap map = CIRRUS_TRY(open_map(node, file, "container"));
+  policy.allowed_images = CIRRUS_TRY(take_list(map, "allowed-images", file));
+  policy.allowed_networks = CIRRUS_TRY(take_list(map, "allowed-networks", file));
+  policy.allow_privileged = CIRRUS_TRY(take_bool(map, "allow-privileged", false, file));
+  if (const yaml::Node* volumes = map.take("allowed-volumes"); volumes && !volumes->is_null()) {
+    policy.allowed_volumes = CIRRUS_TRY(read_volumes(*volumes, file));
+  }
+  CIRRUS_TRY(close_map(map, file));
+  return policy;
+}
+
 // Whether the kind is allowed at all: its key is there and has a map.
 Result<bool> read_empty(yaml::StrictMap& map, const char* kind, const std::string& file) {
   const yaml::Node* node = map.take(kind);
@@ -71,38 +90,76 @@ Result<bool> read_empty(yaml::StrictMap& map, const char* kind, const std::strin
   return true;
 }
 
-Status denied(const char* kind) {
-  return error(Code::PermissionDenied,
-               "isolation '{}' is not allowed by this Persistent Worker's security settings", kind);
-}
-
-Status check_image(const std::vector<std::string>& allowed, const std::string& image,
-                   const char* kind) {
-  if (allowed.empty()) return {};
+bool image_allowed(const std::vector<std::string>& allowed, const std::string& image) {
+  if (allowed.empty()) return true;
   for (const std::string& pattern : allowed) {
-    if (matches_wildcard(pattern, image)) return {};
+    if (matches_wildcard(pattern, image)) return true;
   }
-  return error(Code::PermissionDenied,
-               "{} image '{}' is not allowed by this Persistent Worker's security settings", kind,
-               image);
+  return false;
 }
 
-Status check_volume(const TartPolicy& policy, const std::string& source, bool read_only) {
-  // `/a/../b` is `/b`, and a slash at the end stays. Source: reference worker, volumes.
+// `/a/../b` is `/b`, and a slash at the end stays. Source: reference worker, volumes.
+std::string cleaned(const std::string& source) {
   std::string clean = std::filesystem::path(source).lexically_normal().string();
   if (source.ends_with('/') && !clean.ends_with('/')) clean += '/';
   if (!source.ends_with('/') && clean.size() > 1 && clean.ends_with('/')) clean.pop_back();
-  for (const VolumeRule& rule : policy.allowed_volumes) {
-    if (!matches_wildcard(rule.source, clean)) continue;
-    if (rule.force_readonly && !read_only) {
-      return error(Code::PermissionDenied,
-                   "volume '{}' must be read-only by this Persistent Worker's security settings",
-                   source);
-    }
-    return {};
+  return clean;
+}
+
+const VolumeRule* first_rule(const std::vector<VolumeRule>& rules, const std::string& path) {
+  for (const VolumeRule& rule : rules) {
+    if (matches_wildcard(rule.source, path)) return &rule;
   }
-  return error(Code::PermissionDenied,
-               "volume '{}' is not allowed by this Persistent Worker's security settings", source);
+  return nullptr;
+}
+
+// Empty: allowed. Else what is wrong with it, to follow `volume '<source>' `.
+std::string volume_problem(const std::vector<VolumeRule>& rules, const std::string& source,
+                           bool read_only) {
+  const std::string clean = cleaned(source);
+  const VolumeRule* rule = first_rule(rules, clean);
+  if (rule == nullptr) return "is not allowed";
+  if (rule->force_readonly && !read_only) return "must be read-only";
+  // Where the path leads in truth must be allowed as well.
+  std::error_code failure;
+  std::string real = std::filesystem::weakly_canonical(clean, failure).string();
+  if (failure) return "cannot be resolved, so it is not allowed";
+  if (source.ends_with('/') && !real.ends_with('/')) real += '/';
+  if (real == clean) return {};
+  const VolumeRule* real_rule = first_rule(rules, real);
+  if (real_rule == nullptr) return fmt::format("leads to '{}', which is not allowed", real);
+  if (real_rule->force_readonly && !read_only) {
+    return fmt::format("leads to '{}', which must be read-only", real);
+  }
+  return {};
+}
+
+// These characters separate a mount's parts on the tools' command lines.
+bool has_separator(const std::string& text) {
+  return text.find_first_of(std::string(":,\n\0", 4)) != std::string::npos;
+}
+
+// One canonical line of a settings node: two texts that mean the same are equal.
+void write_node(const yaml::Node& node, std::string& out) {
+  const yaml::Node& real = node.resolved();
+  if (real.is_list()) {
+    out += '[';
+    for (const yaml::Node* item : real.items) {
+      write_node(*item, out);
+      out += ',';
+    }
+    out += ']';
+  } else if (real.is_scalar()) {
+    out += fmt::format("{}\"{}\"", real.is_null() ? "~" : "", real.text);
+  } else if (const Result<yaml::StrictMap> map = yaml::StrictMap::create(node, ""); map.ok()) {
+    std::map<std::string, std::string> sorted;
+    for (const yaml::Entry& entry : map.value().entries()) {
+      write_node(*entry.value, sorted[entry.key->resolved().text]);
+    }
+    out += '{';
+    for (const auto& [key, value] : sorted) out += key + ":" + value + ",";
+    out += '}';
+  }
 }
 
 }  // namespace
@@ -110,46 +167,143 @@ Status check_volume(const TartPolicy& policy, const std::string& source, bool re
 Result<SecurityPolicy> SecurityPolicy::read(const yaml::Node& node, const std::string& file) {
   SecurityPolicy policy;
   if (node.is_null()) return policy;
+  policy.place_ = fmt::format("{}:{}", file, yaml::to_string(node.mark));
   yaml::StrictMap security = CIRRUS_TRY(open_map(node, file, "security"));
   const yaml::Node* allowed = security.take("allowed-isolations");
+  policy.allowed_repositories_ = CIRRUS_TRY(take_list(security, "allowed-repositories", file));
+  if (const yaml::Node* variables = security.take("allowed-variables");
+      variables != nullptr && !variables->is_null()) {
+    policy.allowed_variables_ = CIRRUS_TRY(take_list(security, "allowed-variables", file));
+  }
+  if (const yaml::Node* timeout = security.take("max-timeout"); timeout && !timeout->is_null()) {
+    Result<std::chrono::nanoseconds> time =
+        parse_duration(timeout->is_scalar() ? timeout->resolved().text : "");
+    if (!time.ok()) return at(file, timeout->mark, time.error().message());
+    policy.max_timeout_ = std::chrono::ceil<std::chrono::seconds>(time.value());
+  }
   CIRRUS_TRY(close_map(security, file));
-  if (allowed == nullptr || allowed->is_null()) return policy;
+  if (allowed == nullptr || allowed->is_null()) {
+    write_node(node, policy.text_);
+    return policy;
+  }
+  policy.isolations_at_ = fmt::format("{}:{}", file, yaml::to_string(allowed->mark));
   yaml::StrictMap map = CIRRUS_TRY(open_map(*allowed, file, "allowed-isolations"));
   policy.none_ = CIRRUS_TRY(read_empty(map, "none", file));
-  policy.container_ = CIRRUS_TRY(read_empty(map, "container", file));
   policy.parallels_ = CIRRUS_TRY(read_empty(map, "parallels", file));
-  const yaml::Node* tart = map.take("tart");
+  const auto present = [&](const char* kind) -> const yaml::Node* {
+    const yaml::Node* kind_node = map.take(kind);
+    return kind_node == nullptr || kind_node->is_null() ? nullptr : kind_node;
+  };
+  policy.container_.reset();
+  if (const yaml::Node* container = present("container")) {
+    policy.container_ = CIRRUS_TRY(read_container(*container, file));
+  }
   policy.tart_.reset();
-  if (tart != nullptr && !tart->is_null()) policy.tart_ = CIRRUS_TRY(read_tart(*tart, file));
-  const yaml::Node* vetu = map.take("vetu");
+  if (const yaml::Node* tart = present("tart")) policy.tart_ = CIRRUS_TRY(read_tart(*tart, file));
   policy.vetu_.reset();
-  if (vetu != nullptr && !vetu->is_null()) policy.vetu_ = CIRRUS_TRY(read_vetu(*vetu, file));
+  if (const yaml::Node* vetu = present("vetu")) policy.vetu_ = CIRRUS_TRY(read_vetu(*vetu, file));
   CIRRUS_TRY(close_map(map, file));
+  // Only now: everything below was read strictly, so no alias leads into itself.
+  write_node(node, policy.text_);
   return policy;
 }
 
-Status SecurityPolicy::check(
-    const org::cirruslabs::ci::services::cirruscigrpc::Isolation* isolation) const {
-  using org::cirruslabs::ci::services::cirruscigrpc::Isolation;
-  if (isolation == nullptr) return none_ ? Status() : denied("none");
+Status SecurityPolicy::denied(std::string what) const {
+  what += " by this Persistent Worker's security settings";
+  const std::string& place = isolations_at_.empty() ? place_ : isolations_at_;
+  if (!place.empty()) what += " (" + place + ")";
+  return error(Code::PermissionDenied, "{}", what);
+}
+
+Status SecurityPolicy::check(const Isolation* isolation) const {
+  const auto kind_denied = [&](const char* kind) {
+    return denied(fmt::format("isolation '{}' is not allowed", kind));
+  };
+  const auto check_image = [&](const std::vector<std::string>& allowed, const std::string& image,
+                               const char* kind) -> Status {
+    if (image_allowed(allowed, image)) return {};
+    return denied(fmt::format("{} image '{}' is not allowed", kind, image));
+  };
+  const auto check_volume = [&](const std::vector<VolumeRule>& rules, const std::string& source,
+                                bool read_only) -> Status {
+    const std::string problem = volume_problem(rules, source, read_only);
+    if (problem.empty()) return {};
+    return denied(fmt::format("volume '{}' {}", source, problem));
+  };
+  if (isolation == nullptr) return none_ ? Status() : kind_denied("none");
   switch (isolation->type_case()) {
-    case Isolation::kNone: return none_ ? Status() : denied("none");
-    case Isolation::kContainer: return container_ ? Status() : denied("container");
-    case Isolation::kParallels: return parallels_ ? Status() : denied("parallels");
+    case Isolation::kNone: return none_ ? Status() : kind_denied("none");
+    case Isolation::kParallels: return parallels_ ? Status() : kind_denied("parallels");
+    case Isolation::kContainer: {
+      if (!container_) return kind_denied("container");
+      const auto& container = isolation->container();
+      CIRRUS_TRY(check_image(container_->allowed_images, container.image(), "container"));
+      if (!container_->allowed_volumes) return {};
+      for (const auto& volume : container.volumes()) {
+        CIRRUS_TRY(check_volume(*container_->allowed_volumes, volume.source(), volume.read_only()));
+      }
+      return {};
+    }
     case Isolation::kTart: {
-      if (!tart_) return denied("tart");
+      if (!tart_) return kind_denied("tart");
       CIRRUS_TRY(check_image(tart_->allowed_images, isolation->tart().image(), "tart"));
       for (const auto& volume : isolation->tart().volumes()) {
-        CIRRUS_TRY(check_volume(*tart_, volume.source(), volume.read_only()));
+        if (has_separator(volume.source()) || has_separator(volume.name())) {
+          return error(Code::InvalidArgument,
+                       "volume '{}' ('{}') has a colon, a comma or a line end in its name or path, "
+                       "which would change its meaning",
+                       volume.source(), volume.name());
+        }
+        CIRRUS_TRY(check_volume(tart_->allowed_volumes, volume.source(), volume.read_only()));
       }
       return {};
     }
     case Isolation::kVetu:
-      if (!vetu_) return denied("vetu");
+      if (!vetu_) return kind_denied("vetu");
       return check_image(vetu_->allowed_images, isolation->vetu().image(), "vetu");
     case Isolation::TYPE_NOT_SET: break;
   }
   return error(Code::InvalidArgument, "unsupported isolation type");
+}
+
+Status SecurityPolicy::check_task(const std::map<std::string, std::string>& environment,
+                                  std::chrono::seconds timeout) const {
+  const auto denied_here = [&](const std::string& what) {
+    return error(Code::PermissionDenied, "{} by this Persistent Worker's security settings ({})",
+                 what, place_);
+  };
+  if (!allowed_repositories_.empty()) {
+    const auto found = environment.find("CIRRUS_REPO_FULL_NAME");
+    const std::string repository = found == environment.end() ? "" : found->second;
+    if (repository.empty() || !image_allowed(allowed_repositories_, repository)) {
+      return denied_here(fmt::format("repository '{}' is not allowed", repository));
+    }
+  }
+  if (max_timeout_ && timeout > *max_timeout_) {
+    return denied_here(fmt::format("a task of {} s is longer than the {} s that are allowed",
+                                   timeout.count(), max_timeout_->count()));
+  }
+  if (allowed_variables_) {
+    for (const auto& [name, value] : environment) {
+      // What the controller itself says about the task is no wish of the task's author.
+      if (name == "CI" || name.starts_with("CIRRUS_")) continue;
+      if (!image_allowed(*allowed_variables_, name)) {
+        return denied_here(fmt::format("variable '{}' is not allowed", name));
+      }
+    }
+  }
+  return {};
+}
+
+SecurityPolicy::Isolation SecurityPolicy::enforced(Isolation isolation) const {
+  if (isolation.has_tart() && tart_ && tart_->force_softnet) {
+    isolation.mutable_tart()->set_softnet(true);
+  }
+  return isolation;
+}
+
+std::vector<std::string> SecurityPolicy::softnet_allow() const {
+  return tart_ ? tart_->softnet_allow : std::vector<std::string>{};
 }
 
 }  // namespace cirrus::worker

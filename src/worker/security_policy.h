@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
-// SecurityPolicy: which isolations a worker's owner allows. Source: reference worker, security.
+// SecurityPolicy: what a worker's owner allows tasks to ask for. Source: reference worker,
+// security.
 #pragma once
 
+#include <chrono>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -33,9 +36,19 @@ struct VetuPolicy {
   std::vector<std::string> allowed_images;  ///< empty: any
 };
 
-/// Immutable after reading.
+/// Ours: the reference has no rules for containers, so absent means what it did: anything.
+struct ContainerPolicy {
+  std::vector<std::string> allowed_images;                 ///< empty: any
+  std::optional<std::vector<VolumeRule>> allowed_volumes;  ///< absent: any
+  std::vector<std::string> allowed_networks;               ///< empty: the engine's default only
+  bool allow_privileged = false;
+};
+
+/// Immutable after reading. Every refusal names the rule and where it is written.
 class SecurityPolicy {
  public:
+  using Isolation = org::cirruslabs::ci::services::cirruscigrpc::Isolation;
+
   /// Everything is allowed (Tart without volumes), as without a `security:` key.
   SecurityPolicy() = default;
   /// Reads the value of `security:`. Errors: InvalidArgument with the position: a typo must never
@@ -43,16 +56,42 @@ class SecurityPolicy {
   static Result<SecurityPolicy> read(const yaml::Node& node, const std::string& file);
 
   /// Errors: PermissionDenied: `isolation 'x' is not allowed by this Persistent Worker's security
-  /// settings`; InvalidArgument for an isolation without a known kind.
+  /// settings (worker.yml:3:5)`; InvalidArgument for an isolation without a known kind.
   /// `isolation` null: none was asked for, which counts as isolation `none`.
-  Status check(const org::cirruslabs::ci::services::cirruscigrpc::Isolation* isolation) const;
+  /// Volumes are judged as they are written and, where the path exists, as it resolves: a link
+  /// inside an allowed directory does not lead out of it.
+  Status check(const Isolation* isolation) const;
+
+  /// What became known with the commands: the repository (`CIRRUS_REPO_FULL_NAME`), how long the
+  /// task may run, and the names of the variables it sets. Errors: PermissionDenied.
+  Status check_task(const std::map<std::string, std::string>& environment,
+                    std::chrono::seconds timeout) const;
+
+  /// The isolation as it is to be carried out: Softnet is switched on where the owner forces it.
+  Isolation enforced(Isolation isolation) const;
+  /// CIDRs that Softnet lets through.
+  std::vector<std::string> softnet_allow() const;
+  const ContainerPolicy* container() const { return container_ ? &*container_ : nullptr; }
+
+  /// True if both allow the same. For the list of what a reload changed.
+  friend bool operator==(const SecurityPolicy& a, const SecurityPolicy& b) {
+    return a.text_ == b.text_;
+  }
 
  private:
+  Status denied(std::string what) const;
+
   bool none_ = true;
-  bool container_ = true;
   bool parallels_ = true;
+  std::optional<ContainerPolicy> container_ = ContainerPolicy{};
   std::optional<TartPolicy> tart_ = TartPolicy{};
   std::optional<VetuPolicy> vetu_ = VetuPolicy{};
+  std::vector<std::string> allowed_repositories_;  ///< empty: any
+  std::optional<std::chrono::seconds> max_timeout_;
+  std::optional<std::vector<std::string>> allowed_variables_;  ///< absent: any
+  std::string isolations_at_;  ///< where `allowed-isolations` is written; empty: nowhere
+  std::string place_;          ///< where `security` is written
+  std::string text_;           ///< the whole in one canonical line
 };
 
 }  // namespace cirrus::worker

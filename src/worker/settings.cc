@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include "worker/settings.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
 
 #include "base/strings.h"
+#include "os/files.h"
 #include "rpc/endpoint.h"
 #include "worker/settings_reader.h"
 
@@ -61,85 +65,102 @@ Status read_log(const yaml::Node& node, const std::string& file, LogSettings& lo
   return close_map(map, file);
 }
 
-// Checks the names of a map's keys and nothing else.
-Status check_keys(const yaml::Node& node, const std::string& file, const std::string& what,
-                  std::initializer_list<const char*> keys) {
-  yaml::StrictMap map = CIRRUS_TRY(open_map(node, file, what));
-  for (const char* key : keys) (void)map.take(key);
-  return close_map(map, file);
+// `${NAME}` alone stands for a variable of the worker's environment; any other text for itself.
+Result<std::string> resolve_token(const std::string& text, yaml::Mark mark,
+                                  const std::string& file) {
+  if (!text.starts_with("${") || !text.ends_with('}')) return text;
+  const std::string name = text.substr(2, text.size() - 3);
+  const char* value = std::getenv(name.c_str());
+  if (value == nullptr || *value == '\0') {
+    return at(file, mark,
+              fmt::format("the token is said to be in ${{{}}}, which is not set", name));
+  }
+  return std::string(value);
 }
 
-Status check_vm(const yaml::Node* node, const std::string& file, const char* kind) {
-  if (node == nullptr) return {};
-  const bool tart = std::string_view(kind) == "tart";
-  if (tart) {
-    return check_keys(*node, file, kind,
-                      {"image", "user", "password", "port", "cpu", "memory", "softnet", "display",
-                       "volumes", "nested", "disk_size", "sync_time_over_ssh"});
+// `token:` or `token-file:`; `fallback` if neither is written.
+Result<std::string> take_token(yaml::StrictMap& map, std::string fallback, const std::string& file,
+                               std::vector<std::string>& warnings) {
+  const yaml::Node* token = map.take("token");
+  const yaml::Node* path = map.take("token-file");
+  const bool has_token = token != nullptr && !token->is_null();
+  const bool has_path = path != nullptr && !path->is_null();
+  if (has_token && has_path) {
+    return at(file, path->mark, "'token' and 'token-file' exclude each other");
   }
-  return check_keys(*node, file, kind,
-                    {"image", "user", "password", "port", "cpu", "memory", "networking",
-                     "disk_size", "bridged", "sync_time_over_ssh", "standard_output_to_logs"});
+  if (has_token) {
+    const std::string text = CIRRUS_TRY(take_text(map, "token", {}, file));
+    return resolve_token(text, token->mark, file);
+  }
+  if (!has_path) return fallback;
+  const std::string name = CIRRUS_TRY(take_text(map, "token-file", {}, file));
+  Result<std::string> content = os::read_file(name, 64U << 10U);
+  if (!content.ok()) return at(file, path->mark, content.error().message());
+  struct stat facts = {};
+  if (::stat(name.c_str(), &facts) == 0 && (facts.st_mode & 0077U) != 0) {
+    warnings.push_back(fmt::format(
+        "'{}' can be read by other users: chmod 600 it, it holds a registration token", name));
+  }
+  return std::string(trim(content.value()));
 }
 
-// Both forms: `standby: {tart: …}` and `standby: {isolation: {tart: …}, resources, warmup}`.
-Status check_standby(const yaml::Node& node, const std::string& file) {
-  yaml::StrictMap map = CIRRUS_TRY(open_map(node, file, "standby"));
-  const yaml::Node* tart = map.take("tart");
-  const yaml::Node* vetu = map.take("vetu");
-  const yaml::Node* isolation = map.take("isolation");
-  CIRRUS_TRY(take_number_map(map, "resources", file));
-  if (const yaml::Node* warmup = map.take("warmup"); warmup && !warmup->is_null()) {
-    CIRRUS_TRY(check_keys(*warmup, file, "warmup", {"script", "timeout"}));
-  }
-  CIRRUS_TRY(close_map(map, file));
-  if (isolation != nullptr) {
-    if (tart != nullptr || vetu != nullptr) {
-      return at(file, node.mark,
-                "'standby' is written either with 'isolation' or without, not both");
+Status take_tls(yaml::StrictMap& map, const std::string& file, TlsFiles& tls) {
+  tls.ca = CIRRUS_TRY(take_text(map, "ca-file", tls.ca, file));
+  tls.certificate = CIRRUS_TRY(take_text(map, "client-certificate-file", tls.certificate, file));
+  tls.key = CIRRUS_TRY(take_text(map, "client-key-file", tls.key, file));
+  if (tls.certificate.empty() == tls.key.empty()) return {};
+  return error(Code::InvalidArgument,
+               "{}:{}: 'client-certificate-file' and 'client-key-file' belong together", file,
+               yaml::to_string(map.mark()));
+}
+
+template <typename Time>
+Status take_time(yaml::StrictMap& map, const char* key, const std::string& file, Time& time) {
+  const yaml::Node* node = map.take(key);
+  if (node == nullptr || node->is_null()) return {};
+  Result<std::chrono::nanoseconds> parsed =
+      parse_duration(node->is_scalar() ? node->resolved().text : "");
+  if (!parsed.ok()) return at(file, node->mark, parsed.error().message());
+  time = std::chrono::ceil<std::chrono::milliseconds>(parsed.value());
+  return {};
+}
+
+// What decides when the worker stops taking tasks.
+Status read_life(yaml::StrictMap& map, const std::string& file, LifeSettings& life) {
+  const bool ephemeral = CIRRUS_TRY(take_bool(map, "ephemeral", false, file));
+  if (const yaml::Node* node = map.take("max-tasks"); node && !node->is_null()) {
+    const std::string text = node->is_scalar() ? node->resolved().text : "";
+    const auto parsed = std::from_chars(text.data(), text.data() + text.size(), life.max_tasks);
+    if (text.empty() || parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) {
+      return at(file, node->mark, "'max-tasks' must be a whole number; 0 means without limit");
     }
-    yaml::StrictMap kinds = CIRRUS_TRY(open_map(*isolation, file, "isolation"));
-    tart = kinds.take("tart");
-    vetu = kinds.take("vetu");
-    CIRRUS_TRY(close_map(kinds, file));
   }
-  if (tart == nullptr && vetu == nullptr) {
-    return at(file, node.mark, "'standby' needs a 'tart' or 'vetu' isolation");
-  }
-  CIRRUS_TRY(check_vm(tart, file, "tart"));
-  return check_vm(vetu, file, "vetu");
+  if (ephemeral) life.max_tasks = 1;
+  std::chrono::milliseconds idle{0};
+  CIRRUS_TRY(take_time(map, "exit-after-idle", file, idle));
+  if (idle.count() > 0) life.exit_after_idle = idle;
+  std::chrono::milliseconds drain{0};
+  CIRRUS_TRY(take_time(map, "drain-timeout", file, drain));
+  if (drain.count() > 0) life.drain_timeout = drain;
+  return {};
 }
 
-// What belongs to VMs is checked like everything else, and announced as having no effect while
-// this worker has no VM isolation to apply it to.
-Status read_vm_settings(yaml::StrictMap& map, const std::string& file,
-                        std::vector<std::string>& warnings) {
-  const auto present = [&](const char* key) -> const yaml::Node* {
-    const yaml::Node* node = map.take(key);
-    if (node == nullptr || node->is_null()) return nullptr;
-    warnings.push_back(fmt::format("'{}' has no effect: this worker has no VM isolation", key));
-    return node;
-  };
-  if (const yaml::Node* node = present("standby")) CIRRUS_TRY(check_standby(*node, file));
-  if (const yaml::Node* node = present("tart-pre-pull")) {
-    CIRRUS_TRY(check_keys(*node, file, "tart-pre-pull", {"images", "check-interval", "jitter"}));
+// What tasks on this machine get.
+Status read_task_settings(yaml::StrictMap& map, const std::string& file, Settings& settings) {
+  CIRRUS_TRY(take_time(map, "cancel-grace", file, settings.cancel_grace));
+  settings.task_user = CIRRUS_TRY(take_text(map, "task-user", {}, file));
+  if (const yaml::Node* node = map.take("min-free-space"); node && !node->is_null()) {
+    Result<std::uint64_t> parsed = parse_size(node->is_scalar() ? node->resolved().text : "");
+    if (!parsed.ok()) return at(file, node->mark, parsed.error().message());
+    settings.min_free_space = parsed.value();
   }
-  if (const yaml::Node* node = present("tuning")) {
-    yaml::StrictMap tuning = CIRRUS_TRY(open_map(*node, file, "tuning"));
-    const yaml::Node* vetu = tuning.take("vetu");
-    CIRRUS_TRY(close_map(tuning, file));
-    if (vetu != nullptr) CIRRUS_TRY(check_keys(*vetu, file, "tuning.vetu", {"mtu"}));
-  }
-  if (const yaml::Node* node = present("resource-modifiers")) {
-    if (!node->is_list()) return at(file, node->mark, "'resource-modifiers' must be a list");
-    for (const yaml::Node* item : node->resolved().items) {
-      yaml::StrictMap modifier = CIRRUS_TRY(open_map(*item, file, "resource-modifiers"));
-      CIRRUS_TRY(take_number_map(modifier, "match", file));
-      const yaml::Node* append = modifier.take("append");
-      CIRRUS_TRY(close_map(modifier, file));
-      if (append == nullptr) continue;
-      CIRRUS_TRY(check_keys(*append, file, "append", {"run"}));
+  if (const yaml::Node* node = map.take("environment"); node && !node->is_null()) {
+    yaml::StrictMap inner = CIRRUS_TRY(open_map(*node, file, "environment"));
+    const yaml::Node* inherit = inner.take("inherit");
+    if (inherit != nullptr && !inherit->is_null()) {
+      settings.inherited_variables = CIRRUS_TRY(take_list(inner, "inherit", file));
     }
+    CIRRUS_TRY(close_map(inner, file));
   }
   return {};
 }
@@ -232,13 +253,16 @@ Result<Settings> make_settings(const Flags& flags, std::string_view yaml_text,
   std::string endpoint = flags.endpoint.value_or(rpc::kHostedEndpoint);
   settings.labels = flags.labels;
   settings.resources = flags.resources;
+  settings.life = flags.life;
+  settings.metrics_address = flags.metrics_address.value_or("");
+  TlsFiles tls;
 
   const yaml::Document document =
       CIRRUS_TRY(yaml::parse(yaml_text).note("{}", file.empty() ? "settings" : file));
   if (document.root() != nullptr) {
     yaml::StrictMap map = CIRRUS_TRY(open_map(*document.root(), file, "the worker's settings"));
     settings.name = CIRRUS_TRY(take_text(map, "name", settings.name, file));
-    token = CIRRUS_TRY(take_text(map, "token", token, file));
+    token = CIRRUS_TRY(take_token(map, token, file, settings.warnings));
     if (const auto labels = CIRRUS_TRY(take_text_map(map, "labels", file))) {
       if (map.take("labels")->is_null()) settings.labels.clear();
       for (const auto& [key, value] : *labels) settings.labels.insert_or_assign(key, value);
@@ -251,8 +275,10 @@ Result<Settings> make_settings(const Flags& flags, std::string_view yaml_text,
     if (const yaml::Node* node = map.take("rpc"); node && !node->is_null()) {
       yaml::StrictMap rpc = CIRRUS_TRY(open_map(*node, file, "rpc"));
       endpoint = CIRRUS_TRY(take_text(rpc, "endpoint", endpoint, file));
+      CIRRUS_TRY(take_tls(rpc, file, tls));
       CIRRUS_TRY(close_map(rpc, file));
     }
+    // Before the upstreams: what `rpc:` says of TLS holds for all of them.
     if (const yaml::Node* node = map.take("upstreams"); node && !node->is_null()) {
       if (!node->is_list()) return at(file, node->mark, "'upstreams' must be a list");
       if (!token.empty()) return at(file, node->mark, "'upstreams' and 'token' exclude each other");
@@ -262,7 +288,9 @@ Result<Settings> make_settings(const Flags& flags, std::string_view yaml_text,
       for (const yaml::Node* item : node->resolved().items) {
         yaml::StrictMap upstream = CIRRUS_TRY(open_map(*item, file, "upstreams"));
         UpstreamSettings entry;
-        entry.token = Secret(CIRRUS_TRY(take_text(upstream, "token", {}, file)));
+        entry.token = Secret(CIRRUS_TRY(take_token(upstream, {}, file, settings.warnings)));
+        entry.tls = tls;
+        CIRRUS_TRY(take_tls(upstream, file, entry.tls));
         entry.endpoint = CIRRUS_TRY(take_text(upstream, "endpoint", rpc::kHostedEndpoint, file));
         CIRRUS_TRY(close_map(upstream, file));
         if (entry.token.empty()) return at(file, item->mark, "an upstream needs a token");
@@ -272,23 +300,28 @@ Result<Settings> make_settings(const Flags& flags, std::string_view yaml_text,
     if (const yaml::Node* node = map.take("security")) {
       settings.security = CIRRUS_TRY(SecurityPolicy::read(*node, file));
     }
-    if (const yaml::Node* node = map.take("cancel-grace"); node && !node->is_null()) {
-      Result<std::chrono::nanoseconds> grace =
-          parse_duration(node->is_scalar() ? node->resolved().text : "");
-      if (!grace.ok()) return at(file, node->mark, grace.error().message());
-      settings.cancel_grace = std::chrono::duration_cast<std::chrono::milliseconds>(grace.value());
+    CIRRUS_TRY(read_life(map, file, settings.life));
+    CIRRUS_TRY(read_task_settings(map, file, settings));
+    settings.metrics_address =
+        CIRRUS_TRY(take_text(map, "metrics-address", settings.metrics_address, file));
+    settings.data_directory = CIRRUS_TRY(take_text(map, "data-dir", {}, file));
+    settings.vm = CIRRUS_TRY(take_vm_settings(map, file));
+    if (!settings.vm.standby.empty() || settings.vm.tart_pre_pull ||
+        !settings.vm.modifiers.empty() || settings.vm.vetu_mtu != 0) {
+      settings.warnings.emplace_back(
+          "standby, tart-pre-pull, resource-modifiers and tuning have no effect: this worker has "
+          "no VM isolation");
     }
-    CIRRUS_TRY(read_vm_settings(map, file, settings.warnings));
     CIRRUS_TRY(close_map(map, file));
   }
   if (settings.name.empty()) return error(Code::InvalidArgument, "the worker needs a name: --name");
   if (settings.upstreams.empty()) {
     if (token.empty()) {
       return error(Code::InvalidArgument,
-                   "the worker needs a registration token: pass --token or write `token:` in the "
-                   "settings file");
+                   "the worker needs a registration token: pass --token or --token-file, or write "
+                   "`token:` in the settings file");
     }
-    settings.upstreams.push_back({Secret(token), endpoint});
+    settings.upstreams.push_back({Secret(token), endpoint, tls});
   }
   for (const UpstreamSettings& upstream : settings.upstreams) {
     CIRRUS_TRY(rpc::Endpoint::parse(upstream.endpoint));

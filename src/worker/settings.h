@@ -15,12 +15,23 @@
 #include "base/result.h"
 #include "base/secret.h"
 #include "worker/security_policy.h"
+#include "worker/vm_settings.h"
 
 namespace cirrus::worker {
+
+/// PEM files; empty: the system's authorities, no client certificate.
+struct TlsFiles {
+  std::string ca;
+  std::string certificate;
+  std::string key;
+
+  friend bool operator==(const TlsFiles&, const TlsFiles&) = default;
+};
 
 struct UpstreamSettings {
   Secret token;
   std::string endpoint;
+  TlsFiles tls;
 };
 
 struct LogSettings {
@@ -31,6 +42,16 @@ struct LogSettings {
   std::uint64_t rotate_size = 0;
   /// 0: keep all.
   std::uint64_t max_rotations = 0;
+};
+
+/// When the worker stops by itself. Ours: the reference has no such options.
+struct LifeSettings {
+  /// Tasks it takes before it drains and ends; 0: no limit, 1: `--ephemeral`.
+  std::uint64_t max_tasks = 0;
+  /// It ends when no task ran for this long.
+  std::optional<std::chrono::milliseconds> exit_after_idle;
+  /// A drain that takes longer cancels what still runs.
+  std::optional<std::chrono::milliseconds> drain_timeout;
 };
 
 struct Settings {
@@ -46,6 +67,19 @@ struct Settings {
   /// Between a stop order and the end of every process of the task.
   /// Ours: long enough for `always` steps; the reference kills after 3 s.
   std::chrono::milliseconds cancel_grace{30'000};
+  LifeSettings life;
+  /// The user that tasks of isolation `none` run as; empty: the worker's own. Needs root.
+  std::string task_user;
+  /// Bytes that must be free below the state directory, else no task is taken; 0: no check.
+  std::uint64_t min_free_space = 0;
+  /// Absent: tasks inherit the worker's environment less what is the worker's own
+  /// (Source: reference worker). Present: only these names.
+  std::optional<std::vector<std::string>> inherited_variables;
+  /// `host:port` for /metrics and /healthz; empty: none.
+  std::string metrics_address;
+  /// Empty: `--data-dir` or the default.
+  std::string data_directory;
+  VmSettings vm;
 };
 
 /// What flags (and the environment below them) say; absent members were not given.
@@ -55,6 +89,8 @@ struct Flags {
   std::optional<std::string> endpoint;
   std::map<std::string, std::string> labels;
   std::map<std::string, double> resources;
+  LifeSettings life;
+  std::optional<std::string> metrics_address;
 };
 
 /// Reads `k=v[,k=v…]` with CSV quoting. Errors: InvalidArgument naming the pair.

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "os/files.h"
+#include "os/temp_dir.h"
 #include "rpc/endpoint.h"
 #include "worker/settings_reader.h"
 
@@ -93,6 +95,20 @@ TEST(Settings, EveryMistakeHasAPlaceAndAName) {
       {"duration", "cancel-grace: 0\n", {"1:15", "'0'"}},
       {"bool", "security:\n  allowed-isolations:\n    tart: {force-softnet: maybe}\n", {"3:27"}},
       {"list", "security:\n  allowed-isolations:\n    tart: {allowed-images: x}\n", {"3:28"}},
+      {"half a certificate", "rpc: {client-key-file: /k}\n", {"1:6", "belong together"}},
+      {"token twice", "token-file: /x\ntoken: y\n", {"exclude each other"}},
+      {"number of tasks", "max-tasks: -1\n", {"1:12", "max-tasks"}},
+      {"idle time", "exit-after-idle: 5\n", {"1:18", "'5'"}},
+      {"free space", "min-free-space: plenty\n", {"1:17", "plenty"}},
+      {"inherited", "environment: {inherit: PATH}\n", {"1:24", "inherit"}},
+      {"standby image", "standby:\n  tart: {cpu: 4}\n", {"image"}},
+      {"standby memory", "standby:\n  tart: {image: x, memory: 1T}\n", {"2:28", "1T"}},
+      {"standby count in single form", "standby:\n  tart: {image: x}\n  count: 2\n", {"count"}},
+      {"mtu", "tuning: {vetu: {mtu: 70000}}\n", {"1:22", "mtu"}},
+      {"longest", "security: {max-timeout: long}\n", {"1:25", "long"}},
+      {"container",
+       "security:\n  allowed-isolations:\n    container: {allowed-image: [x]}\n",
+       {"3:17", "allowed-images"}},
       {"two tokens", "upstreams:\n  - token: x\n", {"upstreams", "token"}},
       {"no token", "name: x\n", {"token"}},
       {"bad endpoint", "rpc:\n  endpoint: http://h:1/path\n", {"path"}},
@@ -118,16 +134,97 @@ TEST(Settings, UpstreamsEachHaveATokenAndMaybeAnEndpoint) {
       make_settings(Flags{}, "upstreams:\n  - endpoint: http://h:2\n", "w.yml", "host").ok());
 }
 
-TEST(Settings, StandbyIsReadAndSaidToHaveNoEffect) {
+TEST(Settings, BothFormsOfStandbyMeanTheSameMachine) {
   const Settings flat = read("standby:\n  tart: {image: x, cpu: 4, memory: 12}\n");
-  ASSERT_EQ(flat.warnings.size(), 1U);
-  EXPECT_NE(flat.warnings[0].find("standby"), std::string::npos);
-  read(
-      "standby:\n  isolation:\n    vetu: {image: x}\n  resources: {v: 1}\n"
-      "  warmup: {script: x, timeout: 5m}\n");
-  read(
-      "resource-modifiers:\n  - match: {gpu: 1}\n    append: {run: [a]}\n"
+  const Settings full = read(
+      "standby:\n  isolation:\n    tart: {image: x, cpu: 4, memory: 12G}\n"
+      "  resources: {tart-vms: 1}\n  warmup: {script: brew update, timeout: 500ms}\n");
+  ASSERT_EQ(flat.vm.standby.size(), 1U);
+  ASSERT_EQ(full.vm.standby.size(), 1U);
+  EXPECT_EQ(flat.vm.standby[0].isolation.SerializeAsString(),
+            full.vm.standby[0].isolation.SerializeAsString());
+  const auto& tart = flat.vm.standby[0].isolation.tart();
+  EXPECT_EQ(tart.user(), "admin");
+  EXPECT_EQ(tart.password(), "admin");
+  EXPECT_EQ(tart.memory(), 12288U);
+  EXPECT_FALSE(flat.vm.standby_is_list);
+  EXPECT_EQ(full.vm.standby[0].resources, (std::map<std::string, double>{{"tart-vms", 1}}));
+  EXPECT_EQ(full.vm.standby[0].warmup_script, "brew update");
+  EXPECT_EQ(full.vm.standby[0].warmup_timeout, std::chrono::seconds(1));
+}
+
+TEST(Settings, AListOfStandbyHasCounts) {
+  const Settings settings = read(
+      "standby:\n  - isolation:\n      vetu: {image: x, networking: {host: {}}}\n    count: 3\n"
+      "  - tart: {image: y}\n");
+  ASSERT_EQ(settings.vm.standby.size(), 2U);
+  EXPECT_TRUE(settings.vm.standby_is_list);
+  EXPECT_EQ(settings.vm.standby[0].count, 3U);
+  EXPECT_TRUE(settings.vm.standby[0].isolation.vetu().has_host());
+  EXPECT_EQ(settings.vm.standby[1].count, 1U);
+}
+
+TEST(Settings, ReadsWhatVirtualMachinesAreTunedWith) {
+  const Settings settings = read(
+      "resource-modifiers:\n  - match: {gpu: 1}\n    append: {run: [a, b]}\n"
       "tuning: {vetu: {mtu: 1400}}\ntart-pre-pull: {images: [x], check-interval: 3h}\n");
+  ASSERT_EQ(settings.vm.modifiers.size(), 1U);
+  EXPECT_EQ(settings.vm.modifiers[0].run, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(settings.vm.vetu_mtu, 1400U);
+  ASSERT_TRUE(settings.vm.tart_pre_pull.has_value());
+  EXPECT_EQ(settings.vm.tart_pre_pull->check_interval, std::chrono::hours(3));
+}
+
+TEST(Settings, MemoryIsWrittenAsInTasks) {
+  EXPECT_EQ(parse_megabytes("12").value(), 12288U);
+  EXPECT_EQ(parse_megabytes("100").value(), 100U);
+  EXPECT_EQ(parse_megabytes("512Mi").value(), 512U);
+  EXPECT_EQ(parse_megabytes("128G").value(), 131072U);
+  for (const char* text : {"", "x", "1T", "-1", "1.5G"}) {
+    SCOPED_TRACE(text);
+    EXPECT_FALSE(parse_megabytes(text).ok());
+  }
+}
+
+TEST(Settings, TheOptionsOfOurOwnAreRead) {
+  const Settings settings = read(
+      "max-tasks: 7\nexit-after-idle: 10m\ndrain-timeout: 1h\ntask-user: ci\n"
+      "min-free-space: 2 GiB\nenvironment: {inherit: [PATH, LANG]}\n"
+      "metrics-address: 127.0.0.1:9477\ndata-dir: /srv/cirrus\n"
+      "rpc:\n  endpoint: https://h:1\n  ca-file: /ca.pem\n"
+      "  client-certificate-file: /c.pem\n  client-key-file: /k.pem\n");
+  EXPECT_EQ(settings.life.max_tasks, 7U);
+  EXPECT_EQ(settings.life.exit_after_idle, std::chrono::minutes(10));
+  EXPECT_EQ(settings.life.drain_timeout, std::chrono::hours(1));
+  EXPECT_EQ(settings.task_user, "ci");
+  EXPECT_EQ(settings.min_free_space, 2ULL << 30U);
+  EXPECT_EQ(settings.inherited_variables, (std::vector<std::string>{"PATH", "LANG"}));
+  EXPECT_EQ(settings.metrics_address, "127.0.0.1:9477");
+  EXPECT_EQ(settings.data_directory, "/srv/cirrus");
+  EXPECT_EQ(settings.upstreams[0].tls, (TlsFiles{"/ca.pem", "/c.pem", "/k.pem"}));
+  EXPECT_EQ(read("ephemeral: true\n").life.max_tasks, 1U);
+  EXPECT_FALSE(read("").inherited_variables.has_value());
+  EXPECT_TRUE(read("environment: {inherit: []}\n").inherited_variables->empty());
+}
+
+TEST(Settings, ATokenMayLieInAFileOrAVariable) {
+  const os::TempDir directory = os::TempDir::create("cirrus-token-test").value();
+  const std::filesystem::path path = directory.path() / "token";
+  ASSERT_TRUE(os::write_file(path, "from-file\n", 0600).ok());
+  const Settings file = read("token-file: " + path.string() + "\n", Flags{});
+  EXPECT_EQ(file.upstreams[0].token.reveal(), "from-file");
+  EXPECT_TRUE(file.warnings.empty());
+  std::filesystem::permissions(path, std::filesystem::perms(0644));
+  const Settings open = read("token-file: " + path.string() + "\n", Flags{});
+  ASSERT_EQ(open.warnings.size(), 1U);
+  EXPECT_NE(open.warnings[0].find("chmod 600"), std::string::npos);
+  ::setenv("SETTINGS_TEST_TOKEN", "from-variable", 1);
+  EXPECT_EQ(read("token: ${SETTINGS_TEST_TOKEN}\n", Flags{}).upstreams[0].token.reveal(),
+            "from-variable");
+  ::unsetenv("SETTINGS_TEST_TOKEN");
+  const Result<Settings> unset =
+      make_settings(Flags{}, "token: ${SETTINGS_TEST_TOKEN}\n", "w.yml", "h");
+  EXPECT_NE(unset.error().to_string().find("w.yml:1:8"), std::string::npos);
 }
 
 TEST(Settings, ReadsSizesAsDocumented) {
@@ -261,10 +358,79 @@ TEST(SecurityPolicy, ImagesAndVolumesOfVirtualMachines) {
   EXPECT_TRUE(settings.security.check(&vetu).ok());
   vetu.mutable_vetu()->set_image("ab");
   EXPECT_FALSE(settings.security.check(&vetu).ok());
+  // A link inside an allowed directory does not lead out of it.
+  const os::TempDir directory = os::TempDir::create("cirrus-policy-test").value();
+  const std::string base = std::filesystem::canonical(directory.path()).string();
+  std::filesystem::create_symlink("/etc", base + "/out");
+  std::filesystem::create_directory(base + "/in");
+  const Settings linked =
+      read("security:\n  allowed-isolations:\n    tart:\n      allowed-volumes: [{source: " + base +
+           "/*}]\n    container:\n      allowed-volumes: [{source: " + base +
+           "/*, force-readonly: true}]\n");
+  const auto volume_error = [&](const std::string& source) {
+    Isolation isolation;
+    isolation.mutable_tart()->set_image("i");
+    isolation.mutable_tart()->add_volumes()->set_source(source);
+    const Status status = linked.security.check(&isolation);
+    return status.ok() ? std::string() : status.error().to_string();
+  };
+  EXPECT_EQ(volume_error(base + "/in"), "");
+  EXPECT_NE(volume_error(base + "/out").find("leads to '/etc'"), std::string::npos);
+  EXPECT_NE(volume_error(base + "/out/cron.d").find("not allowed"), std::string::npos);
+  EXPECT_NE(volume_error(base + "/in,ro").find("colon, a comma"), std::string::npos);
+  Isolation container;
+  container.mutable_container()->set_image("i");
+  auto& mount = *container.mutable_container()->add_volumes();
+  mount.set_source(base + "/in");
+  mount.set_target("/in");
+  EXPECT_FALSE(linked.security.check(&container).ok());
+  mount.set_read_only(true);
+  EXPECT_TRUE(linked.security.check(&container).ok());
+  mount.set_source("/etc");
+  EXPECT_FALSE(linked.security.check(&container).ok());
+  EXPECT_TRUE(read("").security.check(&container).ok());
   // Without a list no volume is allowed.
   Isolation open;
   open.mutable_tart()->add_volumes()->set_source("/x");
   EXPECT_FALSE(read("").security.check(&open).ok());
+}
+
+TEST(SecurityPolicy, ARefusalNamesTheRuleAndItsLine) {
+  const Settings settings = read("name: x\nsecurity:\n  allowed-isolations:\n    tart: {}\n");
+  EXPECT_EQ(settings.security.check(nullptr).error().message(),
+            "isolation 'none' is not allowed by this Persistent Worker's security settings "
+            "(w.yml:4:5)");
+}
+
+TEST(SecurityPolicy, SoftnetIsForcedOnWhatTheTaskAskedFor) {
+  Isolation wanted = of_kind("tart");
+  EXPECT_FALSE(read("").security.enforced(wanted).tart().softnet());
+  const Settings forced = read(
+      "security:\n  allowed-isolations:\n    tart: {force-softnet: true, softnet-allow: "
+      "[10.0.0.0/8]}\n");
+  EXPECT_TRUE(forced.security.enforced(wanted).tart().softnet());
+  EXPECT_EQ(forced.security.softnet_allow(), std::vector<std::string>{"10.0.0.0/8"});
+}
+
+TEST(SecurityPolicy, RepositoriesTimesAndVariablesAreLimited) {
+  const Settings settings = read(
+      "security:\n  allowed-repositories: ['acme/*']\n  max-timeout: 1h\n"
+      "  allowed-variables: ['BUILD_*']\n");
+  const auto check = [&](const char* repository, int seconds, const char* variable) {
+    return settings.security.check_task(
+        {{"CIRRUS_REPO_FULL_NAME", repository}, {"CI", "true"}, {variable, "1"}},
+        std::chrono::seconds(seconds));
+  };
+  EXPECT_TRUE(check("acme/app", 3600, "BUILD_TYPE").ok());
+  EXPECT_NE(check("other/app", 60, "BUILD_TYPE").error().message().find("'other/app'"),
+            std::string::npos);
+  EXPECT_NE(check("acme/app", 3601, "BUILD_TYPE").error().message().find("3601 s"),
+            std::string::npos);
+  EXPECT_NE(check("acme/app", 60, "LD_PRELOAD").error().message().find("'LD_PRELOAD'"),
+            std::string::npos);
+  EXPECT_FALSE(settings.security.check_task({}, std::chrono::seconds(1)).ok())
+      << "a task of no repository is not one of the allowed";
+  EXPECT_TRUE(read("").security.check_task({}, std::chrono::hours(100)).ok());
 }
 
 }  // namespace

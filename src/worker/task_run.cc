@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "worker/task_run.h"
 
+#include <sys/stat.h>
+
+#include <cerrno>
+
 #include "base/backoff.h"
 #include "base/ids.h"
 #include "base/log.h"
@@ -43,13 +47,16 @@ rpc::TaskCredential credential_of(const TaskRecord& record) {
 
 }  // namespace
 
-TaskRun::TaskRun(const TaskEnvironment& environment, std::shared_ptr<Session> session,
-                 TaskRecord record, std::function<void(const std::string& id)> on_end)
-    : environment_(environment),
+TaskRun::TaskRun(std::shared_ptr<const TaskEnvironment> environment,
+                 std::shared_ptr<Session> session, TaskRecord record,
+                 std::function<void(const std::string& id)> on_end,
+                 std::function<void()> on_released)
+    : environment_(std::move(environment)),
       session_(std::move(session)),
       id_(record.task_id()),
       resources_(record.resources().begin(), record.resources().end()),
       on_end_(std::move(on_end)),
+      on_released_(std::move(on_released)),
       service_(session_->upstream().task_service(credential_of(record))),
       record_(std::move(record)),
       thread_([this](const StopToken& stop) { run(stop); }) {}
@@ -59,7 +66,7 @@ TaskRun::~TaskRun() {
   state_.notify_all();
   if (thread_.joinable()) thread_.join();
   if (gateway_) {
-    environment_.gateway->remove(id_);
+    environment_->gateway->remove(id_);
     gateway_->close();
   }
 }
@@ -68,19 +75,25 @@ void TaskRun::cancel(const std::string& reason) {
   state_.update([&](State& state) {
     if (state.cancelled) return;
     state.cancelled = reason;
-    state.kill_at = in(environment_.cancel_grace);
+    state.kill_at = in(environment_->cancel_grace);
+    state.launch.request_stop();
   });
+}
+
+void TaskRun::admit() {
+  state_.update([](State& state) { state.admitted = true; });
 }
 
 void TaskRun::kill(const std::string& reason) {
   state_.update([&](State& state) {
     if (!state.cancelled) state.cancelled = reason;
     state.kill_at = system_clock().now();
+    state.launch.request_stop();
   });
 }
 
 gateway::TaskPaths TaskRun::paths() const {
-  return {environment_.tasks_directory / directory_name_of_task(id_), record_.run_directory()};
+  return {environment_->tasks_directory / directory_name_of_task(id_), record_.run_directory()};
 }
 
 void TaskRun::save() {
@@ -127,8 +140,21 @@ void TaskRun::run(const StopToken& stop) {
 }
 
 bool TaskRun::start(const StopToken& stop) {
+  if (!wait_for_admission(stop)) return false;
   log_info("started task", {{"task", id_}, {"upstream", session_->endpoint()}});
-  if (launch(stop) && announce(stop) && hand_over(stop)) return true;
+  isolation::Isolation* isolation = environment_->isolation_for(record_.isolation());
+  const bool overlap = isolation == nullptr || isolation->launches_at_once();
+  const bool launched = overlap ? launch(stop) && announce(stop) : announce(stop) && launch(stop);
+  return launched && hand_over(stop);
+}
+
+// Another upstream may have given away the same resources at the same time.
+bool TaskRun::wait_for_admission(const StopToken& stop) {
+  const bool admitted = state_.wait(
+      stop, [](State& state) { return state.admitted || state.cancelled.has_value(); },
+      [](State& state, bool) { return state.admitted; });
+  if (admitted) return true;
+  if (!stop.stop_requested()) fail(error(Code::Cancelled, "stopped before it was started"));
   return false;
 }
 
@@ -136,32 +162,59 @@ bool TaskRun::start(const StopToken& stop) {
 bool TaskRun::launch(const StopToken& stop) {
   const Status launched = [&]() -> Status {
     // A new run directory each time: the short name keeps the socket's path below its limit.
-    record_.set_run_directory((environment_.run_directory / random_hex(5)).string());
+    record_.set_run_directory((environment_->run_directory / random_hex(5)).string());
     CIRRUS_TRY(os::make_directories(paths().directory));
     record_.set_version(kTaskRecordVersion);
     record_.set_agent_secret(random_hex(32));
     record_.set_gateway_secret(random_hex(32));
     record_.set_task_cookie(random_hex(16));
     record_.set_log_offsets(session_->server().log_offsets());
-    isolation::Isolation* isolation = environment_.isolation_for(record_.isolation());
+    isolation::Isolation* isolation = environment_->isolation_for(record_.isolation());
     if (isolation == nullptr) {
       return error(Code::Unimplemented, "this worker has no isolation of the kind the task wants");
     }
+    if (environment_->min_free_space > 0) {
+      const std::uint64_t left = CIRRUS_TRY(os::free_space(paths().directory));
+      if (left < environment_->min_free_space) {
+        return error(Code::ResourceExhausted,
+                     "this worker has {} MiB of free disk space left and its 'min-free-space' is "
+                     "{} MiB: free some, or lower the setting",
+                     left >> 20U, environment_->min_free_space >> 20U);
+      }
+    }
     CIRRUS_TRY(save_task_record(paths().directory, record_));
+    // Before the launch: an isolation may want to mount the socket's directory.
+    CIRRUS_TRY(open_gateway());
+    // Its name is random: whoever is not told it cannot pass through.
+    if (environment_->task_user && ::chmod(record_.run_directory().c_str(), 0711) != 0) {
+      return errno_error(errno, "cannot open '{}' to the task's user", record_.run_directory());
+    }
     isolation::LaunchRequest request;
     request.task_id = id_;
-    request.agent_program = environment_.agent_program;
+    request.spec = environment_->security.enforced(record_.isolation());
+    request.resources = resources_;
+    request.gateway_socket = paths().socket();
+    request.guest_directory = paths().guest();
+    request.scratch_directory = paths().scratch();
+    request.user = environment_->task_user;
+    request.agent_program = environment_->agent_program;
     request.lock_file = paths().lock();
     request.agent_log = paths().agent_log();
-    request.environment = environment_.agent_environment;
+    request.environment = environment_->agent_environment;
     request.task_cookie = record_.task_cookie();
-    instance_ = CIRRUS_TRY(isolation->launch(request, stop));
+    // A pull or a boot ends on a stop order as well as on a detach.
+    StopSource ended;
+    const StopCallback on_detach(stop, [&ended] { ended.request_stop(); });
+    const StopToken ordered = state_.with([](State& state) { return state.launch.get_token(); });
+    const StopCallback on_order(ordered, [&ended] { ended.request_stop(); });
+    instance_ = CIRRUS_TRY(isolation->launch(request, ended.get_token()));
     const isolation::InstanceRecord& made = instance_->record();
+    record_.mutable_handles()->insert(made.handles.begin(), made.handles.end());
     record_.set_agent_pid(made.agent_pid);
     record_.set_agent_start_time(made.agent_start_time);
     record_.set_cgroup_path(made.cgroup_path);
     record_.set_working_directory(made.working_directory);
-    return open_gateway();
+    return {};
   }();
   if (launched.ok()) return true;
   fail(launched.error());
@@ -176,7 +229,7 @@ Status TaskRun::open_gateway() {
   options.gateway_secret = Secret(record_.gateway_secret());
   options.log_offsets = record_.log_offsets();
   gateway_ = CIRRUS_TRY(gateway::TaskGateway::open(std::move(options), *service_));
-  return environment_.gateway->add(gateway_);
+  return environment_->gateway->add(gateway_);
 }
 
 bool TaskRun::announce(const StopToken& stop) {
@@ -210,22 +263,26 @@ bool TaskRun::hand_over(const StopToken& stop) {
                "the server that sent the commands is not the one that scheduled the task"));
     return false;
   }
+  const Status allowed = environment_->security.check_task(
+      {record_.commands().environment().begin(), record_.commands().environment().end()},
+      std::chrono::seconds(record_.commands().timeout_in_seconds()));
+  if (!allowed.ok()) {
+    fail(allowed.error());
+    return false;
+  }
+  const isolation::GuestPaths guest = instance_->guest_paths();
   gateway::gw::Bootstrap bootstrap;
   bootstrap.set_task_id(id_);
-  bootstrap.set_gateway_path(paths().socket().string());
+  bootstrap.set_gateway_path(guest.gateway_socket);
   bootstrap.set_agent_secret(record_.agent_secret());
   bootstrap.set_gateway_secret(record_.gateway_secret());
   *bootstrap.mutable_commands() = record_.commands();
   bootstrap.mutable_commands()->clear_servertoken();
-  bootstrap.set_pre_created_working_dir(record_.working_directory());
-  bootstrap.set_scratch_directory(paths().scratch().string());
+  bootstrap.set_pre_created_working_dir(guest.working_directory);
+  bootstrap.set_scratch_directory(guest.scratch_directory);
   bootstrap.set_task_cookie(record_.task_cookie());
   bootstrap.set_kill_grace_milliseconds(3000);
   bootstrap.set_cgroup_path(record_.cgroup_path());
-  if (const Status made = os::make_directories(paths().scratch()); !made.ok()) {
-    fail(made.error());
-    return false;
-  }
   const std::int64_t timeout = std::max<std::int64_t>(record_.commands().timeout_in_seconds(), 1);
   record_.set_give_up_at(
       to_unix_millis(system_clock().wall() + std::chrono::seconds(timeout) + kGiveUpAfterTimeout));
@@ -250,7 +307,8 @@ void TaskRun::adopt(const StopToken&) {
   made.cgroup_path = record_.cgroup_path();
   made.working_directory = record_.working_directory();
   made.task_cookie = record_.task_cookie();
-  isolation::Isolation* isolation = environment_.isolation_for(record_.isolation());
+  made.handles.insert(record_.handles().begin(), record_.handles().end());
+  isolation::Isolation* isolation = environment_->isolation_for(record_.isolation());
   if (isolation != nullptr) {
     Result<std::unique_ptr<isolation::Instance>> adopted = isolation->adopt(made);
     if (adopted.ok()) instance_ = std::move(adopted).value();
@@ -338,11 +396,15 @@ void TaskRun::follow(const StopToken& stop) {
 
 void TaskRun::tear_down() {
   state_.update([](State& state) { state.agent_alive = false; });
-  if (!instance_) return;
-  const Status destroyed = instance_->destroy();
-  if (!destroyed.ok()) {
-    log_error("task not cleaned up", {{"task", id_}, {"error", destroyed.error()}});
+  if (instance_) {
+    const Status destroyed = instance_->destroy();
+    if (!destroyed.ok()) {
+      log_error("task not cleaned up", {{"task", id_}, {"error", destroyed.error()}});
+    }
   }
+  const bool first =
+      state_.update([](State& state) { return !std::exchange(state.released, true); });
+  if (first) on_released_();
 }
 
 void TaskRun::report_end(const StopToken& stop) {
@@ -368,7 +430,7 @@ void TaskRun::report_end(const StopToken& stop) {
 
 void TaskRun::clean_up() {
   if (gateway_) {
-    environment_.gateway->remove(id_);
+    environment_->gateway->remove(id_);
     gateway_->close();
     gateway_.reset();
   }

@@ -17,12 +17,13 @@
 #include "base/guarded.h"
 #include "gateway/gateway.h"
 #include "isolation/isolation.h"
+#include "worker/security_policy.h"
 #include "worker/session.h"
 #include "worker/task_record.h"
 
 namespace cirrus::worker {
 
-/// What all tasks of a worker share. Outlives every TaskRun.
+/// What all tasks of a worker share. A reload makes a new one for tasks that start after it.
 struct TaskEnvironment {
   std::filesystem::path tasks_directory;
   std::filesystem::path run_directory;
@@ -32,6 +33,11 @@ struct TaskEnvironment {
   gateway::Gateway* gateway = nullptr;
   /// Chosen by the task's isolation message; null if this worker has none of that kind.
   std::function<isolation::Isolation*(const rpc::pb::Isolation&)> isolation_for;
+  SecurityPolicy security;
+  /// Whom tasks of isolation `none` run as; absent: the worker's user.
+  std::optional<os::User> task_user;
+  /// Bytes that must be free before a task starts; 0: no check.
+  std::uint64_t min_free_space = 0;
 };
 
 /// Owns the task's thread. Thread-safe.
@@ -39,14 +45,26 @@ class TaskRun {
  public:
   /// `on_end` is called once, from the task's thread, when nothing is left to do or to report;
   /// the object may be destroyed after that from another thread.
-  TaskRun(const TaskEnvironment& environment, std::shared_ptr<Session> session, TaskRecord record,
-          std::function<void(const std::string& id)> on_end);
+  /// `on_released` is called once before that, when no process of the task is left.
+  TaskRun(std::shared_ptr<const TaskEnvironment> environment, std::shared_ptr<Session> session,
+          TaskRecord record, std::function<void(const std::string& id)> on_end,
+          std::function<void()> on_released);
   /// Detaches: stops following the task and leaves the agent running.
   ~TaskRun();
 
   const std::string& id() const { return id_; }
   const std::string& upstream_endpoint() const { return session_->endpoint(); }
   const std::map<std::string, double>& resources() const { return resources_; }
+  /// Its amounts are booked: it may start. Until then it waits (a stop order ends the wait).
+  void admit();
+  /// Admitted, and its processes may still live.
+  bool holds_resources() const {
+    return state_.with([](const State& s) { return s.admitted && !s.released; });
+  }
+  /// Nothing of it runs (any more): its amounts are free, only reports are left.
+  bool released() const {
+    return state_.with([](const State& s) { return s.released; });
+  }
   /// A stop order: the agent may still run what must always run, within the grace.
   void cancel(const std::string& reason);
   /// Ends every process of the task now.
@@ -64,11 +82,15 @@ class TaskRun {
     std::optional<std::string> cancelled;
     std::optional<Monotonic> kill_at;
     bool agent_alive = false;
+    bool admitted = false;
+    bool released = false;
+    StopSource launch;  // ends a pull or a boot
   };
 
   void run(const StopToken& stop);
   // Each phase returns false if the task is over for this thread (detached, or dropped).
   bool start(const StopToken& stop);
+  bool wait_for_admission(const StopToken& stop);
   bool launch(const StopToken& stop);
   bool announce(const StopToken& stop);
   bool hand_over(const StopToken& stop);
@@ -86,11 +108,12 @@ class TaskRun {
   Status persist(const StopToken& stop, const char* what,
                  const std::function<Status(Monotonic deadline)>& call);
 
-  const TaskEnvironment& environment_;
+  const std::shared_ptr<const TaskEnvironment> environment_;
   const std::shared_ptr<Session> session_;
   const std::string id_;
   const std::map<std::string, double> resources_;
   const std::function<void(const std::string&)> on_end_;
+  const std::function<void()> on_released_;
   std::unique_ptr<rpc::TaskService> service_;
   // The task's thread only:
   TaskRecord record_;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "worker/upstream_loop.h"
 
+#include <random>
+
 #include "base/backoff.h"
 #include "base/log.h"
 
@@ -10,6 +12,7 @@ namespace {
 constexpr auto kRegisterTime = std::chrono::seconds(30);
 // Ours: the longest hold of a server (25 s) and a minute for the way.
 constexpr auto kPollTime = std::chrono::seconds(85);
+constexpr auto kGoodbyeTime = std::chrono::seconds(2);
 constexpr std::uint32_t kFirstInterval = 10;      // Source: reference worker, seconds
 constexpr std::uint32_t kLongestInterval = 3600;  // Source: reference worker, seconds
 
@@ -18,6 +21,13 @@ constexpr int kPatienceWithEmptyAnswers = 20;
 
 Monotonic in(Duration time) {
   return system_clock().now() + time;
+}
+
+// Up to a tenth less, so that workers that started together do not poll together for ever.
+Duration with_jitter(std::uint32_t seconds) {
+  static thread_local std::minstd_rand random{std::random_device{}()};
+  const double factor = std::uniform_real_distribution<double>(0.9, 1.0)(random);
+  return std::chrono::duration_cast<Duration>(std::chrono::seconds(seconds) * factor);
 }
 
 bool is_refusal(Code code) {
@@ -49,6 +59,26 @@ void UpstreamLoop::drain() {
   });
 }
 
+void UpstreamLoop::say_goodbye() {
+  if (thread_.joinable()) thread_.join();
+  if (!registered() || !session_->server().hold()) return;
+  rpc::PollContext context;
+  context.session = session_->token();
+  context.number = ++number_;
+  context.draining = true;
+  context.leaving = true;
+  const auto said = session_->upstream().poll(owner_.make_poll(*session_), context, StopToken(),
+                                              in(kGoodbyeTime));
+  if (!said.ok()) log_debug("the controller did not hear the end", {{"error", said.error()}});
+}
+
+void UpstreamLoop::refresh() {
+  state_.update([](State& state) {
+    state.poll_now = true;
+    state.interrupt.request_stop();
+  });
+}
+
 void UpstreamLoop::poll_soon() {
   state_.update([](State& state) { state.poll_now = true; });
 }
@@ -75,9 +105,10 @@ Result<rpc::PollReply> UpstreamLoop::poll_once(const StopToken& stop) {
   rpc::PollContext context;
   context.session = session_->token();
   context.number = ++number_;
+  const bool wanted = owner_.wants_tasks();
   // A fresh source per poll: what interrupted the last one must not end this one.
   const StopToken interrupt = state_.update([&](State& state) {
-    context.draining = state.draining;
+    context.draining = state.draining || !wanted;
     state.interrupt = StopSource();
     if (stop.stop_requested()) state.interrupt.request_stop();
     return state.interrupt.get_token();
@@ -115,7 +146,8 @@ void UpstreamLoop::run(const StopToken& stop) {
       refused.reset();
     }
     const bool reference = !session_->server().hold();
-    if (reference && state_.with([](const State& state) { return state.draining; })) {
+    if (reference &&
+        (state_.with([](const State& state) { return state.draining; }) || !owner_.wants_tasks())) {
       // A reference server would answer with tasks.
       pause(stop, std::chrono::seconds(interval));
       continue;
@@ -152,7 +184,7 @@ void UpstreamLoop::run(const StopToken& stop) {
       if (empty_answers > kPatienceWithEmptyAnswers) pause(stop, std::chrono::seconds(1));
       continue;
     }
-    pause(stop, std::chrono::seconds(interval));
+    pause(stop, with_jitter(interval));
   }
 }
 

@@ -18,6 +18,8 @@ class PollOwner {
   virtual ~PollOwner() = default;
   /// The request to send to this upstream now.
   virtual rpc::pb::PollRequest make_poll(const Session& session) = 0;
+  /// False while no task could be started here, such as on a full disk.
+  virtual bool wants_tasks() = 0;
   /// In the reply's order: stops, starts, shutdown. Source: protocol, normal sequence.
   virtual void on_reply(const std::shared_ptr<Session>& session,
                         const rpc::pb::PollResponse& reply) = 0;
@@ -37,9 +39,14 @@ class UpstreamLoop {
   /// From now on every poll says that no new task is wanted (or none is sent to a reference
   /// server); a parked poll is taken back at once.
   void drain();
+  /// A parked poll is taken back and sent anew: labels or resources have changed.
+  void refresh();
   /// A poll that waits its interval is sent now (a reference server learns of free resources).
   void poll_soon();
   void request_stop();
+  /// Tells a server that understands it that this worker ends, so that its name is free. To be
+  /// called once the loop's thread has ended; waits for the answer, 2 s at most.
+  void say_goodbye();
 
  private:
   struct State {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "worker/worker.h"
 
+#include <sys/stat.h>
+
+#include <algorithm>
 #include <charconv>
 
 #include "base/log.h"
@@ -22,12 +25,32 @@ bool is_private_variable(const std::string& name) {
   return name == "NOTIFY_SOCKET" || name == "SENTRY_DSN";
 }
 
-os::Environment agent_environment() {
+// `inherited` present: only these names, and the private ones not even then.
+os::Environment agent_environment(const std::optional<std::vector<std::string>>& inherited) {
   os::Environment environment = os::current_environment();
   for (auto entry = environment.begin(); entry != environment.end();) {
-    entry = is_private_variable(entry->first) ? environment.erase(entry) : std::next(entry);
+    const bool wanted = !inherited || std::find(inherited->begin(), inherited->end(),
+                                                entry->first) != inherited->end();
+    entry =
+        !wanted || is_private_variable(entry->first) ? environment.erase(entry) : std::next(entry);
   }
   return environment;
+}
+
+// A directory that nobody could name by chance may be passed through by the tasks' user.
+void open_for_passing(const std::filesystem::path& directory) {
+  if (::chmod(directory.c_str(), 0711) != 0) {
+    log_warning("cannot open a directory to the tasks' user", {{"path", directory.string()}});
+  }
+}
+
+template <typename Map>
+std::string list_of(const Map& map) {
+  std::string text;
+  for (const auto& [key, value] : map) {
+    text += fmt::format("{}{}={}", text.empty() ? "" : ", ", key, value);
+  }
+  return text.empty() ? "none" : text;
 }
 
 // Idle agents of a worker that died have gone with it; their files and groups have not.
@@ -48,7 +71,48 @@ void remove_stale_ready_agents(const std::filesystem::path& tasks_directory) {
 }  // namespace
 
 Worker::Worker(Settings settings, WorkerParts parts, os::FileLock lock)
-    : settings_(std::move(settings)), parts_(std::move(parts)), lock_(std::move(lock)) {}
+    : parts_(std::move(parts)), lock_(std::move(lock)) {
+  current_.with([&](Current& current) {
+    current.settings = std::make_shared<const Settings>(std::move(settings));
+  });
+  state_.with([](State& state) { state.idle_since = system_clock().now(); });
+}
+
+std::shared_ptr<const Settings> Worker::settings() const {
+  return current_.with([](const Current& current) { return current.settings; });
+}
+
+std::shared_ptr<const TaskEnvironment> Worker::environment() const {
+  return current_.with([](const Current& current) { return current.environment; });
+}
+
+Result<TaskEnvironment> Worker::make_environment(const Settings& settings) const {
+  TaskEnvironment environment;
+  environment.tasks_directory = parts_.state_directory / "tasks";
+  environment.run_directory = parts_.run_directory;
+  environment.agent_program = parts_.agent_program;
+  environment.agent_environment = agent_environment(settings.inherited_variables);
+  environment.cancel_grace = settings.cancel_grace;
+  environment.gateway = parts_.gateway;
+  environment.isolation_for = parts_.isolation_for;
+  environment.security = settings.security;
+  environment.min_free_space = settings.min_free_space;
+  if (!settings.task_user.empty()) {
+    const os::User user = CIRRUS_TRY(os::find_user(settings.task_user).note("'task-user'"));
+    const os::User self = CIRRUS_TRY(os::current_user());
+    if (self.uid != 0 && self.uid != user.uid) {
+      return error(Code::PermissionDenied,
+                   "'task-user: {}' needs a worker that runs as root, this one runs as {}",
+                   settings.task_user, self.name);
+    }
+    if (self.uid != user.uid) {
+      environment.task_user = user;
+      open_for_passing(parts_.run_directory);
+      open_for_passing(parts_.run_directory.parent_path());
+    }
+  }
+  return environment;
+}
 
 Result<std::unique_ptr<Worker>> Worker::start(Settings settings, WorkerParts parts) {
   CIRRUS_TRY(os::make_directories(parts.state_directory, 0700));
@@ -65,41 +129,53 @@ Result<std::unique_ptr<Worker>> Worker::start(Settings settings, WorkerParts par
   }
   std::unique_ptr<Worker> worker(
       new Worker(std::move(settings), std::move(parts), std::move(lock).value()));
-  TaskEnvironment& environment = worker->environment_;
-  environment.tasks_directory = worker->parts_.state_directory / "tasks";
-  environment.run_directory = worker->parts_.run_directory;
-  environment.agent_program = worker->parts_.agent_program;
-  environment.agent_environment = agent_environment();
-  environment.cancel_grace = worker->settings_.cancel_grace;
-  environment.gateway = worker->parts_.gateway;
-  environment.isolation_for = [none = worker->parts_.none](const rpc::pb::Isolation& isolation) {
-    const bool is_none = isolation.type_case() == rpc::pb::Isolation::TYPE_NOT_SET ||
-                         isolation.type_case() == rpc::pb::Isolation::kNone;
-    return is_none ? none : nullptr;
-  };
-  CIRRUS_TRY(os::make_directories(environment.tasks_directory));
+  CIRRUS_TRY(os::make_directories(worker->parts_.state_directory / "tasks"));
+  auto environment = std::make_shared<const TaskEnvironment>(
+      CIRRUS_TRY(worker->make_environment(*worker->settings())));
+  worker->current_.with([&](Current& current) { current.environment = std::move(environment); });
   CIRRUS_TRY(worker->open_sessions());
   worker->adopt_all();
+  if (worker->parts_.remove_leftovers) {
+    std::set<std::string> live;
+    worker->state_.with([&](State& state) {
+      for (const auto& [id, task] : state.tasks) live.insert(id);
+    });
+    worker->cleaner_ = Thread([raw = worker.get(), live = std::move(live)](const StopToken&) {
+      raw->parts_.remove_leftovers(live);
+    });
+  }
   for (const std::shared_ptr<Session>& session : worker->sessions_) {
     worker->loops_.push_back(std::make_unique<UpstreamLoop>(session, *worker));
   }
   worker->heartbeat_ =
       Thread([raw = worker.get()](const StopToken& stop) { raw->heartbeat_loop(stop); });
+  // Adopted tasks count: an ephemeral worker that was restarted has had its share.
+  const std::uint64_t limit = worker->settings()->life.max_tasks;
+  if (limit > 0 && worker->facts().started >= limit) worker->drain();
+  worker->life_ = Thread([raw = worker.get()](const StopToken& stop) { raw->watch_life(stop); });
   return worker;
 }
 
 Worker::~Worker() {
   for (const auto& loop : loops_) loop->request_stop();
+  const bool stays = state_.with([](State& state) {
+    return !state.tasks.empty() || (state.end && state.end->kind == WorkerEnd::Kind::Detached);
+  });
+  if (!stays) {
+    for (const auto& loop : loops_) loop->say_goodbye();
+  }
   loops_.clear();
-  heartbeat_.request_stop();
-  if (heartbeat_.joinable()) heartbeat_.join();
+  for (Thread* thread : {&heartbeat_, &life_, &cleaner_}) {
+    thread->request_stop();
+    if (thread->joinable()) thread->join();
+  }
   State last = state_.with([](State& state) { return std::move(state); });
   for (const auto& [id, task] : last.tasks) task->request_detach();
 }
 
 Status Worker::open_sessions() {
   const std::string instance = CIRRUS_TRY(load_instance_id(parts_.state_directory));
-  for (const UpstreamSettings& upstream : settings_.upstreams) {
+  for (const UpstreamSettings& upstream : settings()->upstreams) {
     sessions_.push_back(std::make_shared<Session>(CIRRUS_TRY(parts_.connect(upstream, instance))));
   }
   return {};
@@ -107,13 +183,20 @@ Status Worker::open_sessions() {
 
 // Before the first registration: an id that is missing from a poll counts as lost.
 void Worker::adopt_all() {
-  remove_stale_ready_agents(environment_.tasks_directory);
+  const std::filesystem::path tasks = environment()->tasks_directory;
+  remove_stale_ready_agents(tasks);
   std::error_code failure;
-  for (const auto& entry :
-       std::filesystem::directory_iterator(environment_.tasks_directory, failure)) {
+  for (const auto& entry : std::filesystem::directory_iterator(tasks, failure)) {
     if (!entry.is_directory()) continue;
     Result<TaskRecord> record = load_task_record(entry.path());
     if (!record.ok()) {
+      // A directory without a record belongs to a task whose acceptance never reached the disk.
+      if (record.error().code() == Code::NotFound &&
+          !os::FileLock::is_held(entry.path() / "agent.lock")) {
+        const Status removed = os::remove_tree(entry.path());
+        log_info("dead task directory removed", {{"path", entry.path().string()}});
+        if (removed.ok()) continue;
+      }
       log_warning("task directory left alone",
                   {{"path", entry.path().string()}, {"error", record.error()}});
       continue;
@@ -133,16 +216,20 @@ void Worker::adopt_all() {
 }
 
 rpc::pb::WorkerInfo Worker::worker_info() const {
+  const std::shared_ptr<const Settings> current = settings();
   rpc::pb::WorkerInfo info;
   auto& labels = *info.mutable_labels();
-  labels["name"] = settings_.name;
+  labels["name"] = current->name;
   labels["version"] = parts_.version;
   labels["hostname"] = os::host_name();
   labels["os"] = os::os_name();
   labels["arch"] = os::arch_name();
+  if (parts_.has_container_engine && current->security.container() != nullptr) {
+    labels["cirrus.containers"] = "true";
+  }
   // The owner may override the reserved ones. Source: reference worker, merge and validation.
-  for (const auto& [key, value] : settings_.labels) labels[key] = value;
-  for (const auto& [key, value] : settings_.resources) {
+  for (const auto& [key, value] : current->labels) labels[key] = value;
+  for (const auto& [key, value] : current->resources) {
     (*info.mutable_resources_total())[key] = value;
   }
   return info;
@@ -154,8 +241,10 @@ rpc::pb::PollRequest Worker::make_poll(const Session& session) {
   state_.with([&](State& state) {
     for (const auto& [id, task] : state.tasks) {
       // In use: all upstreams; running: only this one's. Source: protocol, normal sequence 3.
-      for (const auto& [name, amount] : task->resources()) {
-        (*request.mutable_resources_in_use())[name] += amount;
+      if (!task->released()) {
+        for (const auto& [name, amount] : task->resources()) {
+          (*request.mutable_resources_in_use())[name] += amount;
+        }
       }
       if (task->upstream_endpoint() != session.endpoint()) continue;
       request.add_running_tasks(id);
@@ -203,8 +292,19 @@ void Worker::start_task(const std::shared_ptr<Session>& session,
     log_warning("task is here already", {{"task", record.task_id()}});
     return;
   }
+  const std::shared_ptr<const Settings> current = settings();
+  const std::uint64_t limit = current->life.max_tasks;
+  if (limit > 0 && state_.with([](State& state) { return state.started; }) >= limit) {
+    log_info("task left to another worker: this one has had its share",
+             {{"task", record.task_id()}, {"max-tasks", limit}});
+    // Our controller sees that it never runs here and gives it away again; the reference's has to
+    // be told.
+    if (session->server().hold()) return;
+    record.set_failure("this worker takes no more tasks");
+    record.set_phase(TaskRecord::ENDED);
+  }
   const Status allowed =
-      settings_.security.check(task.has_isolation() ? &task.isolation() : nullptr);
+      current->security.check(task.has_isolation() ? &task.isolation() : nullptr);
   if (!allowed.ok()) {
     log_warning("task refused", {{"task", record.task_id()}, {"error", allowed.error()}});
     record.set_failure(allowed.error().to_string());
@@ -214,24 +314,83 @@ void Worker::start_task(const std::shared_ptr<Session>& session,
 }
 
 void Worker::run_task(const std::shared_ptr<Session>& session, TaskRecord record) {
+  const std::shared_ptr<const Settings> current = settings();
+  const bool fresh = record.phase() == TaskRecord::ASSIGNED;
+  const bool runs = record.phase() != TaskRecord::ENDED;
   // The task's thread may end before it is in the table; task_ended waits for the table.
-  state_.update([&](State& state) {
+  const bool last = state_.update([&](State& state) {
     const std::string id = record.task_id();
-    state.tasks[id] =
-        std::make_shared<TaskRun>(environment_, session, std::move(record),
-                                  [this](const std::string& ended) { task_ended(ended); });
-    if (state.cancelled) state.tasks[id]->cancel("the worker is stopping");
+    const std::shared_ptr<TaskRun> task = std::make_shared<TaskRun>(
+        environment(), session, std::move(record),
+        [this](const std::string& ended) { task_ended(ended); }, [this] { admit_more(); });
+    state.tasks[id] = task;
+    if (fresh) {
+      state.waiting.push_back(id);
+      admit_waiting(state, current->resources);
+    } else {
+      task->admit();  // it runs already, or there is nothing left to run
+    }
+    if (state.cancelled) task->cancel("the worker is stopping");
+    if (runs) ++state.started;
+    return current->life.max_tasks > 0 && state.started >= current->life.max_tasks;
   });
+  if (last) drain();
+}
+
+void Worker::admit_more() {
+  const std::shared_ptr<const Settings> current = settings();
+  state_.update([&](State& state) { admit_waiting(state, current->resources); });
+}
+
+// In order, so that small tasks never starve a big one. The sum of amounts never exceeds the total
+// and a task without resources runs alone, whatever several controllers gave away at the same
+// time. What nothing runs beside is admitted whatever it asks for: its controller knew the total.
+void Worker::admit_waiting(State& state, const std::map<std::string, double>& total) {
+  std::map<std::string, double> used;
+  std::size_t running = 0;
+  bool alone = false;
+  for (const auto& [id, task] : state.tasks) {
+    if (!task->holds_resources()) continue;
+    ++running;
+    alone = alone || task->resources().empty();
+    for (const auto& [name, amount] : task->resources()) used[name] += amount;
+  }
+  const auto fits = [&](const TaskRun& task) {
+    if (running == 0) return true;
+    if (alone || task.resources().empty()) return false;
+    for (const auto& [name, amount] : task.resources()) {
+      const auto limit = total.find(name);
+      const double available = limit == total.end() ? 0 : limit->second;
+      // Amounts such as 0.1 do not add up exactly.
+      if (used[name] + amount > available * (1 + 1e-9)) return false;
+    }
+    return true;
+  };
+  while (!state.waiting.empty()) {
+    const auto found = state.tasks.find(state.waiting.front());
+    if (found != state.tasks.end()) {
+      TaskRun& task = *found->second;
+      if (!fits(task)) return;
+      for (const auto& [name, amount] : task.resources()) used[name] += amount;
+      ++running;
+      alone = alone || task.resources().empty();
+      task.admit();
+    }
+    state.waiting.erase(state.waiting.begin());
+  }
 }
 
 void Worker::task_ended(const std::string& id) {
   std::string endpoint;
+  const std::shared_ptr<const Settings> current = settings();
   state_.update([&](State& state) {
     const auto found = state.tasks.find(id);
     if (found == state.tasks.end()) return;
     endpoint = found->second->upstream_endpoint();
     state.finished.push_back(std::move(found->second));
     state.tasks.erase(found);
+    admit_waiting(state, current->resources);
+    if (state.tasks.empty()) state.idle_since = system_clock().now();
     if (state.draining && state.tasks.empty() && !state.end) {
       state.end = WorkerEnd{WorkerEnd::Kind::Drained, "the last task has ended"};
     }
@@ -271,7 +430,11 @@ WorkerEnd Worker::wait() {
 
 void Worker::drain() {
   for (const auto& loop : loops_) loop->drain();
-  state_.update([](State& state) {
+  const std::shared_ptr<const Settings> current = settings();
+  state_.update([&](State& state) {
+    if (!state.draining && current->life.drain_timeout) {
+      state.drain_deadline = system_clock().now() + *current->life.drain_timeout;
+    }
     state.draining = true;
     if (state.tasks.empty() && !state.end) {
       state.end = WorkerEnd{WorkerEnd::Kind::Drained, "no task was running"};
@@ -299,6 +462,139 @@ void Worker::detach() {
   state_.update([](State& state) {
     if (!state.end) state.end = WorkerEnd{WorkerEnd::Kind::Detached, "agents go on"};
   });
+}
+
+bool Worker::wants_tasks() {
+  const std::shared_ptr<const TaskEnvironment> current = environment();
+  if (current->min_free_space == 0) return true;
+  const Result<std::uint64_t> left = os::free_space(current->tasks_directory);
+  const bool low = left.ok() && left.value() < current->min_free_space;
+  const bool changed =
+      state_.with([&](State& state) { return std::exchange(state.low_on_space, low) != low; });
+  if (changed && low) {
+    log_warning("no new tasks: free disk space is below min-free-space",
+                {{"free", left.value()}, {"min-free-space", current->min_free_space}});
+  }
+  if (changed && !low) log_info("new tasks again: there is free disk space");
+  return !low;
+}
+
+std::vector<std::string> Worker::reload(Settings wanted) {
+  std::vector<std::string> changes;
+  const std::shared_ptr<const Settings> old = settings();
+  const auto compare = [&](const char* what, const auto& before, const auto& after) {
+    if (before == after) return;
+    changes.push_back(fmt::format("{}: {} -> {}", what, before, after));
+  };
+  if (old->labels != wanted.labels) {
+    changes.push_back(
+        fmt::format("labels: {} -> {}", list_of(old->labels), list_of(wanted.labels)));
+  }
+  if (old->resources != wanted.resources) {
+    changes.push_back(
+        fmt::format("resources: {} -> {}", list_of(old->resources), list_of(wanted.resources)));
+  }
+  if (!(old->security == wanted.security)) changes.emplace_back("security: new rules");
+  compare("cancel-grace (ms)", old->cancel_grace.count(), wanted.cancel_grace.count());
+  compare("task-user", old->task_user, wanted.task_user);
+  compare("min-free-space (bytes)", old->min_free_space, wanted.min_free_space);
+  if (old->inherited_variables != wanted.inherited_variables) {
+    changes.emplace_back("environment: other variables are inherited");
+  }
+  if (old->log.level != wanted.log.level || old->log.file != wanted.log.file ||
+      old->log.rotate_size != wanted.log.rotate_size ||
+      old->log.max_rotations != wanted.log.max_rotations) {
+    changes.emplace_back("log: new settings");
+  }
+  // These would make it another worker.
+  const auto restart = [&](const char* what, bool changed) {
+    if (changed) changes.push_back(fmt::format("{}: takes effect after a restart", what));
+  };
+  restart("name", old->name != wanted.name);
+  restart("metrics-address", old->metrics_address != wanted.metrics_address);
+  restart("data-dir", old->data_directory != wanted.data_directory);
+  bool upstreams_changed = old->upstreams.size() != wanted.upstreams.size();
+  for (std::size_t i = 0; !upstreams_changed && i < old->upstreams.size(); ++i) {
+    const UpstreamSettings& before = old->upstreams[i];
+    const UpstreamSettings& after = wanted.upstreams[i];
+    upstreams_changed = before.endpoint != after.endpoint || !(before.tls == after.tls) ||
+                        !before.token.matches(after.token.reveal());
+  }
+  restart("upstreams and tokens", upstreams_changed);
+  wanted.name = old->name;
+  wanted.upstreams = old->upstreams;
+  wanted.data_directory = old->data_directory;
+  wanted.metrics_address = old->metrics_address;
+  Result<TaskEnvironment> made = make_environment(wanted);
+  if (!made.ok()) {
+    return {fmt::format("nothing was changed: {}", made.error().to_string())};
+  }
+  auto environment = std::make_shared<const TaskEnvironment>(std::move(made).value());
+  auto fresh = std::make_shared<const Settings>(std::move(wanted));
+  current_.with([&](Current& current) {
+    current.settings = fresh;
+    current.environment = std::move(environment);
+  });
+  state_.update([&](State& state) { admit_waiting(state, fresh->resources); });
+  for (const auto& loop : loops_) loop->refresh();
+  return changes;
+}
+
+WorkerFacts Worker::facts() const {
+  WorkerFacts facts;
+  const std::shared_ptr<const Settings> current = settings();
+  facts.name = current->name;
+  facts.resources_total = current->resources;
+  state_.with([&](const State& state) {
+    facts.running = state.tasks.size();
+    facts.started = state.started;
+    facts.draining = state.draining;
+    for (const auto& [id, task] : state.tasks) {
+      if (!task->holds_resources()) continue;
+      for (const auto& [name, amount] : task->resources()) facts.resources_in_use[name] += amount;
+    }
+  });
+  for (const auto& loop : loops_) {
+    facts.registered[loop->session()->endpoint()] = loop->registered();
+  }
+  return facts;
+}
+
+// Ends an idle worker, and a drain that takes too long. Sleeps until one of them is due.
+void Worker::watch_life(const StopToken& stop) {
+  const auto due = [this](const State& state) -> std::optional<Monotonic> {
+    if (state.end) return std::nullopt;
+    std::optional<Monotonic> when;
+    if (!state.cancelled) when = state.drain_deadline;
+    const std::shared_ptr<const Settings> current = settings();
+    if (current->life.exit_after_idle && state.tasks.empty() && !state.draining) {
+      const Monotonic idle = state.idle_since + *current->life.exit_after_idle;
+      when = when ? std::min(*when, idle) : idle;
+    }
+    return when;
+  };
+  while (!stop.stop_requested()) {
+    const std::optional<Monotonic> next = state_.with(due);
+    if (!next) {
+      state_.wait(
+          stop, [&](State& state) { return due(state).has_value(); }, [](State&, bool) {});
+      continue;
+    }
+    state_.wait_until(
+        stop, *next, [&](State& state) { return due(state) != next; }, [](State&, bool) {});
+    if (stop.stop_requested() || system_clock().now() < *next) continue;
+    const bool idle = state_.update([](State& state) {
+      if (!state.tasks.empty() || state.draining) return false;
+      if (!state.end) {
+        state.end = WorkerEnd{WorkerEnd::Kind::Finished, "no task came for exit-after-idle"};
+      }
+      return true;
+    });
+    if (!idle && state_.with(due) == next) {
+      log_warning("the drain takes longer than drain-timeout: cancelling what still runs");
+      cancel_all();
+    }
+  }
 }
 
 // One thread for all tasks, so that a task that starves its own threads is still heard of.

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -25,17 +26,35 @@ struct WorkerParts {
   std::filesystem::path agent_program;
   /// `<version>`, for the reserved label.
   std::string version;
+  /// A container engine is likely to be found: said with the label `cirrus.containers` where the
+  /// owner's policy allows that isolation, so that plain `container:` tasks find this worker.
+  bool has_container_engine = false;
   gateway::Gateway* gateway = nullptr;
-  isolation::Isolation* none = nullptr;
+  /// Chosen by the task's isolation message; null if this worker has none of that kind.
+  std::function<isolation::Isolation*(const rpc::pb::Isolation&)> isolation_for;
   std::function<Result<std::unique_ptr<rpc::Upstream>>(const UpstreamSettings&,
                                                        const std::string& instance)>
       connect;
+  /// Called once in the background after adoption, with the tasks that live: isolations remove
+  /// what dead ones left. May be empty.
+  std::function<void(const std::set<std::string>& live_tasks)> remove_leftovers;
 };
 
 /// Why a worker's life ended.
 struct WorkerEnd {
-  enum class Kind { Drained, ShutDown, Detached, Refused } kind = Kind::Drained;
+  enum class Kind { Drained, ShutDown, Detached, Refused, Finished } kind = Kind::Drained;
   std::string reason;
+};
+
+/// A moment of a worker's life, for metrics and status lines.
+struct WorkerFacts {
+  std::string name;
+  std::size_t running = 0;
+  std::uint64_t started = 0;
+  std::map<std::string, double> resources_total;
+  std::map<std::string, double> resources_in_use;
+  std::map<std::string, bool> registered;  ///< by endpoint
+  bool draining = false;
 };
 
 class Worker final : public PollOwner {
@@ -49,13 +68,20 @@ class Worker final : public PollOwner {
   WorkerEnd wait();
   /// Takes no new tasks and ends when the last one has. Thread-safe, as are the next two.
   void drain();
+  /// Takes over what may change while tasks run: labels, resources, security, the tasks' settings.
+  /// What is running keeps the settings it started with; less resources hold for new work only.
+  /// Returns a line for each change, and one for each that needs a restart.
+  std::vector<std::string> reload(Settings settings);
   /// Stop orders for all tasks; a second call kills them.
   void cancel_all();
   /// Ends at once and leaves every agent running for the next worker.
   void detach();
   std::size_t running() const;
+  /// What a monitoring system wants to know. Thread-safe.
+  WorkerFacts facts() const;
 
   rpc::pb::PollRequest make_poll(const Session& session) override;
+  bool wants_tasks() override;
   void on_reply(const std::shared_ptr<Session>& session,
                 const rpc::pb::PollResponse& reply) override;
   void on_refused(const Session& session, const Error& reason) override;
@@ -63,6 +89,11 @@ class Worker final : public PollOwner {
  private:
   struct State {
     std::map<std::string, std::shared_ptr<TaskRun>> tasks;
+    std::vector<std::string> waiting;  // ids that are not admitted yet, in their order
+    std::uint64_t started = 0;
+    Monotonic idle_since{};
+    std::optional<Monotonic> drain_deadline;
+    bool low_on_space = false;                       // said once
     std::vector<std::shared_ptr<TaskRun>> finished;  // to be joined outside the lock
     bool draining = false;
     bool cancelled = false;
@@ -76,18 +107,30 @@ class Worker final : public PollOwner {
   void start_task(const std::shared_ptr<Session>& session,
                   const rpc::pb::PollResponse::AgentAwareTask& task);
   void run_task(const std::shared_ptr<Session>& session, TaskRecord record);
+  std::shared_ptr<const Settings> settings() const;
+  std::shared_ptr<const TaskEnvironment> environment() const;
+  Result<TaskEnvironment> make_environment(const Settings& settings) const;
+  static void admit_waiting(State& state, const std::map<std::string, double>& total);
+  void admit_more();
+  void watch_life(const StopToken& stop);
   void task_ended(const std::string& id);
   void heartbeat_loop(const StopToken& stop);
   rpc::pb::WorkerInfo worker_info() const;
 
-  const Settings settings_;
+  struct Current {
+    std::shared_ptr<const Settings> settings;
+    std::shared_ptr<const TaskEnvironment> environment;
+  };
+
   const WorkerParts parts_;
   const os::FileLock lock_;
-  TaskEnvironment environment_;                     // constant after start
+  Guarded<Current> current_;
   std::vector<std::shared_ptr<Session>> sessions_;  // constant after start
   Guarded<State> state_;
   std::vector<std::unique_ptr<UpstreamLoop>> loops_;  // constant after start
-  Thread heartbeat_;                                  // last: uses everything above
+  Thread heartbeat_;                                  // uses everything above, as does the next
+  Thread life_;
+  Thread cleaner_;
 };
 
 }  // namespace cirrus::worker

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -65,12 +66,17 @@ class TaskFixture : public ::testing::Test {
     run_until([] {});
   }
 
+  /// Thread-safe: a test's own thread and the task may both be the first to ask.
   FakeGateway& gateway() {
+    const std::lock_guard lock(gateway_mutex_);
     if (!gateway_) gateway_ = std::make_unique<FakeGateway>(script);
     return *gateway_;
   }
   /// For a second run in one test.
-  void new_gateway() { gateway_ = nullptr; }
+  void new_gateway() {
+    const std::lock_guard lock(gateway_mutex_);
+    gateway_ = nullptr;
+  }
   std::string log(const std::string& step) { return gateway().log(step); }
 
   std::chrono::nanoseconds gateway_patience = kGatewayPatience;
@@ -105,6 +111,7 @@ class TaskFixture : public ::testing::Test {
   }
 
   os::TempDir directory_;
+  std::mutex gateway_mutex_;
   std::unique_ptr<FakeGateway> gateway_;
 };
 

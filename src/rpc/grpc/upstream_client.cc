@@ -19,10 +19,11 @@ namespace {
 
 constexpr int kMaxMessage = 64 << 20;  // Source: protocol, sizes: a server should take 64 MiB.
 
-grpc::ChannelArguments channel_arguments() {
+grpc::ChannelArguments channel_arguments(const std::string& proxy) {
   grpc::ChannelArguments arguments;
-  // The library applies lower-case proxy variables to loopback too; the proxy is decided above.
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  // The library applies lower-case proxy variables to loopback too; the proxy was decided by us.
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, proxy.empty() ? 0 : 1);
+  if (!proxy.empty()) arguments.SetString(GRPC_ARG_HTTP_PROXY, proxy);
   // Ours (design 3.8): the default back-off turned an outage of 3 s into 5 s.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
@@ -45,6 +46,9 @@ Result<std::string> read_pem(const std::string& path) {
   if (!file) return error(Code::InvalidArgument, "cannot read PEM file '{}'", path);
   std::ostringstream text;
   text << file.rdbuf();
+  if (text.str().find("-----BEGIN ") == std::string::npos) {
+    return error(Code::InvalidArgument, "'{}' holds nothing in PEM form", path);
+  }
   return text.str();
 }
 
@@ -297,6 +301,7 @@ class GrpcUpstream final : public Upstream {
     add_worker(call, context.session);
     call.context.AddMetadata(kPollNumber, std::to_string(context.number));
     if (context.draining) call.context.AddMetadata(kDraining, "1");
+    if (context.leaving) call.context.AddMetadata(kLeaving, "1");
     PollReply reply;
     CIRRUS_TRY(from_grpc(stub_->Poll(&call.context, request, &reply.response)));
     reply.server = call.server_features();
@@ -381,12 +386,31 @@ class GrpcUpstream final : public Upstream {
 
 Result<std::unique_ptr<Upstream>> make_upstream(UpstreamOptions options) {
   const std::shared_ptr<grpc::ChannelCredentials> credentials = CIRRUS_TRY(credentials_of(options));
-  std::shared_ptr<grpc::Channel> control =
-      grpc::CreateCustomChannel(options.endpoint.target, credentials, channel_arguments());
-  std::shared_ptr<grpc::Channel> bulk =
-      grpc::CreateCustomChannel(options.endpoint.target, credentials, channel_arguments());
+  std::shared_ptr<grpc::Channel> control = grpc::CreateCustomChannel(
+      options.endpoint.target, credentials, channel_arguments(options.proxy));
+  std::shared_ptr<grpc::Channel> bulk = grpc::CreateCustomChannel(
+      options.endpoint.target, credentials, channel_arguments(options.proxy));
   return std::unique_ptr<Upstream>(
       std::make_unique<GrpcUpstream>(std::move(options), std::move(control), std::move(bulk)));
+}
+
+Status probe_endpoint(const UpstreamOptions& options, Monotonic deadline) {
+  const std::shared_ptr<grpc::ChannelCredentials> credentials = CIRRUS_TRY(credentials_of(options));
+  const std::shared_ptr<grpc::Channel> channel = grpc::CreateCustomChannel(
+      options.endpoint.target, credentials, channel_arguments(options.proxy));
+  const std::unique_ptr<pb::CirrusWorkersService::Stub> stub =
+      pb::CirrusWorkersService::NewStub(channel);
+  grpc::ClientContext context;
+  context.set_deadline(to_deadline(deadline));
+  pb::QueryRunningTasksResponse response;
+  const grpc::Status status =
+      stub->QueryRunningTasks(&context, pb::QueryRunningTasksRequest(), &response);
+  // Any answer of the server, a refusal included, proves that it was reached.
+  switch (status.error_code()) {
+    case grpc::StatusCode::UNAVAILABLE:
+    case grpc::StatusCode::DEADLINE_EXCEEDED: return from_grpc(status);
+    default: return {};
+  }
 }
 
 Result<std::unique_ptr<TaskService>> make_task_service(const Endpoint& endpoint,
@@ -395,7 +419,7 @@ Result<std::unique_ptr<TaskService>> make_task_service(const Endpoint& endpoint,
   options.endpoint = endpoint;
   const std::shared_ptr<grpc::ChannelCredentials> credentials = CIRRUS_TRY(credentials_of(options));
   const std::shared_ptr<grpc::Channel> channel =
-      grpc::CreateCustomChannel(endpoint.target, credentials, channel_arguments());
+      grpc::CreateCustomChannel(endpoint.target, credentials, channel_arguments({}));
   return std::unique_ptr<TaskService>(
       std::make_unique<GrpcTaskService>(channel, channel, endpoint.text, std::move(credential)));
 }

@@ -27,6 +27,7 @@ class FakeUpstream final : public Upstream {
     Features features = Features::ours();
     std::string session = "session";
     std::vector<PollContext> polls;
+    std::vector<pb::PollRequest> requests;
   };
   /// Owned by the test, so that it outlives the worker that owns the upstream.
   struct Shared {
@@ -34,7 +35,8 @@ class FakeUpstream final : public Upstream {
     FakeTaskService service;
   };
 
-  explicit FakeUpstream(Shared& shared) : shared_(shared) {}
+  explicit FakeUpstream(Shared& shared, std::string endpoint = "http://fake:1")
+      : shared_(shared), endpoint_(std::move(endpoint)) {}
 
   const std::string& endpoint() const override { return endpoint_; }
   Result<RegisterReply> register_worker(const pb::WorkerInfo&, const StopToken&,
@@ -48,8 +50,13 @@ class FakeUpstream final : public Upstream {
                          const StopToken& stop, Monotonic deadline) override {
     std::string line = "poll";
     for (const std::string& id : request.running_tasks()) line += " " + id;
-    shared_.state.update([&](State& state) { state.polls.push_back(context); });
+    shared_.state.update([&](State& state) {
+      state.polls.push_back(context);
+      state.requests.push_back(request);
+    });
     CIRRUS_TRY(answer("poll", line));
+    if (context.leaving)
+      return PollReply{{}, shared_.state.with([](State& s) { return s.features; })};
     return shared_.state.wait_until(
         stop, deadline,
         [](State& state) { return !state.replies.empty() || !state.features.hold(); },
@@ -150,7 +157,7 @@ class FakeUpstream final : public Upstream {
   }
 
   Shared& shared_;
-  const std::string endpoint_ = "http://fake:1";
+  const std::string endpoint_;
 };
 
 }  // namespace cirrus::rpc::testing

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: MIT
+#include "cli/worker_metrics.h"
+
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+#include <cstdlib>
+
+#include <nlohmann/json.hpp>
+
+#include "base/log.h"
+#include "base/strings.h"
+#include "cli/command.h"
+#include "net/http_client.h"
+#include "net/http_server.h"
+#include "os/host.h"
+#include "os/temp_dir.h"
+
+namespace cirrus::cli {
+
+namespace {
+
+// Source: reference worker, metrics: names and the period of export.
+constexpr char kPrefix[] = "org.cirruslabs.persistent_worker.";
+constexpr auto kExportPeriod = std::chrono::seconds(60);
+constexpr auto kExportTime = std::chrono::seconds(10);
+
+std::uint64_t nanoseconds_of(WallTime time) {
+  return static_cast<std::uint64_t>(to_unix_millis(time)) * 1'000'000U;
+}
+
+std::map<std::string, double> unused(const worker::WorkerFacts& facts) {
+  std::map<std::string, double> amounts = facts.resources_total;
+  for (const auto& [name, amount] : facts.resources_in_use) amounts[name] -= amount;
+  return amounts;
+}
+
+// Sends until stopped. An export that fails is tried again with the next one, silently, as the
+// reference does: a worker works without anybody watching.
+void export_loop(const worker::Worker& worker, const std::string& endpoint, const StopToken& stop) {
+  const std::uint64_t start = nanoseconds_of(system_clock().wall());
+  const net::HttpClient client;
+  while (wait_for(stop, kExportPeriod)) {
+    net::HttpRequest request;
+    request.method = "POST";
+    request.url = endpoint + "/v1/metrics";
+    request.headers = {{"Content-Type", "application/json"}};
+    request.body = otlp_request(worker.facts(), program_version(), start,
+                                nanoseconds_of(system_clock().wall()));
+    request.timeout = kExportTime;
+    const Result<net::HttpResponse> answer = client.send(request, stop);
+    if (!answer.ok()) log_debug("metrics not exported", {{"error", answer.error()}});
+  }
+}
+
+class Metrics final : public WorkerMetrics {
+ public:
+  explicit Metrics(const worker::Worker& worker) : worker_(worker) {}
+  ~Metrics() override {
+    if (server_) server_->stop();
+    exporter_.request_stop();
+    if (exporter_.joinable()) exporter_.join();
+  }
+  int port() const override { return server_ ? server_->port() : 0; }
+
+  Status start(const std::string& address) {
+    if (const char* endpoint = std::getenv("OTEL_EXPORTER_OTLP_ENDPOINT");
+        endpoint != nullptr && *endpoint != '\0') {
+      std::string url = endpoint;
+      while (url.ends_with('/')) url.pop_back();
+      exporter_ = Thread([this, url](const StopToken& stop) { export_loop(worker_, url, stop); });
+    }
+    if (address.empty()) return {};
+    net::HttpServerOptions options;
+    options.address = address;
+    options.spool_directory = os::temporary_root();
+    options.max_connections = 64;
+    server_ = CIRRUS_TRY(net::HttpServer::start(
+        std::move(options),
+        [](const net::ServerRequest&, const std::function<void(net::Admission)>& decided) {
+          net::Admission admission;
+          admission.body_limit = 0;
+          decided(std::move(admission));
+        },
+        [this](const net::ServerRequest& request,
+               const std::shared_ptr<net::Responder>& responder) {
+          responder->respond(answer(request));
+        }));
+    return {};
+  }
+
+ private:
+  net::ServerResponse answer(const net::ServerRequest& request) const {
+    net::ServerResponse response;
+    response.headers = {{"Content-Type", "text/plain; charset=utf-8"}};
+    if (request.method != "GET") {
+      response.status = 405;
+      response.body = "only GET\n";
+    } else if (request.path == "/metrics") {
+      response.headers = {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}};
+      response.body = prometheus_page(worker_.facts());
+    } else if (request.path == "/healthz") {
+      const worker::WorkerFacts facts = worker_.facts();
+      bool registered = false;
+      for (const auto& [endpoint, known] : facts.registered) registered = registered || known;
+      response.status = registered ? 200 : 503;
+      response.body = registered ? "ok\n" : "no controller has registered this worker yet\n";
+    } else {
+      response.status = 404;
+      response.body = "there are /metrics and /healthz\n";
+    }
+    return response;
+  }
+
+  const worker::Worker& worker_;
+  std::unique_ptr<net::HttpServer> server_;
+  Thread exporter_;
+};
+
+}  // namespace
+
+std::string prometheus_page(const worker::WorkerFacts& facts) {
+  prometheus::Registry registry;
+  const auto gauge = [&registry](const char* name, const char* help) {
+    return std::ref(prometheus::BuildGauge().Name(name).Help(help).Register(registry));
+  };
+  prometheus::BuildCounter()
+      .Name("org_cirruslabs_persistent_worker_tasks_count")
+      .Help("Tasks taken since the worker started.")
+      .Register(registry)
+      .Add({})
+      .Increment(static_cast<double>(facts.started));
+  gauge("org_cirruslabs_persistent_worker_tasks_running_count", "Tasks on this worker now.")
+      .get()
+      .Add({})
+      .Set(static_cast<double>(facts.running));
+  auto used = gauge("org_cirruslabs_persistent_worker_resources_used_count", "Amounts in use.");
+  auto left = gauge("org_cirruslabs_persistent_worker_resources_unused_count", "Amounts left.");
+  for (const auto& [name, amount] : facts.resources_in_use) {
+    used.get().Add({{"name", name}}).Set(amount);
+  }
+  for (const auto& [name, amount] : unused(facts)) left.get().Add({{"name", name}}).Set(amount);
+  auto known = gauge("cirrus_worker_upstream_registered", "1 once the controller took the worker.");
+  for (const auto& [endpoint, registered] : facts.registered) {
+    known.get().Add({{"endpoint", endpoint}}).Set(registered ? 1 : 0);
+  }
+  gauge("cirrus_worker_draining", "1 while the worker takes no new tasks.")
+      .get()
+      .Add({})
+      .Set(facts.draining ? 1 : 0);
+  return prometheus::TextSerializer().Serialize(registry.Collect());
+}
+
+std::string otlp_request(const worker::WorkerFacts& facts, const std::string& version,
+                         std::uint64_t start, std::uint64_t now) {
+  using Json = nlohmann::json;
+  const auto attribute = [](const char* key, const std::string& value) {
+    return Json{{"key", key}, {"value", {{"stringValue", value}}}};
+  };
+  // 64-bit numbers are strings in OTLP's JSON form.
+  const std::string time = std::to_string(now);
+  Json metrics = Json::array();
+  metrics.push_back({{"name", std::string(kPrefix) + "tasks.count"},
+                     {"sum",
+                      {{"aggregationTemporality", 2},
+                       {"isMonotonic", true},
+                       {"dataPoints",
+                        {{{"asInt", std::to_string(facts.started)},
+                          {"startTimeUnixNano", std::to_string(start)},
+                          {"timeUnixNano", time}}}}}}});
+  metrics.push_back(
+      {{"name", std::string(kPrefix) + "tasks.running_count"},
+       {"gauge",
+        {{"dataPoints", {{{"asInt", std::to_string(facts.running)}, {"timeUnixNano", time}}}}}}});
+  const auto amounts = [&](const char* name, const std::map<std::string, double>& values) {
+    Json points = Json::array();
+    for (const auto& [resource, amount] : values) {
+      points.push_back({{"asDouble", amount},
+                        {"timeUnixNano", time},
+                        {"attributes", Json::array({attribute("name", resource)})}});
+    }
+    metrics.push_back(
+        {{"name", std::string(kPrefix) + name}, {"gauge", {{"dataPoints", std::move(points)}}}});
+  };
+  amounts("resources.unused_count", unused(facts));
+  amounts("resources.used_count", facts.resources_in_use);
+  const Json request{
+      {"resourceMetrics",
+       Json::array({{{"resource",
+                      {{"attributes", Json::array({attribute("service.name", "cirrus-cli"),
+                                                   attribute("service.version", version),
+                                                   attribute("host.arch", os::arch_name())})}}},
+                     {"scopeMetrics", Json::array({{{"scope", {{"name", "worker"}}},
+                                                    {"metrics", std::move(metrics)}}})}}})}};
+  return request.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+Result<std::unique_ptr<WorkerMetrics>> WorkerMetrics::start(const worker::Worker& worker,
+                                                            const std::string& address) {
+  auto metrics = std::make_unique<Metrics>(worker);
+  CIRRUS_TRY(metrics->start(address).note("serving metrics"));
+  return std::unique_ptr<WorkerMetrics>(std::move(metrics));
+}
+
+}  // namespace cirrus::cli

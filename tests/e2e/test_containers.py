@@ -1,0 +1,156 @@
+"""Isolation `container` on real engines, each started for one test. SPDX-License-Identifier: MIT
+
+Skipped by name where no engine can run (tests/engines/run_engine says why).
+"""
+import os
+import signal
+import subprocess
+import unittest
+
+from harness import SOURCE, Case, Daemon, eventually
+
+
+def task(script, name="t", image="cirrus.test/busybox:1", more=""):
+    return (f"task:\n  name: {name}\n  persistent_worker:\n    isolation:\n      container:\n"
+            f"        image: {image}\n        cpu: 24\n        memory: 128G\n{more}"
+            f"  script: {script}\n")
+
+
+class Containers(Case):
+    def start_engine(self, kind):
+        directory = self.scratch / "engine"
+        directory.mkdir()
+        output = open(self.scratch / "engine.log", "wb")
+        engine = subprocess.Popen([str(SOURCE / "tests/engines/run_engine"), kind, str(directory)],
+                                  stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        output.close()
+
+        def ready():
+            if engine.poll() == 77:
+                self.skipTest((self.scratch / "engine.log").read_text().strip())
+            self.assertIsNone(engine.poll(), (self.scratch / "engine.log").read_text())
+            return (directory / "ready").exists()
+
+        def stop():
+            if engine.poll() is None:
+                engine.terminate()
+                engine.wait(30)
+        self.addCleanup(stop)
+        eventually(ready, f"{kind} is ready")
+        self.socket = directory / "engine.sock"
+
+    def start_worker_on_engine(self, kind, name="w", settings=""):
+        path = self.scratch / f"{name}.yml"
+        path.write_text(settings)
+        worker = Daemon(self.scratch, f"worker-{name}-{len(self.daemons)}", [
+            "worker", "run", "--name", name, "-f", str(path), "--token-file",
+            self.controller.ready["registration_token_file"], "--rpc-endpoint",
+            self.controller.ready["rpc_endpoint"], "--data-dir", str(self.scratch / name)],
+            self.environment(CIRRUS_CONTAINER_BACKEND=kind,
+                             DOCKER_HOST=f"unix://{self.socket}",
+                             CONTAINER_HOST=f"unix://{self.socket}"))
+        self.daemons.append(worker)
+        return worker.start()
+
+    def in_engine(self, path):
+        """What the engine answers to a GET."""
+        answer = subprocess.run(["curl", "-sS", "--unix-socket", str(self.socket),
+                                 f"http://engine/v1.41{path}"], capture_output=True, check=True)
+        return answer.stdout.decode()
+
+    def run_everything(self, kind):
+        self.start_engine(kind)
+        self.start_controller()
+        shared = self.scratch / "shared"
+        shared.mkdir()
+        worker = self.start_worker_on_engine(kind)
+        # The document's example: more CPUs and memory than there are, a read-only volume.
+        more = (f"        volumes:\n          - {shared}:/shared\n"
+                f"          - {shared}:/shared-ro:ro\n")
+        script = ("\n    - echo in $(hostname); pwd\n    - echo made > /shared/made\n"
+                  "    - touch /shared-ro/x && echo WRITABLE || echo read-only\n"
+                  "    - find / -xdev -name 'task.pb' -o -xdev -name spool | grep . && echo LEAK"
+                  " || echo nothing of the worker\n"
+                  "    - touch here && echo working directory is writable")
+        build = self.submit(task(script, more=more))
+        ended = self.wait_build(build)
+        log = self.log_or_empty(ended["tasks"][0]["id"]).decode()
+        self.assertEqual(ended["status"], "completed", f"{ended}\n{log}\n{worker.log()}")
+        self.assertIn("read-only", log)
+        self.assertNotIn("\nWRITABLE", log)
+        self.assertNotIn("\nLEAK", log)
+        self.assertIn("working directory is writable", log)
+        self.assertEqual((shared / "made").read_text(), "made\n")
+        # A plain container: the worker says that it has an engine.
+        plain = self.wait_build(self.submit(
+            "container:\n  image: cirrus.test/busybox:1\ntask:\n  name: t\n  script: pwd\n"),
+            "completed")
+        self.assertIn("/tmp/cirrus-ci", self.log(plain["tasks"][0]["id"]).decode())
+        # A user that is not root has a working directory as well.
+        user = self.wait_build(self.submit(task("id -u && touch here",
+                                                image="cirrus.test/user:1")), "completed")
+        self.assertIn("1000", self.log(user["tasks"][0]["id"]).decode())
+        # An image that is nowhere.
+        absent = self.wait_build(self.submit(task("never", image="127.0.0.1:1/absent:1")), "failed")
+        self.assertIn("127.0.0.1:1/absent:1", str(absent))
+        hostile = self.wait_build(self.submit(task("never", image="'--privileged x'")), "failed")
+        self.assertIn("image", str(hostile))
+        # A stop order.
+        long = self.submit(task("sleep 1000"))
+        self.wait_task(long, "t", "executing")
+        eventually(lambda: "sleep" in self.log_or_empty(self.task(long, "t")["id"]).decode(),
+                   "the script runs")
+        self.cli("build", "cancel", long, check=0)
+        self.wait_build(long, "aborted")
+        # A killed worker: its task goes on in its container and is adopted.
+        survivor = self.submit(task(
+            "\n    - echo before\n    - while [ ! -e /shared/go ]; do sleep 0.1; done\n"
+            "    - echo after", more=more))
+        eventually(lambda: "before" in self.log_or_empty(self.task(survivor, "t")["id"]).decode(),
+                   "the script runs")
+        worker.kill()
+        (shared / "go").write_text("")
+        self.start_worker_on_engine(kind)
+        done = self.wait_build(survivor, "completed")
+        self.assertIn("after", self.log(done["tasks"][0]["id"]).decode())
+        # Nothing is left in the engine.
+        eventually(lambda: '"org.cirrus.owner"' not in self.in_engine("/containers/json?all=true"),
+                   "no container is left")
+        eventually(lambda: '"org.cirrus.owner"' not in self.in_engine("/volumes"),
+                   "no volume is left")
+
+    @unittest.skipUnless(os.geteuid() == 0, "engines are started as root only")
+    def test_docker(self):
+        self.run_everything("docker")
+
+    @unittest.skipUnless(os.geteuid() == 0, "engines are started as root only")
+    def test_podman(self):
+        self.run_everything("podman")
+
+    def test_without_an_engine_the_task_says_what_was_tried(self):
+        self.start_controller()
+        self.socket = self.scratch / "no-engine.sock"
+        self.start_worker_on_engine("docker")
+        failed = self.wait_build(self.submit(task("never")), "failed")
+        self.assertIn(str(self.socket), str(failed))
+
+    @unittest.skipUnless(os.geteuid() == 0, "engines are started as root only")
+    def test_what_a_dead_worker_and_a_dead_agent_left_is_removed_at_the_next_start(self):
+        self.start_engine("podman")
+        self.start_controller()
+        worker = self.start_worker_on_engine("podman")
+        build = self.submit(task("sleep 1000"))
+        self.wait_task(build, "t", "executing")
+        eventually(lambda: "sleep" in self.log_or_empty(self.task(build, "t")["id"]).decode(),
+                   "the script runs")
+        worker.signal(signal.SIGKILL)
+        worker.wait()
+        for path in (self.scratch / "w" / "tasks").glob("*/task.pb"):
+            path.unlink()  # what a lost disk would have done
+        self.start_worker_on_engine("podman")
+        eventually(lambda: '"org.cirrus.owner"' not in self.in_engine("/containers/json?all=true"),
+                   "the container is gone")
+
+
+if __name__ == "__main__":
+    unittest.main()
