@@ -11,23 +11,32 @@
 #include "agent/bootstrap.h"
 #include "agent/serve.h"
 #include "base/log.h"
+#include "os/identity.h"
 #include "rpc/grpc/gateway_client.h"
 
 namespace {
 
 constexpr std::string_view kUsage =
-    "Usage: cirrus-agent run\n"
+    "Usage: cirrus-agent run [--as UID:GID:GROUPS]\n"
     "\n"
     "Runs the steps of one task. A worker starts it and hands it a bootstrap message on standard\n"
     "input; it is not meant to be started by hand. At the end of the input it exits quietly.\n"
     "\n"
+    "  --as        become this user first; needs root\n"
     "  --version   print the version\n"
     "  --help      print this text\n"
     "\n"
     "Example: cirrus worker run --name my-machine --token TOKEN   (starts agents by itself)\n";
 
-int run() {
+// `identity`: the user to become before anything of the task is known; empty: as started.
+int run(std::string_view identity) {
   using namespace cirrus;  // NOLINT(google-build-using-namespace): one function of the entry point
+  if (!identity.empty()) {
+    if (const Status became = os::become(identity); !became.ok()) {
+      log_error("cannot run as the task's user", {{"reason", became.error()}});
+      return 1;
+    }
+  }
   agent::detach_from_starter();
   agent::block_task_signals();
   // A ready agent has time before its task arrives; one that has its task already has not.
@@ -51,7 +60,8 @@ int run() {
 
 int main(int argc, char** argv) {
   const std::string_view command = argc > 1 ? argv[1] : "";
-  if (command == "run" && argc == 2) return run();
+  if (command == "run" && argc == 2) return run({});
+  if (command == "run" && argc == 4 && std::string_view(argv[2]) == "--as") return run(argv[3]);
   if (command == "--version" || command == "-version" || command == "version") {
     fmt::print("cirrus-agent {}\n", CIRRUS_VERSION);
     return 0;
