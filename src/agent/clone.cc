@@ -10,13 +10,16 @@
 
 #include <utility>
 
-#include "agent/clone_plan.h"
 #include "agent/task_run.h"
 #include "base/strings.h"
+#include "model/clone_plan.h"
 #include "os/files.h"
 
 namespace cirrus::agent {
 namespace {
+
+using model::CloneRequest;
+using model::CloneUrl;
 
 // Ours: a forge that is being restarted answers again within this.
 constexpr std::chrono::seconds kPauses[] = {std::chrono::seconds(1), std::chrono::seconds(4)};
@@ -27,20 +30,6 @@ bool is_on_path(std::string_view program, std::string_view path_variable) {
     if (::access((directory + "/" + std::string(program)).c_str(), X_OK) == 0) return true;
   }
   return false;
-}
-
-/// Adds settings to those the environment has already. Source: git-config(1), GIT_CONFIG_COUNT.
-void add_git_settings(os::Environment& environment,
-                      const std::vector<std::pair<std::string, std::string>>& settings) {
-  const auto found = environment.find("GIT_CONFIG_COUNT");
-  unsigned long count =
-      found == environment.end() ? 0 : std::strtoul(found->second.c_str(), nullptr, 10);
-  for (const auto& [key, value] : settings) {
-    environment["GIT_CONFIG_KEY_" + std::to_string(count)] = key;
-    environment["GIT_CONFIG_VALUE_" + std::to_string(count)] = value;
-    ++count;
-  }
-  environment["GIT_CONFIG_COUNT"] = std::to_string(count);
 }
 
 }  // namespace
@@ -140,7 +129,7 @@ class TaskRun::Clone {
 
 StepOutcome TaskRun::clone(Step& step) {
   Result<CloneRequest> request =
-      read_clone_request([this](std::string_view name) { return environment_->get(name); });
+      model::read_clone_request([this](std::string_view name) { return environment_->get(name); });
   if (!request.ok()) {
     step.log.write("Cannot clone: " + request.error().to_string() + ".\n");
     return {};

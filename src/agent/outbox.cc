@@ -58,6 +58,11 @@ std::uint64_t Outbox::offset(const std::string& step) const {
   return found == steps_.end() ? 0 : found->second.appended;
 }
 
+void Outbox::begin_at(const std::string& step, std::uint64_t offset) {
+  const std::lock_guard lock(mutex_);
+  steps_[step] = {.appended = offset, .acknowledged = offset};
+}
+
 void Outbox::post(AgentMessage::Event event) {
   {
     const std::lock_guard lock(mutex_);

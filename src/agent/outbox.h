@@ -41,6 +41,10 @@ class Outbox {
   /// The number of bytes appended to a step's log so far.
   std::uint64_t offset(const std::string& step) const;
 
+  /// The gateway has that many bytes of a step's log already, which are not the agent's. Before
+  /// anything is appended to it.
+  void begin_at(const std::string& step, std::uint64_t offset);
+
   /// Numbers the event and queues it. `after` is the caller's to fill.
   void post(gateway::v1::AgentMessage::Event event);
 

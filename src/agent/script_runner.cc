@@ -3,10 +3,12 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
 #include <cstring>
+#include <utility>
 
 #include "agent/bootstrap.h"
 #include "base/strings.h"
@@ -52,6 +54,11 @@ Result<LiveScript> ScriptRunner::start(const ScriptJob& job, StepLog& log) {
   os::Process process = CIRRUS_TRY(os::Process::spawn(options));
   pipe.write_end.reset();
   os::Fd witness(::fcntl(pipe.read_end.get(), F_DUPFD_CLOEXEC, 3));
+  // After the spawn: the script need not wait for it, and cannot be out of memory yet.
+  if (!std::exchange(watches_memory_, true)) {
+    memory_ = os::MemoryEvents::of(::getpid());
+    if (memory_) kills_ = memory_->kills().value_or(0);
+  }
   const StepTree tree{process.pid(), job.mark};
   return LiveScript{std::move(process), tree, pump_.add(std::move(pipe.read_end), log),
                     std::move(witness)};
@@ -87,6 +94,15 @@ ScriptOutcome ScriptRunner::finish(LiveScript script, const ScriptLimits& limits
   } else if (status.code.value_or(0) >= 2) {
     log.write("\nExit status: " + std::to_string(*status.code));
   }
+  const std::uint64_t kills = memory_ ? memory_->kills().value_or(kills_) : kills_;
+  if (!outcome.succeeded && kills > kills_) {
+    const std::optional<std::uint64_t> limit = memory_->limit();
+    log.write(
+        fmt::format("\nThe kernel killed {} for want of memory{}.",
+                    kills - kills_ == 1 ? "a process" : fmt::format("{} processes", kills - kills_),
+                    limit ? fmt::format(": the limit is {} MiB", *limit >> 20U) : std::string()));
+  }
+  kills_ = kills;
   return outcome;
 }
 

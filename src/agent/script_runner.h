@@ -13,6 +13,7 @@
 #include "agent/process_tree.h"
 #include "agent/step_log.h"
 #include "agent/task_control.h"
+#include "os/memory_events.h"
 #include "os/process.h"
 
 namespace cirrus::agent {
@@ -73,6 +74,9 @@ class ScriptRunner {
 
   LogPump& pump_;
   TaskControl& control_;
+  bool watches_memory_ = false;
+  std::optional<os::MemoryEvents> memory_;
+  std::uint64_t kills_ = 0;  // for want of memory, up to the end of the last script
 };
 
 /// `killed`, `terminated`, `segmentation fault`: the words the reference's logs use for a signal.

@@ -35,6 +35,9 @@ void block_task_signals() {
 Status serve(const gateway::v1::Bootstrap& bootstrap, rpc::GatewayLink& link,
              std::string_view version, const std::function<void()>& on_delivered) {
   Outbox outbox;
+  for (const auto& position : bootstrap.log_positions()) {
+    outbox.begin_at(position.step(), position.offset());
+  }
   const std::unique_ptr<TaskControl> control = CIRRUS_TRY(TaskControl::create());
   const os::SignalThread signals({SIGINT, SIGTERM, SIGHUP, SIGCHLD}, [&control](int number) {
     if (number == SIGCHLD) {

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "agent/env_file.h"
+#include "agent/ports.h"
 #include "agent/shell.h"
 #include "base/ids.h"
 #include "base/log.h"
@@ -71,6 +72,11 @@ Status TaskRun::prepare() {
   failed_ = commands.failed_at_least_once();
   deadline_ = now() + std::chrono::seconds(std::clamp<std::int64_t>(commands.timeout_in_seconds(),
                                                                     0, kLongestTask.count()));
+  const std::vector<std::uint16_t> ports =
+      parse_ports(environment_->process_value("CIRRUS_PORTS_WAIT_FOR").value_or(""));
+  for (const std::uint16_t port : wait_for_ports(ports, kPortPatience, parts_.control)) {
+    log_warning("nothing listens", {{"port", port}});
+  }
   return {};
 }
 

@@ -27,7 +27,8 @@ std::filesystem::path run_directory_for(const std::filesystem::path& data_direct
 }
 
 // Source of CIRRUS_CONTAINER_BACKEND: reference worker, isolation container.
-Result<isolation::ContainerOptions> container_options(const std::filesystem::path& data) {
+Result<isolation::ContainerOptions> container_options(const worker::ContainerSettings& settings,
+                                                      const std::filesystem::path& data) {
   isolation::ContainerOptions options;
   options.engine.environment = os::current_environment();
   const auto backend = options.engine.environment.find("CIRRUS_CONTAINER_BACKEND");
@@ -40,6 +41,9 @@ Result<isolation::ContainerOptions> container_options(const std::filesystem::pat
     }
     options.engine.kind = *kind;
   }
+  if (settings.engine) options.engine.kind = *settings.engine;
+  options.engine.socket = settings.socket;
+  options.defaults = settings.defaults;
   options.engine.run_directory = run_directory_for(data);
   options.owner = CIRRUS_TRY(worker::load_instance_id(data));
   options.marker = data / "containers-used";
@@ -79,7 +83,8 @@ class Stack final : public WorkerStack {
     gateway_->set_adopter([this](os::Fd connection) { server_->adopt(std::move(connection)); });
     parts.gateway = gateway_.get();
     none_ = isolation::make_none(true);
-    const isolation::ContainerOptions containers = CIRRUS_TRY(container_options(data));
+    const isolation::ContainerOptions containers =
+        CIRRUS_TRY(container_options(settings.container, data));
     parts.has_container_engine = isolation::engine_is_likely(containers.engine);
     container_ = isolation::make_container(containers);
     parts.remove_leftovers = [this](const std::set<std::string>& live) {

@@ -147,6 +147,24 @@ TEST_F(TaskGatewayTest, ShowsItsHalfOnlyToAnAgentThatKnowsTheOther) {
   });
 }
 
+TEST_F(TaskGatewayTest, TheWorkersOwnWordsComeBeforeTheAgents) {
+  open();
+  ASSERT_TRUE(gateway_->write_ahead("main", "pulling\n").ok());
+  ASSERT_TRUE(gateway_->write_ahead("main", "pulled\n").ok());
+  ASSERT_EQ(gateway_->log_positions().size(), 1U);
+  EXPECT_EQ(gateway_->log_positions()[0].step(), "main");
+  EXPECT_EQ(gateway_->log_positions()[0].offset(), 15U);
+  // After a restart the next life adds to them.
+  open();
+  ASSERT_TRUE(gateway_->write_ahead("main", "again\n").ok());
+  attach();
+  EXPECT_EQ(gateway_->write_ahead("main", "too late").error().code(), Code::FailedPrecondition);
+  log("main", 21, "hello\n");
+  finished(1);
+  ASSERT_TRUE(wait_forwarded());
+  EXPECT_EQ(stored("main"), "pulling\npulled\nagain\nhello\n");
+}
+
 TEST_F(TaskGatewayTest, ResultsFollowBytes) {
   open();
   attach();

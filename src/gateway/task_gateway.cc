@@ -162,26 +162,52 @@ bool TaskGateway::on_message(std::uint64_t generation, const gw::AgentMessage& m
   return true;
 }
 
-bool TaskGateway::on_log(std::uint64_t generation, const gw::AgentMessage::Log& log) {
-  Spool* spool = nullptr;
-  std::shared_ptr<rpc::AgentConnection> connection;
-  state_.with([&](State& state) {
-    const auto found = state.logs.find(log.step());
-    if (found != state.logs.end()) spool = found->second.spool.get();
-    connection = state.connection;
+Result<Spool*> TaskGateway::spool_of(const std::string& step) {
+  Spool* spool = state_.with([&](State& state) -> Spool* {
+    const auto found = state.logs.find(step);
+    return found == state.logs.end() ? nullptr : found->second.spool.get();
   });
-  if (!connection) return true;
-  if (spool == nullptr) {
-    Result<Spool> opened = Spool::open(options_.paths.spool(), log.step());
-    if (!opened.ok()) {
-      log_error("log spool failed", {{"task", task_id()}, {"error", opened.error()}});
-      connection->close(std::move(opened).error());
-      return true;
-    }
-    auto owned = std::make_unique<Spool>(std::move(opened).value());
-    spool = owned.get();
-    state_.with([&](State& state) { state.logs[log.step()].spool = std::move(owned); });
+  if (spool != nullptr) return spool;
+  auto owned = std::make_unique<Spool>(CIRRUS_TRY(Spool::open(options_.paths.spool(), step)));
+  spool = owned.get();
+  state_.with([&](State& state) { state.logs[step].spool = std::move(owned); });
+  return spool;
+}
+
+Status TaskGateway::write_ahead(const std::string& step, std::string_view bytes) {
+  const std::lock_guard ingest(ingest_mutex_);
+  if (state_.with([](const State& state) { return state.progress.attached_once; })) {
+    return error(Code::FailedPrecondition, "the log of '{}' is its agent's", step);
   }
+  Spool* const spool = CIRRUS_TRY(spool_of(step));
+  CIRRUS_TRY(spool->append(bytes));
+  state_.update([&](State& state) { state.logs[step].spooled = spool->size(); });
+  return {};
+}
+
+std::vector<gw::LogPosition> TaskGateway::log_positions() const {
+  return state_.with([](const State& state) {
+    std::vector<gw::LogPosition> positions;
+    for (const auto& [step, log] : state.logs) {
+      gw::LogPosition& position = positions.emplace_back();
+      position.set_step(step);
+      position.set_offset(log.spooled);
+    }
+    return positions;
+  });
+}
+
+bool TaskGateway::on_log(std::uint64_t generation, const gw::AgentMessage::Log& log) {
+  const std::shared_ptr<rpc::AgentConnection> connection =
+      state_.with([](const State& state) { return state.connection; });
+  if (!connection) return true;
+  Result<Spool*> opened = spool_of(log.step());
+  if (!opened.ok()) {
+    log_error("log spool failed", {{"task", task_id()}, {"error", opened.error()}});
+    connection->close(std::move(opened).error());
+    return true;
+  }
+  Spool* const spool = opened.value();
   if (log.offset() > spool->size()) {
     connection->close(error(Code::FailedPrecondition, "the log of '{}' has a gap at {}", log.step(),
                             spool->size()));

@@ -17,6 +17,8 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/guarded.h"
 #include "base/stop.h"
@@ -68,6 +70,12 @@ class TaskGateway final : public std::enable_shared_from_this<TaskGateway> {
   Result<std::shared_ptr<rpc::AgentSession>> attach(
       const gw::AgentMessage::Hello& hello, std::shared_ptr<rpc::AgentConnection> connection);
 
+  /// Words of the worker at the head of a step's log, sent on like the agent's. Only before an
+  /// agent knows its task. Errors: FailedPrecondition after that; those of the disk.
+  Status write_ahead(const std::string& step, std::string_view bytes);
+  /// Where the agent's own bytes of such steps begin.
+  std::vector<gw::LogPosition> log_positions() const;
+
   /// Orders the agent to stop, now or when it attaches next.
   void cancel(const std::string& reason);
   /// The agent process has ended: nothing more comes, so flush and be done.
@@ -107,6 +115,7 @@ class TaskGateway final : public std::enable_shared_from_this<TaskGateway> {
   Status load();
   bool on_message(std::uint64_t generation, const gw::AgentMessage& message);
   bool on_log(std::uint64_t generation, const gw::AgentMessage::Log& log);
+  Result<Spool*> spool_of(const std::string& step);
   void on_event(std::uint64_t generation, const gw::AgentMessage::Event& event);
   void on_closed(std::uint64_t generation);
 

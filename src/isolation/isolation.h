@@ -10,10 +10,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
@@ -26,39 +28,6 @@
 namespace cirrus::isolation {
 
 using IsolationSpec = org::cirruslabs::ci::services::cirruscigrpc::Isolation;
-
-/// A container a task wants. Amounts of 0 are no limit.
-struct ContainerSpec {
-  struct Volume {
-    std::string source;
-    std::string target;
-    bool read_only = false;
-  };
-  struct Port {
-    std::uint32_t container = 0;
-    std::uint32_t host = 0;  ///< 0: not published
-  };
-  /// Runs beside the task's own, in its network.
-  struct Companion {
-    std::string name;
-    std::string image;
-    double cpu = 0;
-    std::uint64_t memory_mib = 0;
-    std::map<std::string, std::string> environment;
-    std::vector<std::string> command;
-    std::vector<std::string> readiness_command;
-    bool privileged = false;
-    std::vector<Port> ports;
-  };
-  std::string image;
-  double cpu = 0;
-  std::uint64_t memory_mib = 0;
-  std::vector<Volume> volumes;
-  std::vector<Companion> companions;
-  bool privileged = false;
-  /// JSON of a Docker configuration with credentials for this task's images; empty: the worker's.
-  std::string registry_config;
-};
 
 /// What every isolation needs to know.
 struct LaunchRequest {
@@ -86,8 +55,12 @@ struct LaunchRequest {
   /// Holds the gateway's socket and nothing else; the only directory of the task that may be
   /// visible inside.
   std::filesystem::path guest_directory;
-  /// For isolations that run containers.
-  std::optional<ContainerSpec> container;
+  /// A plain container task whole; absent: `spec` says everything.
+  std::optional<org::cirruslabs::ci::services::cirruscigrpc::ContainerInstance> container_instance;
+  /// The task's variables, as far as they are known before the launch.
+  std::map<std::string, std::string> variables;
+  /// Takes a line for the task's log: what a person who waits for the launch wants to see.
+  std::function<void(std::string_view line)> notice = [](std::string_view) {};
 };
 
 /// Where things are as the agent sees them.

@@ -215,6 +215,24 @@ Status SecurityPolicy::denied(std::string what) const {
   return error(Code::PermissionDenied, "{}", what);
 }
 
+Status SecurityPolicy::check_container(
+    const org::cirruslabs::ci::services::cirruscigrpc::ContainerInstance& container) const {
+  if (!container_) return denied("isolation 'container' is not allowed");
+  const auto check_privilege = [&](const std::string& what, bool privileged) -> Status {
+    if (!privileged || container_->allow_privileged) return {};
+    return denied(fmt::format("{} wants to be privileged, which is not allowed", what));
+  };
+  CIRRUS_TRY(check_privilege("the container", container.privileged()));
+  for (const auto& companion : container.additional_containers()) {
+    if (!image_allowed(container_->allowed_images, companion.image())) {
+      return denied(fmt::format("container image '{}' is not allowed", companion.image()));
+    }
+    CIRRUS_TRY(
+        check_privilege(fmt::format("container '{}'", companion.name()), companion.privileged()));
+  }
+  return {};
+}
+
 Status SecurityPolicy::check(const Isolation* isolation) const {
   const auto kind_denied = [&](const char* kind) {
     return denied(fmt::format("isolation '{}' is not allowed", kind));

@@ -62,6 +62,11 @@ class SecurityPolicy {
   /// inside an allowed directory does not lead out of it.
   Status check(const Isolation* isolation) const;
 
+  /// What a plain container wants beyond its isolation: companions (their images) and privilege.
+  /// Errors: PermissionDenied.
+  Status check_container(
+      const org::cirruslabs::ci::services::cirruscigrpc::ContainerInstance& container) const;
+
   /// What became known with the commands: the repository (`CIRRUS_REPO_FULL_NAME`), how long the
   /// task may run, and the names of the variables it sets. Errors: PermissionDenied.
   Status check_task(const std::map<std::string, std::string>& environment,

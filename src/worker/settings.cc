@@ -305,6 +305,7 @@ Result<Settings> make_settings(const Flags& flags, std::string_view yaml_text,
     settings.metrics_address =
         CIRRUS_TRY(take_text(map, "metrics-address", settings.metrics_address, file));
     settings.data_directory = CIRRUS_TRY(take_text(map, "data-dir", {}, file));
+    settings.container = CIRRUS_TRY(take_container_settings(map, file));
     settings.vm = CIRRUS_TRY(take_vm_settings(map, file));
     if (!settings.vm.standby.empty() || settings.vm.tart_pre_pull ||
         !settings.vm.modifiers.empty() || settings.vm.vetu_mtu != 0) {

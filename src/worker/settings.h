@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/result.h"
 #include "base/secret.h"
+#include "worker/container_settings.h"
 #include "worker/security_policy.h"
 #include "worker/vm_settings.h"
 
@@ -80,6 +81,7 @@ struct Settings {
   /// Empty: `--data-dir` or the default.
   std::string data_directory;
   VmSettings vm;
+  ContainerSettings container;
 };
 
 /// What flags (and the environment below them) say; absent members were not given.

@@ -109,6 +109,11 @@ TEST(Settings, EveryMistakeHasAPlaceAndAName) {
       {"container",
        "security:\n  allowed-isolations:\n    container: {allowed-image: [x]}\n",
        {"3:17", "allowed-images"}},
+      {"engine", "container: {engine: lxc}\n", {"1:21", "docker, podman or auto"}},
+      {"pull", "container: {pull: sometimes}\n", {"1:19", "if-not-present"}},
+      {"limit", "container: {ulimits: {nofile: many}}\n", {"1:31", "1024:4096"}},
+      {"network of another", "container: {network: \"container:x\"}\n", {"network"}},
+      {"container key", "container: {netwrok: none}\n", {"1:13", "network"}},
       {"two tokens", "upstreams:\n  - token: x\n", {"upstreams", "token"}},
       {"no token", "name: x\n", {"token"}},
       {"bad endpoint", "rpc:\n  endpoint: http://h:1/path\n", {"path"}},
@@ -122,6 +127,23 @@ TEST(Settings, EveryMistakeHasAPlaceAndAName) {
     const std::string text = settings.error().to_string();
     for (const char* part : c.parts) EXPECT_NE(text.find(part), std::string::npos) << text;
   }
+}
+
+TEST(Settings, ContainersOfAllTasks) {
+  const Settings settings = read(
+      "container: {engine: podman, socket: /run/x.sock, pull: always, network: none,\n"
+      "  ulimits: {nofile: 1024, nproc: \"64:-1\"}, security-options: [seccomp=unconfined]}\n");
+  EXPECT_EQ(settings.container.engine, isolation::EngineChoice::Kind::Podman);
+  EXPECT_EQ(settings.container.socket, "/run/x.sock");
+  const isolation::ContainerDefaults& defaults = settings.container.defaults;
+  EXPECT_EQ(defaults.pull, isolation::ContainerDefaults::Pull::Always);
+  EXPECT_EQ(defaults.network, "none");
+  ASSERT_EQ(defaults.ulimits.size(), 2U);
+  EXPECT_EQ(defaults.ulimits[0].hard, 1024);
+  EXPECT_EQ(defaults.ulimits[1].soft, 64);
+  EXPECT_EQ(defaults.ulimits[1].hard, -1);
+  EXPECT_EQ(defaults.security_options, std::vector<std::string>{"seccomp=unconfined"});
+  EXPECT_FALSE(read("name: x\n").container.engine);
 }
 
 TEST(Settings, UpstreamsEachHaveATokenAndMaybeAnEndpoint) {

@@ -41,6 +41,21 @@ bool is_refusal(Code code) {
   }
 }
 
+// Source: reference agent, log masking; shorter values are words of every log.
+constexpr std::string_view kMaskText = "HIDDEN-BY-CIRRUS-CI";
+constexpr std::size_t kShortestSecret = 4;
+
+std::string masked(std::string text, const rpc::pb::CommandsResponse& commands) {
+  for (const std::string& secret : commands.secrets_to_mask()) {
+    if (secret.size() < kShortestSecret) continue;
+    for (std::size_t at = text.find(secret); at != std::string::npos;
+         at = text.find(secret, at + kMaskText.size())) {
+      text.replace(at, secret.size(), kMaskText);
+    }
+  }
+  return text;
+}
+
 rpc::TaskCredential credential_of(const TaskRecord& record) {
   return {record.task_id(), Secret(record.client_secret()), Secret(record.server_secret())};
 }
@@ -124,6 +139,8 @@ void TaskRun::run(const StopToken& stop) {
       // Detached: everything stays on disk. Dropped by the server: nothing stays.
       if (stop.stop_requested()) return;
       tear_down();
+      flush_notes(stop);
+      if (stop.stop_requested()) return;
     } else {
       follow(stop);
       if (stop.stop_requested()) return;
@@ -202,6 +219,10 @@ bool TaskRun::launch(const StopToken& stop) {
     request.agent_log = paths().agent_log();
     request.environment = environment_->agent_environment;
     request.task_cookie = record_.task_cookie();
+    request.variables.insert(record_.commands().environment().begin(),
+                             record_.commands().environment().end());
+    if (record_.has_container()) request.container_instance = record_.container();
+    request.notice = [this](std::string_view line) { note(line); };
     // A pull or a boot ends on a stop order as well as on a detach.
     StopSource ended;
     const StopCallback on_detach(stop, [&ended] { ended.request_stop(); });
@@ -219,6 +240,29 @@ bool TaskRun::launch(const StopToken& stop) {
   if (launched.ok()) return true;
   fail(launched.error());
   return false;
+}
+
+void TaskRun::note(std::string_view line) {
+  notes_ += std::string(line) + "\n";
+  write_notes();
+}
+
+void TaskRun::write_notes() {
+  if (notes_.empty() || !gateway_ || record_.commands().commands().empty()) return;
+  const Status written = gateway_->write_ahead(record_.commands().commands(0).name(),
+                                               masked(notes_, record_.commands()));
+  if (!written.ok()) {
+    log_warning("notes not in the task's log", {{"task", id_}, {"error", written.error()}});
+  }
+  notes_.clear();
+}
+
+void TaskRun::flush_notes(const StopToken& stop) {
+  if (!gateway_ || !report_) return;
+  gateway_->agent_gone();
+  (void)gateway_->wait(stop, std::nullopt,
+                       [](const gateway::TaskProgress& progress) { return progress.forwarded; });
+  if (gateway_->progress().fenced) report_ = false;
 }
 
 Status TaskRun::open_gateway() {
@@ -283,6 +327,10 @@ bool TaskRun::hand_over(const StopToken& stop) {
   bootstrap.set_task_cookie(record_.task_cookie());
   bootstrap.set_kill_grace_milliseconds(3000);
   bootstrap.set_cgroup_path(record_.cgroup_path());
+  write_notes();
+  for (gateway::gw::LogPosition& position : gateway_->log_positions()) {
+    *bootstrap.add_log_positions() = std::move(position);
+  }
   const std::int64_t timeout = std::max<std::int64_t>(record_.commands().timeout_in_seconds(), 1);
   record_.set_give_up_at(
       to_unix_millis(system_clock().wall() + std::chrono::seconds(timeout) + kGiveUpAfterTimeout));

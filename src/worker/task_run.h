@@ -101,6 +101,11 @@ class TaskRun {
   void clean_up();
 
   Status open_gateway();
+  // A line of the worker's own in the log of the task's first step, once that step is known.
+  void note(std::string_view line);
+  void write_notes();
+  // After a launch that failed: what was noted still reaches the controller.
+  void flush_notes(const StopToken& stop);
   gateway::TaskPaths paths() const;
   void save();
   void fail(const Error& failure);
@@ -119,6 +124,7 @@ class TaskRun {
   TaskRecord record_;
   std::unique_ptr<isolation::Instance> instance_;
   std::shared_ptr<gateway::TaskGateway> gateway_;
+  std::string notes_;   // not yet in a log
   bool report_ = true;  // false: the server never knew or does not want to know
 
   Guarded<State> state_;

@@ -287,6 +287,7 @@ void Worker::start_task(const std::shared_ptr<Session>& session,
   record.set_server_secret(task.server_secret());
   *record.mutable_resources() = task.resources_to_use();
   if (task.has_isolation()) *record.mutable_isolation() = task.isolation();
+  if (task.has_cirrus_container()) *record.mutable_container() = task.cirrus_container();
   if (task.has_cirrus_commands()) *record.mutable_commands() = task.cirrus_commands();
   if (state_.with([&](State& state) { return state.tasks.contains(record.task_id()); })) {
     log_warning("task is here already", {{"task", record.task_id()}});
@@ -303,8 +304,10 @@ void Worker::start_task(const std::shared_ptr<Session>& session,
     record.set_failure("this worker takes no more tasks");
     record.set_phase(TaskRecord::ENDED);
   }
-  const Status allowed =
-      current->security.check(task.has_isolation() ? &task.isolation() : nullptr);
+  Status allowed = current->security.check(task.has_isolation() ? &task.isolation() : nullptr);
+  if (allowed.ok() && task.has_cirrus_container()) {
+    allowed = current->security.check_container(task.cirrus_container());
+  }
   if (!allowed.ok()) {
     log_warning("task refused", {{"task", record.task_id()}, {"error", allowed.error()}});
     record.set_failure(allowed.error().to_string());

@@ -2,6 +2,7 @@
 
 Skipped by name where no engine can run (tests/engines/run_engine says why).
 """
+import json
 import os
 import signal
 import subprocess
@@ -77,6 +78,7 @@ class Containers(Case):
         log = self.log_or_empty(ended["tasks"][0]["id"]).decode()
         self.assertEqual(ended["status"], "completed", f"{ended}\n{log}\n{worker.log()}")
         self.assertIn("read-only", log)
+        self.assertIn("limited to", log, "what was reduced is said in the task's log")
         self.assertNotIn("\nWRITABLE", log)
         self.assertNotIn("\nLEAK", log)
         self.assertIn("working directory is writable", log)
@@ -126,6 +128,100 @@ class Containers(Case):
     @unittest.skipUnless(os.geteuid() == 0, "engines are started as root only")
     def test_podman(self):
         self.run_everything("podman")
+
+    def run_what_a_plain_container_has(self, kind):
+        self.start_engine(kind)
+        self.start_controller()
+        worker = self.start_worker_on_engine(kind)
+        # Two companions in the task's network: one waited for by its port, one by its command.
+        build = self.wait_build(self.submit(
+            "container:\n"
+            "  image: cirrus.test/busybox:1\n"
+            "  additional_containers:\n"
+            "    - name: web\n      image: cirrus.test/busybox:1\n      port: 8099\n"
+            "      env: {GREETING: hello}\n"
+            "      command: sh -c 'sleep 0.5; mkdir /w; echo $GREETING > /w/x;"
+            " exec httpd -f -p 8099 -h /w'\n"
+            "    - name: slow\n      image: cirrus.test/busybox:1\n"
+            "      command: sh -c 'sleep 1; touch /ready; exec sleep 1000'\n"
+            "      readiness_command: test -e /ready\n"
+            "task:\n  name: t\n  script: wget -q -O - http://localhost:8099/x\n"))
+        log = self.log_or_empty(build["tasks"][0]["id"]).decode()
+        self.assertEqual(build["status"], "completed", f"{build}\n{log}\n{worker.log()}")
+        self.assertIn("\nhello\n", log)
+        self.assertIn("Waiting for container 'slow' to be ready.", log)
+        # One that ends instead of becoming ready.
+        failed = self.wait_build(self.submit(
+            "container:\n  image: cirrus.test/busybox:1\n  additional_containers:\n"
+            "    - name: db\n      image: cirrus.test/busybox:1\n"
+            "      command: sh -c 'echo no disk; exit 3'\n      readiness_command: 'false'\n"
+            "task:\n  name: t\n  script: never\n"), "failed")
+        self.assertIn("container 'db' ended with exit status 3", str(failed))
+        self.assertIn("no disk", str(failed))
+        # Privilege is the owner's to give.
+        refused = self.wait_build(self.submit(
+            "container:\n  image: cirrus.test/busybox:1\n  privileged: true\n"
+            "task:\n  name: t\n  script: never\n"), "failed")
+        self.assertIn("privileged", str(refused))
+        # Out of memory: the step says so.
+        hungry = self.wait_build(self.submit(
+            "container:\n  image: cirrus.test/busybox:1\n  memory: 128MB\n"
+            "task:\n  name: t\n  script: dd if=/dev/zero of=/dev/null bs=400M count=1\n"), "failed")
+        log = self.log(hungry["tasks"][0]["id"]).decode()
+        self.assertRegex(log, "The kernel killed a process for want of memory: the limit is 1.. MiB")
+        eventually(lambda: '"org.cirrus.owner"' not in self.in_engine("/containers/json?all=true"),
+                   "no container is left")
+
+    def run_a_dockerfile(self, kind):
+        self.start_engine(kind)
+        self.start_controller()
+        worker = self.start_worker_on_engine(kind)
+        source = self.scratch / "source"
+        (source / "ci").mkdir(parents=True)
+        (source / "ci" / "Dockerfile").write_text(
+            "FROM cirrus.test/busybox:1\nARG WORD\nCOPY hello /hello\n"
+            "RUN echo $WORD > /built\n")
+        (source / "hello").write_text("copied\n")
+        (source / ".cirrus.yml").write_text(
+            "container:\n  dockerfile: ci/Dockerfile\n  docker_arguments: {WORD: argument}\n"
+            "task:\n  name: t\n  clone_script: true\n  script: cat /hello /built\n")
+
+        def run():
+            done = self.cli("build", "submit", str(source), "--output", "json")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            answer = json.loads(done.stdout)
+            build = self.wait_build(answer.get("build", answer)["id"])
+            task = build["tasks"][0]["id"]
+            logs = (self.log_or_empty(task, "clone") + self.log_or_empty(task)).decode()
+            self.assertEqual(build["status"], "completed", f"{build}\n{logs}\n{worker.log()}")
+            self.assertIn("copied\nargument\n", logs)
+            return logs
+
+        self.assertIn("Building image gcr.io/cirrus-ci-community/", run())
+        self.assertNotIn("Building image", run(), "the image is there already")
+        (source / "hello").write_text("copied again\n")
+        (source / "ci" / "Dockerfile").write_text(
+            "FROM cirrus.test/busybox:1\nARG WORD\nCOPY hello /hello\nRUN exit 7\n")
+        failed = self.cli("build", "submit", str(source), "--output", "json")
+        answer = json.loads(failed.stdout)
+        build = self.wait_build(answer.get("build", answer)["id"], "failed")
+        self.assertIn("building Dockerfile 'ci/Dockerfile'", str(build))
+
+    @unittest.skipUnless(os.geteuid() == 0, "engines are started as root only")
+    def test_docker_companions_privilege_and_memory(self):
+        self.run_what_a_plain_container_has("docker")
+
+    @unittest.skipUnless(os.geteuid() == 0, "engines are started as root only")
+    def test_podman_companions_privilege_and_memory(self):
+        self.run_what_a_plain_container_has("podman")
+
+    @unittest.skipUnless(os.geteuid() == 0, "engines are started as root only")
+    def test_docker_builds_dockerfiles(self):
+        self.run_a_dockerfile("docker")
+
+    @unittest.skipUnless(os.geteuid() == 0, "engines are started as root only")
+    def test_podman_builds_dockerfiles(self):
+        self.run_a_dockerfile("podman")
 
     def test_without_an_engine_the_task_says_what_was_tried(self):
         self.start_controller()

@@ -68,13 +68,36 @@ TEST(State, APlainContainerWaitsForAWorkerThatRunsContainers) {
   instance.set_cpu(2);
   instance.set_memory(4096);
   plain.mutable_instance()->PackFrom(instance);
-  api::Task privileged = h.task(1, "b");
-  instance.set_privileged(true);
-  privileged.mutable_instance()->PackFrom(instance);
-  const auto id = h.submit({plain, privileged});
+  api::Task foreign = h.task(1, "b");
+  instance.set_platform(api::WINDOWS);
+  foreign.mutable_instance()->PackFrom(instance);
+  const auto id = h.submit({plain, foreign});
   EXPECT_EQ(h.current(id, "a").status, TaskStatus::Ready);
   EXPECT_EQ(h.current(id, "b").status, TaskStatus::Failed);
-  EXPECT_NE(h.current(id, "b").reason.find("privileged"), std::string::npos);
+  EXPECT_NE(h.current(id, "b").reason.find("not Linux"), std::string::npos);
+}
+
+TEST(State, WhatAnIsolationCannotSayOfAContainerIsKept) {
+  api::Task task;
+  api::ContainerInstance instance;
+  instance.set_image("alpine:3");
+  task.mutable_instance()->PackFrom(instance);
+  EXPECT_FALSE(read_task_spec(task, 0)->container) << "nothing more to say";
+  instance.add_additional_containers()->set_name("db");
+  task.mutable_instance()->PackFrom(instance);
+  ASSERT_TRUE(read_task_spec(task, 0)->container);
+  EXPECT_EQ(read_task_spec(task, 0)->container->additional_containers(0).name(), "db");
+}
+
+TEST(State, AnImageMadeFromADockerfileIsNamedByItsHash) {
+  api::Task task;
+  api::ContainerInstance instance;
+  instance.set_dockerfile("ci/Dockerfile");
+  task.mutable_instance()->PackFrom(instance);
+  (*task.mutable_metadata()->mutable_properties())["dockerfile_hash"] = "0123";
+  const auto spec = read_task_spec(task, 0);
+  EXPECT_EQ(spec->isolation.container().image(), "gcr.io/cirrus-ci-community/0123:latest");
+  EXPECT_EQ(spec->isolation.container().dockerfile(), "ci/Dockerfile");
 }
 
 TEST(State, AnAllowedFailureLetsTheBuildPass) {

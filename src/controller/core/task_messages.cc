@@ -75,6 +75,7 @@ api::PollResponse::AgentAwareTask assignment_message(const TaskContext& context)
   message.set_client_secret(context.task.client_secret);
   message.set_server_secret(context.task.server_secret);
   if (context.spec.has_isolation) *message.mutable_isolation() = context.spec.isolation;
+  if (context.spec.container) *message.mutable_cirrus_container() = *context.spec.container;
   for (const auto& [name, amount] : context.spec.demand.resources) {
     (*message.mutable_resources_to_use())[name] = amount;
   }

@@ -6,7 +6,6 @@
 #include <set>
 
 #include "base/strings.h"
-#include "cirrus_instances.pb.h"
 
 namespace cirrus::controller::core {
 
@@ -28,19 +27,10 @@ bool sounds_stateful(const std::string& name) {
 }
 
 /// A plain `container:` runs on a persistent worker that has an engine and may use it: such
-/// workers say so with a label. What its isolation cannot carry out is refused with a sentence.
+/// workers say so with a label. What the isolation has no place for rides along whole.
 void read_container(const api::ContainerInstance& container, TaskSpec& spec) {
   if (container.platform() != api::LINUX) {
     spec.unrunnable = "the task wants a container that is not Linux: no worker of ours runs those";
-  } else if (container.additional_containers_size() > 0) {
-    spec.unrunnable =
-        "the task wants additional_containers, which workers do not run yet: start them in a "
-        "background_script";
-  } else if (container.privileged()) {
-    spec.unrunnable = "the task wants a privileged container, which workers do not run";
-  } else if (!container.registry_config().empty()) {
-    spec.unrunnable =
-        "the task brings registry credentials, which workers do not take: log the worker in";
   }
   const char* arch = container.architecture() == api::ARM64 ? "arm64" : "amd64";
   spec.demand.labels =
@@ -53,6 +43,20 @@ void read_container(const api::ContainerInstance& container, TaskSpec& spec) {
   isolation.set_memory(container.memory());
   isolation.set_dockerfile(container.dockerfile());
   *isolation.mutable_docker_arguments() = container.docker_arguments();
+  if (container.additional_containers_size() > 0 || container.privileged() ||
+      !container.registry_config().empty()) {
+    spec.container = container;
+  }
+}
+
+/// A worker builds the image of a Dockerfile and keeps it under this name. Source: reference,
+/// prebuilt images.
+void name_built_image(const std::string& hash, api::Isolation& isolation) {
+  if (hash.empty() || !isolation.has_container() || isolation.container().dockerfile().empty()) {
+    return;
+  }
+  isolation.mutable_container()->set_image(
+      fmt::format("gcr.io/cirrus-ci-community/{}:latest", hash));
 }
 
 void read_instance(const api::Task& task, TaskSpec& spec) {
@@ -101,6 +105,7 @@ std::shared_ptr<const TaskSpec> read_task_spec(api::Task task, int build_priorit
   spec->name = task.name();
   spec->demand.priority = build_priority;
   read_instance(task, *spec);
+  name_built_image(property(task, "dockerfile_hash"), spec->isolation);
 
   std::set<std::string> names;
   for (const api::Command& command : task.commands()) {

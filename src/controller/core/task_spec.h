@@ -3,9 +3,11 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "cirrus_instances.pb.h"
 #include "controller/core/calls.h"
 #include "controller/scheduler/scheduler.h"
 
@@ -23,6 +25,8 @@ struct TaskSpec {
   scheduler::Demand demand;
   api::Isolation isolation;
   bool has_isolation = false;
+  /// A plain container with more to it than `isolation` can say.
+  std::optional<api::ContainerInstance> container;
   std::chrono::seconds timeout{3600};
   bool allow_failures = false;
   bool skipped = false;  ///< by its own `skip:`

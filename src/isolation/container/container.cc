@@ -5,7 +5,9 @@
 
 #include "base/ids.h"
 #include "base/log.h"
-#include "isolation/container/registry_login.h"
+#include "base/strings.h"
+#include "isolation/container/images.h"
+#include "isolation/container/tar_entry.h"
 #include "isolation/framing.h"
 #include "os/files.h"
 #include "os/memory_events.h"
@@ -20,29 +22,10 @@ constexpr char kOwnerLabel[] = "org.cirrus.owner";
 constexpr char kTaskLabel[] = "org.cirrus.task";
 constexpr char kContainerHandle[] = "container";
 constexpr char kVolumeHandle[] = "volume";
-
-// One empty directory that everybody may write to, as a tar archive: users of images other than
-// root get a working directory of their own that way.
-std::string open_directory_tar(const std::string& name) {
-  std::string header(512, '\0');
-  const auto put = [&](std::size_t offset, std::string_view text) {
-    header.replace(offset, text.size(), text);
-  };
-  put(0, name + "/");
-  put(100, "0000777");
-  put(108, "0000000");
-  put(116, "0000000");
-  put(124, "00000000000");
-  put(136, "00000000000");
-  put(148, "        ");
-  put(156, "5");
-  put(257, std::string_view("ustar\00000", 8));
-  unsigned sum = 0;
-  for (const char c : header) sum += static_cast<unsigned char>(c);
-  put(148, fmt::format("{:06o}", sum));
-  header[154] = '\0';
-  return header + std::string(1024, '\0');
-}
+constexpr char kCompanionHandle[] = "companion-";
+// Ours: a database that fills itself takes a while; the reference leaves this to its cluster.
+constexpr auto kReadinessTime = std::chrono::minutes(5);
+constexpr auto kReadinessPause = std::chrono::milliseconds(500);
 
 class ContainerInstance final : public Instance {
  public:
@@ -102,7 +85,15 @@ class ContainerInstance final : public Instance {
   Status destroy() override {
     input_.reset();
     Status first;
-    if (!id().empty()) first = engine_->remove(id());
+    for (const auto& [handle, companion] : record_.handles) {
+      if (!handle.starts_with(kCompanionHandle)) continue;
+      Status removed = engine_->remove(companion);
+      if (first.ok()) first = std::move(removed);
+    }
+    if (!id().empty()) {
+      Status removed = engine_->remove(id());
+      if (first.ok()) first = std::move(removed);
+    }
     const auto volume = record_.handles.find(kVolumeHandle);
     if (volume != record_.handles.end()) {
       Status removed = engine_->remove_volume(volume->second);
@@ -128,20 +119,19 @@ class ContainerInstance final : public Instance {
 class Container final : public ContainerIsolation {
  public:
   explicit Container(ContainerOptions options)
-      : options_(std::move(options)), search_(options_.engine) {}
+      : options_(std::move(options)),
+        search_(options_.engine),
+        images_(options_.defaults.pull, options_.engine.environment) {}
 
   bool launches_at_once() const override { return false; }
 
   Result<std::unique_ptr<Instance>> launch(const LaunchRequest& request,
                                            const StopToken& stop) override {
-    ContainerSpec spec = request.container ? *request.container : container_spec(request.spec);
-    if (!request.spec.container().dockerfile().empty()) {
-      return error(Code::Unimplemented,
-                   "this worker does not build images yet: build '{}' yourself and name the result "
-                   "with 'image:'",
-                   request.spec.container().dockerfile());
-    }
+    ContainerSpec spec = container_spec(request);
     CIRRUS_TRY(check_image_name(spec.image));
+    for (const ContainerSpec::Companion& companion : spec.companions) {
+      CIRRUS_TRY(check_image_name(companion.image).note("container '{}'", companion.name));
+    }
     for (ContainerSpec::Volume& volume : spec.volumes) CIRRUS_TRY(prepare_volume(volume));
     const EngineSearch::Found found = CIRRUS_TRY(search_.get(stop));
     const std::shared_ptr<ContainerEngine>& engine = found.engine;
@@ -149,9 +139,14 @@ class Container final : public ContainerIsolation {
     std::vector<std::string> notices;
     spec = clamp(std::move(spec), found.info, notices);
     for (const std::string& notice : notices) {
+      request.notice(notice);
       log_info("container limited", {{"task", request.task_id}, {"what", notice}});
     }
-    const ImageInfo image = CIRRUS_TRY(provide_image(*engine, spec, request, stop));
+    const ImageInfo image = CIRRUS_TRY(images_.provide(*engine, spec, request, stop));
+
+    for (const ContainerSpec::Companion& companion : spec.companions) {
+      CIRRUS_TRY(images_.provide_companion(*engine, companion.image, spec, request, stop));
+    }
 
     const Labels labels{{kOwnerLabel, options_.owner}, {kTaskLabel, request.task_id}};
     InstanceRecord record;
@@ -170,12 +165,14 @@ class Container final : public ContainerIsolation {
         const std::filesystem::path directory(ContainerPaths::kWorkingDirectory);
         CIRRUS_TRY(engine
                        ->put_files(id, directory.parent_path().string(),
-                                   open_directory_tar(directory.filename().string()), stop)
+                                   tar_directory(directory.filename().string(), 0777) + tar_end(),
+                                   stop)
                        .note("opening the working volume to the image's user"));
       }
       // Before the start, so that nothing is lost.
       os::Fd input = CIRRUS_TRY(engine->attach_input(id, stop).note("attaching to the container"));
       CIRRUS_TRY(engine->start(id, stop).note("starting the container"));
+      CIRRUS_TRY(start_companions(*engine, spec, request, labels, record, stop));
       const ContainerState state = CIRRUS_TRY(engine->inspect(id, stop));
       record.agent_pid = state.pid;
       record.agent_start_time = os::process_start_time(static_cast<pid_t>(state.pid)).value_or(0);
@@ -220,6 +217,55 @@ class Container final : public ContainerIsolation {
   }
 
  private:
+  // They live in the network of the task's container, so that it finds them at localhost.
+  Status start_companions(ContainerEngine& engine, const ContainerSpec& spec,
+                          const LaunchRequest& request, const Labels& labels,
+                          InstanceRecord& record, const StopToken& stop) {
+    const std::string main = record.handles[kContainerHandle];
+    for (const ContainerSpec::Companion& companion : spec.companions) {
+      const std::string made = CIRRUS_TRY(
+          engine
+              .create("cirrus-" + random_hex(8),
+                      companion_request(companion, options_.defaults, main, labels), stop)
+              .note("creating container '{}'", companion.name));
+      record.handles[kCompanionHandle + companion.name] = made;
+      CIRRUS_TRY(engine.start(made, stop).note("starting container '{}'", companion.name));
+    }
+    for (const ContainerSpec::Companion& companion : spec.companions) {
+      if (companion.readiness_command.empty()) continue;
+      request.notice(fmt::format("Waiting for container '{}' to be ready.", companion.name));
+      CIRRUS_TRY(
+          wait_ready(engine, companion, record.handles[kCompanionHandle + companion.name], stop));
+    }
+    return {};
+  }
+
+  static Status wait_ready(ContainerEngine& engine, const ContainerSpec::Companion& companion,
+                           const std::string& id, const StopToken& stop) {
+    // One text is a line of shell, several are a command and its arguments.
+    std::vector<std::string> command = companion.readiness_command;
+    if (command.size() == 1) command = {"/bin/sh", "-c", command.front()};
+    const Monotonic deadline = system_clock().now() + kReadinessTime;
+    std::string last;
+    for (;;) {
+      const Result<CommandEnd> end = engine.run_inside(id, command, stop);
+      if (end.ok() && end.value().exit_code == 0) return {};
+      if (stop.stop_requested()) return error(Code::Cancelled, "stopped");
+      last = end.ok() ? end.value().output : end.error().to_string();
+      const ContainerState state = CIRRUS_TRY(engine.inspect(id, stop));
+      if (!state.running) {
+        return error(Code::FailedPrecondition,
+                     "container '{}' ended with exit status {} before it was ready: {}",
+                     companion.name, state.exit_code, engine.last_output(id).value_or(""));
+      }
+      if (system_clock().now() >= deadline) {
+        return error(Code::DeadlineExceeded, "container '{}' was not ready within {} minutes: {}",
+                     companion.name, kReadinessTime.count(), shorten(last, 500));
+      }
+      if (!wait_for(stop, kReadinessPause)) return error(Code::Cancelled, "stopped");
+    }
+  }
+
   // The host directory is made as the reference does, and mounted where it leads in truth: that is
   // what the policy judged.
   static Status prepare_volume(ContainerSpec::Volume& volume) {
@@ -236,55 +282,40 @@ class Container final : public ContainerIsolation {
     return {};
   }
 
-  // Tasks that want the same image at the same time pull it once: the others wait and find it.
-  Result<ImageInfo> provide_image(ContainerEngine& engine, const ContainerSpec& spec,
-                                  const LaunchRequest& request, const StopToken& stop) {
-    using Pull = ContainerDefaults::Pull;
-    const std::lock_guard lock(lock_of(spec.image));
-    std::optional<ImageInfo> image = CIRRUS_TRY(engine.find_image(spec.image, stop));
-    const bool pulls = options_.defaults.pull == Pull::Always ||
-                       (!image && options_.defaults.pull == Pull::IfNotPresent);
-    if (pulls) {
-      log_info("pulling image", {{"task", request.task_id}, {"image", spec.image}});
-      const std::string login =
-          registry_login(spec.image, spec.registry_config, options_.engine.environment, stop);
-      CIRRUS_TRY(engine
-                     .pull(
-                         spec.image, login,
-                         [&](std::string_view line) {
-                           log_debug("pull", {{"image", spec.image}, {"line", line}});
-                         },
-                         stop)
-                     .note("pulling image '{}'", spec.image));
-      image = CIRRUS_TRY(engine.find_image(spec.image, stop));
-    }
-    if (!image) {
-      return error(Code::NotFound, "the engine has no image '{}'{}", spec.image,
-                   pulls ? "" : " and this worker is told never to pull");
-    }
-    return *image;
-  }
-
-  std::mutex& lock_of(const std::string& image) {
-    const std::lock_guard lock(mutex_);
-    return pulls_[image];
-  }
-
   const ContainerOptions options_;
   EngineSearch search_;
-  std::mutex mutex_;
-  std::map<std::string, std::mutex> pulls_;  // guarded by mutex_; the entries stay
+  Images images_;
 };
 
 }  // namespace
 
-ContainerSpec container_spec(const IsolationSpec& spec) {
+ContainerSpec container_spec(const LaunchRequest& request) {
+  const auto& wanted = request.spec.container();
   ContainerSpec container;
-  container.image = spec.container().image();
-  container.cpu = static_cast<double>(spec.container().cpu());
-  container.memory_mib = spec.container().memory();
-  for (const auto& volume : spec.container().volumes()) {
+  container.image = wanted.image();
+  container.cpu = static_cast<double>(wanted.cpu());
+  container.memory_mib = wanted.memory();
+  for (const auto& volume : wanted.volumes()) {
     container.volumes.push_back({volume.source(), volume.target(), volume.read_only()});
+  }
+  if (!request.container_instance) return container;
+  container.privileged = request.container_instance->privileged();
+  container.registry_config = request.container_instance->registry_config();
+  for (const auto& given : request.container_instance->additional_containers()) {
+    ContainerSpec::Companion companion;
+    companion.name = given.name();
+    companion.image = given.image();
+    companion.cpu = static_cast<double>(given.cpu());
+    companion.memory_mib = given.memory();
+    companion.environment.insert(given.environment().begin(), given.environment().end());
+    companion.command.assign(given.command().begin(), given.command().end());
+    companion.readiness_command.assign(given.readiness_command().begin(),
+                                       given.readiness_command().end());
+    companion.privileged = given.privileged();
+    for (const auto& port : given.ports()) {
+      companion.ports.push_back({port.container_port(), port.host_port()});
+    }
+    container.companions.push_back(std::move(companion));
   }
   return container;
 }

@@ -33,7 +33,7 @@ class ContainerIsolation : public Isolation {
 /// Never blocks: the engine is looked for by the first task.
 std::unique_ptr<ContainerIsolation> make_container(ContainerOptions options);
 
-/// The container a task's isolation message describes. Amounts of 0 are no limit.
-ContainerSpec container_spec(const IsolationSpec& spec);
+/// The container a task wants: what its isolation says, and what a plain container says beyond.
+ContainerSpec container_spec(const LaunchRequest& request);
 
 }  // namespace cirrus::isolation

@@ -58,6 +58,17 @@ void add_defaults(json& host, const ContainerDefaults& defaults) {
   }
   if (!limits.empty()) host["Ulimits"] = limits;
 }
+
+/// The companions' ports, for the agent to wait for. Source: reference CLI, containers.
+std::string ports_to_wait_for(const ContainerSpec& spec) {
+  std::vector<std::string> ports;
+  for (const ContainerSpec::Companion& companion : spec.companions) {
+    for (const ContainerSpec::Port& port : companion.ports) {
+      ports.push_back(std::to_string(port.container));
+    }
+  }
+  return join(ports, ",");
+}
 }  // namespace
 
 Status check_image_name(const std::string& name) {
@@ -105,18 +116,23 @@ Status check_volume(const ContainerSpec::Volume& volume) {
 
 ContainerSpec clamp(ContainerSpec spec, const EngineInfo& engine,
                     std::vector<std::string>& notices) {
-  if (engine.processors > 0 && spec.cpu > engine.processors) {
-    notices.push_back(fmt::format("Asked for {:g} CPUs, this machine has {}: limited to {}.",
-                                  spec.cpu, engine.processors, engine.processors));
-    spec.cpu = engine.processors;
-  }
   const std::uint64_t most = engine.memory_bytes >> 20U;
-  if (most > 0 && spec.memory_mib > most) {
-    notices.push_back(
-        fmt::format("Asked for {} MiB of memory, this machine has {} MiB: limited "
-                    "to that.",
-                    spec.memory_mib, most));
-    spec.memory_mib = most;
+  const auto reduce = [&](const std::string& who, double& cpu, std::uint64_t& memory) {
+    if (engine.processors > 0 && cpu > engine.processors) {
+      notices.push_back(fmt::format("{}sked for {:g} CPUs, this machine has {}: limited to {}.",
+                                    who, cpu, engine.processors, engine.processors));
+      cpu = engine.processors;
+    }
+    if (most > 0 && memory > most) {
+      notices.push_back(
+          fmt::format("{}sked for {} MiB of memory, this machine has {} MiB: limited to that.", who,
+                      memory, most));
+      memory = most;
+    }
+  };
+  reduce("A", spec.cpu, spec.memory_mib);
+  for (ContainerSpec::Companion& companion : spec.companions) {
+    reduce(fmt::format("Container '{}' a", companion.name), companion.cpu, companion.memory_mib);
   }
   return spec;
 }
@@ -159,6 +175,8 @@ std::string create_request(const LaunchRequest& request, const ContainerSpec& sp
                {"Tty", false},
                {"Healthcheck", {{"Test", {"NONE"}}}},
                {"Labels", labels}};
+  const std::string awaited = ports_to_wait_for(spec);
+  if (!awaited.empty()) body["Env"] = {"CIRRUS_PORTS_WAIT_FOR=" + awaited};
   if (!bindings.empty()) {
     host["PortBindings"] = bindings;
     body["ExposedPorts"] = ports;

@@ -2,6 +2,8 @@
 // What the engine is asked to make for a task. Pure: no engine, no file system.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -17,6 +19,39 @@ struct ContainerPaths {
   static constexpr const char* kGateway = "/tmp/cirrus-ci/guest";
   static constexpr const char* kWorkingDirectory = "/tmp/cirrus-ci/working-dir";
   static constexpr const char* kScratch = "/tmp/cirrus-ci/scratch";
+};
+
+/// A container a task wants. Amounts of 0 are no limit.
+struct ContainerSpec {
+  struct Volume {
+    std::string source;
+    std::string target;
+    bool read_only = false;
+  };
+  struct Port {
+    std::uint32_t container = 0;
+    std::uint32_t host = 0;  ///< 0: not published
+  };
+  /// Runs beside the task's own, in its network.
+  struct Companion {
+    std::string name;
+    std::string image;
+    double cpu = 0;
+    std::uint64_t memory_mib = 0;
+    std::map<std::string, std::string> environment;
+    std::vector<std::string> command;
+    std::vector<std::string> readiness_command;
+    bool privileged = false;
+    std::vector<Port> ports;
+  };
+  std::string image;
+  double cpu = 0;
+  std::uint64_t memory_mib = 0;
+  std::vector<Volume> volumes;
+  std::vector<Companion> companions;
+  bool privileged = false;
+  /// JSON of a Docker configuration with credentials for this task's images; empty: the worker's.
+  std::string registry_config;
 };
 
 /// What this worker's owner decided for all containers.

@@ -35,6 +35,7 @@ struct EngineInfo {
 struct ImageInfo {
   std::string id;
   std::string user;  ///< empty: root
+  Labels labels;
 };
 
 struct ContainerState {

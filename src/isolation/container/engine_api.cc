@@ -167,6 +167,7 @@ class EngineApi final : public ContainerEngine {
     found.id = text_at(image, "Id");
     if (image.contains("Config") && image["Config"].is_object()) {
       found.user = text_at(image["Config"], "User");
+      found.labels = labels_at(image["Config"], "Labels");
     }
     return std::optional(found);
   }

@@ -3,15 +3,17 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
 #include "base/secret.h"
 
-namespace cirrus::agent {
+namespace cirrus::model {
 
 /// A repository's address without what must not be written down.
 struct CloneUrl {
@@ -52,8 +54,12 @@ std::vector<std::string> checkout_arguments(const CloneRequest& request);
 /// file and no command line shows it.
 std::vector<std::pair<std::string, std::string>> credential_settings(const CloneUrl& url);
 
+/// Adds settings to those an environment has already. Source: git-config(1), GIT_CONFIG_COUNT.
+void add_git_settings(std::map<std::string, std::string, std::less<>>& environment,
+                      const std::vector<std::pair<std::string, std::string>>& settings);
+
 /// A credential helper for .git/config that reads the task's environment, so that `git fetch`
 /// works in later scripts although the token is written nowhere. Empty if there is no password.
 std::string credential_helper(const CloneUrl& url, bool has_token_variable);
 
-}  // namespace cirrus::agent
+}  // namespace cirrus::model

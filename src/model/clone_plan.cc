@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
-#include "agent/clone_plan.h"
+#include "model/clone_plan.h"
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 
 #include <fmt/format.h>
 
-namespace cirrus::agent {
+namespace cirrus::model {
 namespace {
 
 std::string percent_decoded(std::string_view text) {
@@ -195,6 +196,19 @@ std::vector<std::pair<std::string, std::string>> credential_settings(const Clone
            "Authorization: Basic " + base64(url.user + ":" + url.password.reveal())}};
 }
 
+void add_git_settings(std::map<std::string, std::string, std::less<>>& environment,
+                      const std::vector<std::pair<std::string, std::string>>& settings) {
+  const auto found = environment.find("GIT_CONFIG_COUNT");
+  unsigned long count =
+      found == environment.end() ? 0 : std::strtoul(found->second.c_str(), nullptr, 10);
+  for (const auto& [key, value] : settings) {
+    environment["GIT_CONFIG_KEY_" + std::to_string(count)] = key;
+    environment["GIT_CONFIG_VALUE_" + std::to_string(count)] = value;
+    ++count;
+  }
+  environment["GIT_CONFIG_COUNT"] = std::to_string(count);
+}
+
 std::string credential_helper(const CloneUrl& url, bool has_token_variable) {
   if (url.password.empty() || url.origin.empty()) return {};
   if (has_token_variable) {
@@ -205,4 +219,4 @@ std::string credential_helper(const CloneUrl& url, bool has_token_variable) {
          "echo \"username=${u%%:*}\"; echo \"password=${u#*:}\"; }; f";
 }
 
-}  // namespace cirrus::agent
+}  // namespace cirrus::model
