@@ -41,7 +41,7 @@ class TaskRun::Clone {
       : run_(run), step_(step), request_(std::move(request)) {
     environment_ = run_.step_environment(step);
     environment_["GIT_TERMINAL_PROMPT"] = "0";
-    add_git_settings(environment_, credential_settings(request_.url));
+    model::add_git_settings(environment_, credential_settings(request_.url));
   }
 
   StepOutcome all() {
