@@ -55,8 +55,9 @@ class HttpClient {
 /// as container engines do) and gives it to the caller, who owns it. Nothing the server sends after
 /// its answer is lost or read ahead. Errors: Unavailable, DeadlineExceeded, Cancelled; if the
 /// server answers otherwise, its status as NotFound, InvalidArgument or FailedPrecondition with the
-/// body.
-Result<os::Fd> take_over_stream(const HttpRequest& request, const StopToken& stop);
+/// body, which also go to `refusal`.
+Result<os::Fd> take_over_stream(const HttpRequest& request, const StopToken& stop,
+                                HttpResponse* refusal = nullptr);
 
 /// Everything but letters, digits and `-._~` as `%XX`.
 std::string percent_encode(std::string_view text);

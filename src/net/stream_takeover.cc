@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Written by hand rather than with libcurl: after the answer the descriptor itself is wanted.
+#include <algorithm>
 #include <charconv>
 
 #include "base/clock.h"
@@ -13,6 +14,7 @@ namespace cirrus::net {
 namespace {
 
 constexpr std::size_t kMaxHead = 64U << 10U;
+constexpr auto kRefusalTime = std::chrono::seconds(2);  // for a body without a length
 
 /// `/path?query` of a URL.
 std::string target_of(const std::string& url) {
@@ -40,25 +42,53 @@ Result<std::string> read_head(int fd, const StopToken& stop, Monotonic deadline)
   return head;
 }
 
-Error refused(int fd, int status, const StopToken& stop, Monotonic deadline) {
+/// The value of a header in lower case; empty if it is absent.
+std::string header_of(const std::string& head, std::string_view name) {
+  for (const std::string& line : split(head, '\n')) {
+    const std::size_t colon = line.find(':');
+    if (colon != std::string::npos && to_lower(line.substr(0, colon)) == name) {
+      return to_lower(std::string(trim(std::string_view(line).substr(colon + 1))));
+    }
+  }
+  return {};
+}
+
+/// The body of a refusal. The server may well keep the connection open behind it.
+std::string refusal_body(int fd, const std::string& head, const StopToken& stop) {
+  std::size_t length = kMaxHead;
+  const std::string told = header_of(head, "content-length");
+  std::from_chars(told.data(), told.data() + told.size(), length);
+  length = std::min(length, kMaxHead);
+  const bool chunked = header_of(head, "transfer-encoding") == "chunked";
+  const Monotonic deadline = system_clock().now() + kRefusalTime;
   std::string body;
   char buffer[4096];
-  while (body.size() < kMaxHead) {
+  while (body.size() < length && !(chunked && body.ends_with("\r\n0\r\n\r\n"))) {
     const Result<bool> readable = os::wait_readable(fd, stop, deadline);
     if (!readable.ok() || !readable.value()) break;
     const Result<std::size_t> got = os::read_some(fd, buffer);
     if (!got.ok() || got.value() == 0) break;
     body.append(buffer, got.value());
   }
-  const Code code = status == 404   ? Code::NotFound
-                    : status == 400 ? Code::InvalidArgument
-                                    : Code::FailedPrecondition;
-  return error(code, "the server answered {}: {}", status, shorten(trim(body), 500));
+  if (!chunked) return body;
+  std::string joined;
+  std::string_view rest = body;
+  while (!rest.empty()) {
+    std::size_t size = 0;
+    const auto parsed = std::from_chars(rest.data(), rest.data() + rest.size(), size, 16);
+    const std::size_t line = rest.find("\r\n");
+    if (parsed.ec != std::errc() || size == 0 || line == std::string_view::npos) break;
+    rest.remove_prefix(line + 2);
+    joined += rest.substr(0, size);
+    rest.remove_prefix(std::min(size + 2, rest.size()));
+  }
+  return joined;
 }
 
 }  // namespace
 
-Result<os::Fd> take_over_stream(const HttpRequest& request, const StopToken& stop) {
+Result<os::Fd> take_over_stream(const HttpRequest& request, const StopToken& stop,
+                                HttpResponse* refusal) {
   const Monotonic deadline = system_clock().now() + request.timeout;
   os::Fd connection = CIRRUS_TRY(os::connect_unix(request.unix_socket));
   std::string head =
@@ -75,7 +105,15 @@ Result<os::Fd> take_over_stream(const HttpRequest& request, const StopToken& sto
   }
   // Older servers say 200 and switch all the same. Source: Engine API, attach.
   if (status == 101 || status == 200) return connection;
-  return refused(connection.get(), status, stop, deadline);
+  const std::string body = refusal_body(connection.get(), answer, stop);
+  if (refusal != nullptr) {
+    refusal->status = status;
+    refusal->body = body;
+  }
+  const Code code = status == 404   ? Code::NotFound
+                    : status == 400 ? Code::InvalidArgument
+                                    : Code::FailedPrecondition;
+  return error(code, "the server answered {}: {}", status, shorten(std::string(trim(body)), 500));
 }
 
 std::string percent_encode(std::string_view text) {

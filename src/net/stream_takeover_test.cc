@@ -75,6 +75,23 @@ TEST(TakeOverStream, ARefusalIsTheServersSentence) {
   EXPECT_NE(stream.error().message().find("no such container"), std::string::npos);
 }
 
+TEST(TakeOverStream, ARefusalEndsWhereItsLengthSays) {
+  // The connection stays open behind it.
+  OneAnswer server("HTTP/1.1 409 Conflict\r\nContent-Length: 3\r\n\r\nno!");
+  HttpResponse refusal;
+  EXPECT_FALSE(take_over_stream(attach(server), {}, &refusal).ok());
+  EXPECT_EQ(refusal.status, 409);
+  EXPECT_EQ(refusal.body, "no!");
+}
+
+TEST(TakeOverStream, ARefusalInPiecesIsPutTogether) {
+  OneAnswer server(
+      "HTTP/1.1 500 Oops\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nno \r\n2\r\nno\r\n0\r\n\r\n");
+  HttpResponse refusal;
+  EXPECT_FALSE(take_over_stream(attach(server), {}, &refusal).ok());
+  EXPECT_EQ(refusal.body, "no no");
+}
+
 TEST(TakeOverStream, AServerThatHangsUpIsUnavailable) {
   OneAnswer server("HTTP/1.1 10");
   EXPECT_EQ(take_over_stream(attach(server), {}).error().code(), Code::Unavailable);

@@ -2,9 +2,13 @@
 
 Skipped by name where no engine can run (tests/engines/run_engine says why).
 """
+import base64
 import json
 import os
+import re
+import shutil
 import signal
+import socket
 import subprocess
 import unittest
 
@@ -39,8 +43,9 @@ class Containers(Case):
         self.addCleanup(stop)
         eventually(ready, f"{kind} is ready")
         self.socket = directory / "engine.sock"
+        return engine
 
-    def start_worker_on_engine(self, kind, name="w", settings=""):
+    def start_worker_on_engine(self, kind, name="w", settings="", **environment):
         path = self.scratch / f"{name}.yml"
         path.write_text(settings)
         worker = Daemon(self.scratch, f"worker-{name}-{len(self.daemons)}", [
@@ -49,14 +54,15 @@ class Containers(Case):
             self.controller.ready["rpc_endpoint"], "--data-dir", str(self.scratch / name)],
             self.environment(CIRRUS_CONTAINER_BACKEND=kind,
                              DOCKER_HOST=f"unix://{self.socket}",
-                             CONTAINER_HOST=f"unix://{self.socket}"))
+                             CONTAINER_HOST=f"unix://{self.socket}", **environment))
         self.daemons.append(worker)
         return worker.start()
 
-    def in_engine(self, path):
-        """What the engine answers to a GET."""
-        answer = subprocess.run(["curl", "-sS", "--unix-socket", str(self.socket),
-                                 f"http://engine/v1.41{path}"], capture_output=True, check=True)
+    def in_engine(self, path, method="GET", *more):
+        """What the engine answers."""
+        answer = subprocess.run(["curl", "-sS", "-X", method, *more, "--unix-socket",
+                                 str(self.socket), f"http://engine/v1.41{path}"],
+                                capture_output=True, check=True)
         return answer.stdout.decode()
 
     def run_everything(self, kind):
@@ -160,7 +166,8 @@ class Containers(Case):
         self.assertIn("no disk", str(failed))
         # Privilege is the owner's to give.
         refused = self.wait_build(self.submit(
-            "container:\n  image: cirrus.test/busybox:1\n  privileged: true\n"
+            "container:\n  image: cirrus.test/busybox:1\n  additional_containers:\n"
+            "    - name: db\n      image: cirrus.test/busybox:1\n      privileged: true\n"
             "task:\n  name: t\n  script: never\n"), "failed")
         self.assertIn("privileged", str(refused))
         # Out of memory: the step says so.
@@ -205,7 +212,105 @@ class Containers(Case):
         failed = self.cli("build", "submit", str(source), "--output", "json")
         answer = json.loads(failed.stdout)
         build = self.wait_build(answer.get("build", answer)["id"], "failed")
-        self.assertIn("building Dockerfile 'ci/Dockerfile'", str(build))
+        self.assertIn("building Dockerfile 'ci/Dockerfile'", build["tasks"][0]["reason"])
+
+    def start_registry(self):
+        """A registry on loopback that lets `user` in; the image is pushed to it and forgotten."""
+        program = shutil.which("docker-registry")
+        if program is None:
+            self.skipTest("there is no docker-registry")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        directory = self.scratch / "registry"
+        directory.mkdir()
+        # The word `pass` by bcrypt.
+        (directory / "users").write_text(
+            "user:$2b$04$abcdefghijklmnopqrstuufznL8bkzdtHwLhca4To/v9Lo9bA7fR6\n")
+        (directory / "config.yml").write_text(
+            f"version: 0.1\nlog: {{accesslog: {{disabled: false}}}}\n"
+            f"http: {{addr: '127.0.0.1:{port}'}}\n"
+            f"storage: {{filesystem: {{rootdirectory: {directory}/data}}}}\n"
+            f"auth: {{htpasswd: {{realm: test, path: {directory}/users}}}}\n")
+        log = open(directory / "log", "wb")
+        registry = subprocess.Popen([program, "serve", str(directory / "config.yml")],
+                                    stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        log.close()
+        self.addCleanup(lambda: (registry.terminate(), registry.wait(10)))
+
+        def listens():
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+        eventually(listens, "the registry listens")
+        name = f"127.0.0.1:{port}/a/b"
+        login = base64.urlsafe_b64encode(json.dumps(
+            {"username": "user", "password": "pass",
+             "serveraddress": f"127.0.0.1:{port}"}).encode()).decode()
+        self.in_engine(f"/images/cirrus.test%2Fbusybox:1/tag?repo={name}&tag=1", "POST")
+        pushed = self.in_engine(f"/images/{name}/push?tag=1", "POST", "-H",
+                                f"X-Registry-Auth: {login}")
+        self.assertNotIn("errorDetail", pushed)
+        self.in_engine(f"/images/{name}:1", "DELETE")
+        auth = base64.b64encode(b"user:pass").decode()
+        (directory / "config.json").write_text(
+            json.dumps({"auths": {f"127.0.0.1:{port}": {"auth": auth}}}))
+        return name, directory
+
+    @unittest.skipUnless(os.geteuid() == 0, "engines are started as root only")
+    def test_podman_pulls_with_the_workers_login_and_once_for_all(self):
+        self.start_engine("podman")
+        name, registry = self.start_registry()
+        self.start_controller()
+        stranger = self.start_worker_on_engine("podman", "stranger", "labels: {who: stranger}\n")
+        self.start_worker_on_engine("podman", "guest", "labels: {who: guest}\n",
+                                    DOCKER_CONFIG=str(registry))
+
+        def config(who, names):
+            return "".join(
+                f"task:\n  name: {one}\n  persistent_worker:\n    labels: {{who: {who}}}\n"
+                f"    isolation: {{container: {{image: '{name}:1'}}}}\n  script: echo ran\n"
+                for one in names)
+        refused = self.wait_build(self.submit(config("stranger", ["t"])), "failed")
+        self.assertIn(f"pulling image '{name}:1'", refused["tasks"][0]["reason"])
+        stranger.signal(signal.SIGTERM)
+        (registry / "log").write_text("")
+        build = self.wait_build(self.submit(config("guest", ["a", "b", "c"])), "completed")
+        logs = [self.log(task["id"]).decode() for task in build["tasks"]]
+        self.assertEqual(sum("Pulling image" in log for log in logs), 1, logs)
+        got = re.findall(r'"GET (/v2/a/b/blobs/\S+)', (registry / "log").read_text())
+        self.assertEqual(len(got), len(set(got)), "no layer was fetched twice")
+
+    @unittest.skipUnless(os.geteuid() == 0, "engines are started as root only")
+    def test_podman_obeys_the_owners_settings_and_survives_an_engine_that_hangs(self):
+        engine = self.start_engine("podman")
+        self.start_controller()
+        shared = self.scratch / "shared"
+        shared.mkdir()
+        self.start_worker_on_engine(
+            "podman", settings="container:\n  network: none\n  pull: never\n"
+            f"  socket: {self.socket}\n  ulimits: {{nofile: '512:512', nproc: '4096:4096'}}\n")
+        build = self.wait_build(self.submit(task(
+            "ulimit -n && ls /sys/class/net")), "completed")
+        self.assertIn("\n512\nlo\n", self.log(build["tasks"][0]["id"]).decode() + "\n")
+        absent = self.wait_build(self.submit(task("never", image="cirrus.test/absent:1")), "failed")
+        self.assertIn("told never to pull", absent["tasks"][0]["reason"])
+        # The engine stops answering while a task runs: the task does not notice.
+        build = self.submit(task(
+            "\n    - while [ ! -e /shared/go ]; do sleep 0.1; done\n    - echo went on",
+            more=f"        volumes: ['{shared}:/shared']\n"))
+        eventually(lambda: "while" in self.log_or_empty(self.task(build, "t")["id"]).decode(),
+                   "the script runs")
+        service = int(subprocess.run(["pgrep", "-P", str(engine.pid), "podman"],
+                                     capture_output=True, check=True).stdout.split()[0])
+        os.kill(service, signal.SIGSTOP)
+        try:
+            (shared / "go").write_text("")
+            done = self.wait_build(build, "completed")
+        finally:
+            os.kill(service, signal.SIGCONT)
+        self.assertIn("went on", self.log(done["tasks"][0]["id"]).decode())
+        eventually(lambda: '"org.cirrus.owner"' not in self.in_engine("/containers/json?all=true"),
+                   "no container is left")
 
     @unittest.skipUnless(os.geteuid() == 0, "engines are started as root only")
     def test_docker_companions_privilege_and_memory(self):

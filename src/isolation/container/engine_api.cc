@@ -101,7 +101,7 @@ class MessageLines {
   Status end() {
     if (!rest_.empty()) take(rest_);
     if (failure_.empty()) return {};
-    return error(Code::FailedPrecondition, "{}", shorten(failure_, 1'000));
+    return error(Code::FailedPrecondition, "{}", shorten(std::string(trim(failure_)), 1'000));
   }
 
  private:
@@ -202,8 +202,12 @@ class EngineApi final : public ContainerEngine {
   }
 
   Result<os::Fd> attach_input(const std::string& id, const StopToken& stop) override {
-    return net::take_over_stream(
-        request("POST", "/containers/" + id + "/attach?stream=1&stdin=1", "", kQuick), stop);
+    net::HttpResponse refused;
+    Result<os::Fd> stream = net::take_over_stream(
+        request("POST", "/containers/" + id + "/attach?stream=1&stdin=1", "", kQuick), stop,
+        &refused);
+    if (!stream.ok() && refused.status != 0) return refusal(refused.status, refused.body);
+    return stream;
   }
 
   Status start(const std::string& id, const StopToken& stop) override {
