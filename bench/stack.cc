@@ -44,7 +44,7 @@ Result<os::Process> start_daemon(const os::TempDir& scratch, const std::string& 
 
 }  // namespace
 
-Result<Stack> Stack::start(const std::string& resources) {
+Result<Stack> Stack::start(const std::string& resources, const std::string& settings) {
   os::TempDir scratch = CIRRUS_TRY(os::TempDir::create("cirrus-bench"));
   const std::string root = scratch.path().string();
   os::Process controller =
@@ -56,11 +56,13 @@ Result<Stack> Stack::start(const std::string& resources) {
   Stack stack(std::move(scratch), std::move(controller));
   stack.url_ = ready.value("http_url", "");
   stack.token_ = std::string(trim(CIRRUS_TRY(os::read_file(ready.value("admin_token_file", "")))));
+  CIRRUS_TRY(os::write_file(root + "/worker.yml", settings));
   stack.worker_ = CIRRUS_TRY(start_daemon(
       stack.scratch_, "worker",
       {"worker", "run", "--name", "bench", "--token-file",
        ready.value("registration_token_file", ""), "--rpc-endpoint",
-       ready.value("rpc_endpoint", ""), "--data-dir", root + "/w", "--resources", resources}));
+       ready.value("rpc_endpoint", ""), "--data-dir", root + "/w", "--resources", resources,
+       "-f", root + "/worker.yml"}));
   return stack;
 }
 

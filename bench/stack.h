@@ -18,8 +18,9 @@ namespace cirrus::bench {
 /// Both processes end with it.
 class Stack {
  public:
-  /// `resources` of the one worker, such as `slot=16`. The programs are found beside ours.
-  static Result<Stack> start(const std::string& resources);
+  /// `resources` of the one worker, such as `slot=16`, and its settings file's text. The programs
+  /// are found beside ours.
+  static Result<Stack> start(const std::string& resources, const std::string& settings = {});
 
   /// A build of inline configuration. Returns the answer's `build`.
   Result<nlohmann::json> submit(const std::string& config) const;

@@ -132,6 +132,16 @@ std::string prometheus_page(const worker::WorkerFacts& facts) {
       .Register(registry)
       .Add({})
       .Increment(static_cast<double>(facts.started));
+  auto standby = std::ref(prometheus::BuildCounter()
+                              .Name("cirrus_worker_standby_assignments")
+                              .Help("Tasks that found what they ask for running, and did not.")
+                              .Register(registry));
+  standby.get().Add({{"result", "hit"}}).Increment(static_cast<double>(facts.standby.hits));
+  standby.get().Add({{"result", "miss"}}).Increment(static_cast<double>(facts.standby.misses));
+  gauge("cirrus_worker_standby_ready", "Instances that wait for a task.")
+      .get()
+      .Add({})
+      .Set(static_cast<double>(facts.standby.ready));
   gauge("org_cirruslabs_persistent_worker_tasks_running_count", "Tasks on this worker now.")
       .get()
       .Add({})
@@ -162,14 +172,19 @@ std::string otlp_request(const worker::WorkerFacts& facts, const std::string& ve
   // 64-bit numbers are strings in OTLP's JSON form.
   const std::string time = std::to_string(now);
   Json metrics = Json::array();
-  metrics.push_back({{"name", std::string(kPrefix) + "tasks.count"},
-                     {"sum",
-                      {{"aggregationTemporality", 2},
-                       {"isMonotonic", true},
-                       {"dataPoints",
-                        {{{"asInt", std::to_string(facts.started)},
-                          {"startTimeUnixNano", std::to_string(start)},
-                          {"timeUnixNano", time}}}}}}});
+  const auto counter = [&](const char* name, std::uint64_t value) {
+    metrics.push_back({{"name", std::string(kPrefix) + name},
+                       {"sum",
+                        {{"aggregationTemporality", 2},
+                         {"isMonotonic", true},
+                         {"dataPoints",
+                          {{{"asInt", std::to_string(value)},
+                            {"startTimeUnixNano", std::to_string(start)},
+                            {"timeUnixNano", time}}}}}}});
+  };
+  counter("tasks.count", facts.started);
+  counter("standby.hit", facts.standby.hits);
+  counter("standby.miss", facts.standby.misses);
   metrics.push_back(
       {{"name", std::string(kPrefix) + "tasks.running_count"},
        {"gauge",

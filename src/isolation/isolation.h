@@ -94,6 +94,13 @@ class Instance {
   virtual bool wait_end(const StopToken& stop, std::optional<Monotonic> deadline) = 0;
   /// How it ended, for people; empty while it lives or if nobody can know. Ask before `destroy`.
   virtual std::string end_description() const = 0;
+  /// Runs shell text inside, before any task: the warm-up of what stands by. Errors:
+  /// Unimplemented where there is no inside; FailedPrecondition if it exits with another status
+  /// than 0.
+  virtual Status run_script(const std::string& script, const StopToken& stop) {
+    (void)script, (void)stop;
+    return error(Code::Unimplemented, "this isolation has nothing to warm up");
+  }
   /// Asks the agent to cancel its task by signal. For agents whose gateway stream is down.
   virtual void interrupt() = 0;
   /// Ends every process of the task and removes what was made. Returns the first failure.

@@ -307,10 +307,14 @@ Result<Settings> make_settings(const Flags& flags, std::string_view yaml_text,
     settings.data_directory = CIRRUS_TRY(take_text(map, "data-dir", {}, file));
     settings.container = CIRRUS_TRY(take_container_settings(map, file));
     settings.vm = CIRRUS_TRY(take_vm_settings(map, file));
-    if (!settings.vm.standby.empty() || settings.vm.tart_pre_pull ||
-        !settings.vm.modifiers.empty() || settings.vm.vetu_mtu != 0) {
+    const bool vm_stands_by =
+        std::any_of(settings.vm.standby.begin(), settings.vm.standby.end(),
+                    [](const StandbySettings& one) { return !one.isolation.has_container(); });
+    if (vm_stands_by || settings.vm.tart_pre_pull || !settings.vm.modifiers.empty() ||
+        settings.vm.vetu_mtu != 0) {
       settings.warnings.emplace_back(
-          "standby, tart-pre-pull, resource-modifiers and tuning have no effect: this worker has "
+          "standby of VMs, tart-pre-pull, resource-modifiers and tuning have no effect: this "
+          "worker has "
           "no VM isolation");
     }
     CIRRUS_TRY(close_map(map, file));

@@ -56,6 +56,13 @@ std::string masked(std::string text, const rpc::pb::CommandsResponse& commands) 
   return text;
 }
 
+// Companions, and images that are yet to be built, cannot stand by.
+std::optional<rpc::pb::Isolation> wanted_of(const TaskRecord& record) {
+  const bool plain = !record.has_container() && record.isolation().container().dockerfile().empty();
+  if (!record.has_isolation() || !plain) return std::nullopt;
+  return record.isolation();
+}
+
 rpc::TaskCredential credential_of(const TaskRecord& record) {
   return {record.task_id(), Secret(record.client_secret()), Secret(record.server_secret())};
 }
@@ -70,6 +77,7 @@ TaskRun::TaskRun(std::shared_ptr<const TaskEnvironment> environment,
       session_(std::move(session)),
       id_(record.task_id()),
       resources_(record.resources().begin(), record.resources().end()),
+      wanted_(wanted_of(record)),
       on_end_(std::move(on_end)),
       on_released_(std::move(on_released)),
       service_(session_->upstream().task_service(credential_of(record))),
@@ -178,13 +186,22 @@ bool TaskRun::wait_for_admission(const StopToken& stop) {
 // Launches the agent. It waits for its bootstrap, so nothing of the task runs yet.
 bool TaskRun::launch(const StopToken& stop) {
   const Status launched = [&]() -> Status {
-    // A new run directory each time: the short name keeps the socket's path below its limit.
-    record_.set_run_directory((environment_->run_directory / random_hex(5)).string());
+    std::optional<StandbySlot> standby;
+    if (environment_->standby != nullptr) standby = environment_->standby->claim(id_);
+    // From here it is this task's, whatever happens.
+    if (standby) {
+      instance_ = std::move(standby->instance);
+      record_.set_run_directory(standby->run_directory.string());
+      log_info("standby instance taken", {{"task", id_}, {"name", standby->name}});
+    } else {
+      // A new one each time: the short name keeps the socket's path below its limit.
+      record_.set_run_directory((environment_->run_directory / random_hex(5)).string());
+    }
     CIRRUS_TRY(os::make_directories(paths().directory));
     record_.set_version(kTaskRecordVersion);
     record_.set_agent_secret(random_hex(32));
     record_.set_gateway_secret(random_hex(32));
-    record_.set_task_cookie(random_hex(16));
+    record_.set_task_cookie(standby ? standby->task_cookie : random_hex(16));
     record_.set_log_offsets(session_->server().log_offsets());
     isolation::Isolation* isolation = environment_->isolation_for(record_.isolation());
     if (isolation == nullptr) {
@@ -199,9 +216,11 @@ bool TaskRun::launch(const StopToken& stop) {
                      left >> 20U, environment_->min_free_space >> 20U);
       }
     }
+    if (instance_) remember_instance();
     CIRRUS_TRY(save_task_record(paths().directory, record_));
     // Before the launch: an isolation may want to mount the socket's directory.
     CIRRUS_TRY(open_gateway());
+    if (instance_) return {};
     // Its name is random: whoever is not told it cannot pass through.
     if (environment_->task_user && ::chmod(record_.run_directory().c_str(), 0711) != 0) {
       return errno_error(errno, "cannot open '{}' to the task's user", record_.run_directory());
@@ -229,17 +248,23 @@ bool TaskRun::launch(const StopToken& stop) {
     const StopToken ordered = state_.with([](State& state) { return state.launch.get_token(); });
     const StopCallback on_order(ordered, [&ended] { ended.request_stop(); });
     instance_ = CIRRUS_TRY(isolation->launch(request, ended.get_token()));
-    const isolation::InstanceRecord& made = instance_->record();
-    record_.mutable_handles()->insert(made.handles.begin(), made.handles.end());
-    record_.set_agent_pid(made.agent_pid);
-    record_.set_agent_start_time(made.agent_start_time);
-    record_.set_cgroup_path(made.cgroup_path);
-    record_.set_working_directory(made.working_directory);
+    remember_instance();
     return {};
   }();
   if (launched.ok()) return true;
   fail(launched.error());
   return false;
+}
+
+void TaskRun::remember_instance() {
+  const isolation::InstanceRecord& made = instance_->record();
+  // Those of an earlier try are not this instance's.
+  record_.clear_handles();
+  record_.mutable_handles()->insert(made.handles.begin(), made.handles.end());
+  record_.set_agent_pid(made.agent_pid);
+  record_.set_agent_start_time(made.agent_start_time);
+  record_.set_cgroup_path(made.cgroup_path);
+  record_.set_working_directory(made.working_directory);
 }
 
 void TaskRun::note(std::string_view line) {
@@ -443,6 +468,7 @@ void TaskRun::follow(const StopToken& stop) {
 }
 
 void TaskRun::tear_down() {
+  if (environment_->standby != nullptr) environment_->standby->forget(id_);
   state_.update([](State& state) { state.agent_alive = false; });
   if (instance_) {
     const Status destroyed = instance_->destroy();

@@ -19,6 +19,7 @@
 #include "isolation/isolation.h"
 #include "worker/security_policy.h"
 #include "worker/session.h"
+#include "worker/standby.h"
 #include "worker/task_record.h"
 
 namespace cirrus::worker {
@@ -31,6 +32,8 @@ struct TaskEnvironment {
   os::Environment agent_environment;
   std::chrono::milliseconds cancel_grace{30'000};
   gateway::Gateway* gateway = nullptr;
+  /// Instances that may be there already; null: none.
+  Standby* standby = nullptr;
   /// Chosen by the task's isolation message; null if this worker has none of that kind.
   std::function<isolation::Isolation*(const rpc::pb::Isolation&)> isolation_for;
   SecurityPolicy security;
@@ -55,6 +58,8 @@ class TaskRun {
   const std::string& id() const { return id_; }
   const std::string& upstream_endpoint() const { return session_->endpoint(); }
   const std::map<std::string, double>& resources() const { return resources_; }
+  /// What could stand by for it; null: nothing.
+  const rpc::pb::Isolation* wanted() const { return wanted_ ? &*wanted_ : nullptr; }
   /// Its amounts are booked: it may start. Until then it waits (a stop order ends the wait).
   void admit();
   /// Admitted, and its processes may still live.
@@ -101,6 +106,7 @@ class TaskRun {
   void clean_up();
 
   Status open_gateway();
+  void remember_instance();
   // A line of the worker's own in the log of the task's first step, once that step is known.
   void note(std::string_view line);
   void write_notes();
@@ -117,6 +123,7 @@ class TaskRun {
   const std::shared_ptr<Session> session_;
   const std::string id_;
   const std::map<std::string, double> resources_;
+  const std::optional<rpc::pb::Isolation> wanted_;
   const std::function<void(const std::string&)> on_end_;
   const std::function<void()> on_released_;
   std::unique_ptr<rpc::TaskService> service_;

@@ -118,13 +118,44 @@ Status read_vetu(const yaml::Node& node, const std::string& file, pb::Isolation:
   return close_vm(map, file, vetu);
 }
 
-// Takes `tart` or `vetu`; exactly one of both is there.
+// Ours: a container stands by as well. Defaults: reference, configuration language.
+Status read_container(const yaml::Node& node, const std::string& file,
+                      pb::Isolation::Container& container) {
+  yaml::StrictMap map = CIRRUS_TRY(open_map(node, file, "container"));
+  container.set_image(CIRRUS_TRY(take_text(map, "image", {}, file)));
+  container.set_cpu(static_cast<float>(CIRRUS_TRY(take_whole(map, "cpu", 2, 65535, file))));
+  container.set_memory(CIRRUS_TRY(take_megabytes(map, file)));
+  if (container.memory() == 0) container.set_memory(4096);
+  if (const yaml::Node* volumes = map.take("volumes"); volumes && !volumes->is_null()) {
+    if (!volumes->is_list()) return at(file, volumes->mark, "'volumes' must be a list");
+    for (const yaml::Node* item : volumes->resolved().items) {
+      const std::vector<std::string> parts =
+          split(item->is_scalar() ? item->resolved().text : "", ':');
+      if (parts.size() < 2 || parts.size() > 3 || (parts.size() == 3 && parts[2] != "ro")) {
+        return at(file, item->mark, "a volume is written source:target or source:target:ro");
+      }
+      auto& volume = *container.add_volumes();
+      volume.set_source(parts[0]);
+      volume.set_target(parts[1]);
+      volume.set_read_only(parts.size() == 3);
+    }
+  }
+  CIRRUS_TRY(close_map(map, file));
+  if (container.image().empty()) return at(file, map.mark(), "the container needs an 'image'");
+  return {};
+}
+
+// Takes the kind of isolation; exactly one is there.
 Status take_isolation(yaml::StrictMap& map, const yaml::Node& whole, const std::string& file,
                       pb::Isolation& isolation) {
   const yaml::Node* tart = map.take("tart");
   const yaml::Node* vetu = map.take("vetu");
-  if ((tart == nullptr) == (vetu == nullptr)) {
-    return at(file, whole.mark, "'standby' needs one 'tart' or 'vetu' isolation");
+  const yaml::Node* container = map.take("container");
+  if ((tart != nullptr) + (vetu != nullptr) + (container != nullptr) != 1) {
+    return at(file, whole.mark, "'standby' needs one 'tart', 'vetu' or 'container' isolation");
+  }
+  if (container != nullptr) {
+    return read_container(*container, file, *isolation.mutable_container());
   }
   if (tart != nullptr) return read_tart(*tart, file, *isolation.mutable_tart());
   return read_vetu(*vetu, file, *isolation.mutable_vetu());
@@ -137,7 +168,8 @@ Result<StandbySettings> read_standby(const yaml::Node& node, const std::string& 
   yaml::StrictMap map = CIRRUS_TRY(open_map(node, file, "standby"));
   const yaml::Node* isolation = map.take("isolation");
   if (isolation != nullptr) {
-    if (map.take("tart") != nullptr || map.take("vetu") != nullptr) {
+    if (map.take("tart") != nullptr || map.take("vetu") != nullptr ||
+        map.take("container") != nullptr) {
       return at(file, node.mark,
                 "'standby' is written either with 'isolation' or without, not both");
     }

@@ -94,6 +94,7 @@ Result<TaskEnvironment> Worker::make_environment(const Settings& settings) const
   environment.agent_environment = agent_environment(settings.inherited_variables);
   environment.cancel_grace = settings.cancel_grace;
   environment.gateway = parts_.gateway;
+  environment.standby = standby_.get();
   environment.isolation_for = parts_.isolation_for;
   environment.security = settings.security;
   environment.min_free_space = settings.min_free_space;
@@ -130,20 +131,25 @@ Result<std::unique_ptr<Worker>> Worker::start(Settings settings, WorkerParts par
   std::unique_ptr<Worker> worker(
       new Worker(std::move(settings), std::move(parts), std::move(lock).value()));
   CIRRUS_TRY(os::make_directories(worker->parts_.state_directory / "tasks"));
+  worker->standby_ = std::make_unique<Standby>(worker->standby_parts());
   auto environment = std::make_shared<const TaskEnvironment>(
       CIRRUS_TRY(worker->make_environment(*worker->settings())));
   worker->current_.with([&](Current& current) { current.environment = std::move(environment); });
   CIRRUS_TRY(worker->open_sessions());
   worker->adopt_all();
-  if (worker->parts_.remove_leftovers) {
-    std::set<std::string> live;
-    worker->state_.with([&](State& state) {
-      for (const auto& [id, task] : state.tasks) live.insert(id);
-    });
-    worker->cleaner_ = Thread([raw = worker.get(), live = std::move(live)](const StopToken&) {
+  // What stands by is made after that, or it would look like a leftover.
+  worker->cleaner_ = Thread([raw = worker.get()](const StopToken&) {
+    if (raw->parts_.remove_leftovers) {
+      std::set<std::string> live;
+      raw->state_.with([&](State& state) {
+        live = state.live_labels;
+        for (const auto& [id, task] : state.tasks) live.insert(id);
+      });
       raw->parts_.remove_leftovers(live);
-    });
-  }
+    }
+    const std::shared_ptr<const Settings> current = raw->settings();
+    raw->standby_->configure(current->vm.standby, !current->vm.standby_is_list);
+  });
   for (const std::shared_ptr<Session>& session : worker->sessions_) {
     worker->loops_.push_back(std::make_unique<UpstreamLoop>(session, *worker));
   }
@@ -171,6 +177,8 @@ Worker::~Worker() {
   }
   State last = state_.with([](State& state) { return std::move(state); });
   for (const auto& [id, task] : last.tasks) task->request_detach();
+  last = State();  // waits for their threads, which may ask for what stands by
+  standby_.reset();
 }
 
 Status Worker::open_sessions() {
@@ -211,8 +219,50 @@ void Worker::adopt_all() {
           {{"task", record.value().task_id()}, {"upstream", record.value().upstream_endpoint()}});
       continue;
     }
+    const auto label = record.value().handles().find("label");
+    if (record.value().phase() == TaskRecord::BOOTSTRAPPED &&
+        label != record.value().handles().end()) {
+      state_.with([&](State& state) { state.live_labels.insert(label->second); });
+    }
     run_task(owner, std::move(record).value());
   }
+}
+
+StandbyParts Worker::standby_parts() {
+  StandbyParts parts;
+  parts.run_directory = parts_.run_directory;
+  parts.agent_program = parts_.agent_program;
+  parts.agent_environment = agent_environment(settings()->inherited_variables);
+  parts.isolation_for = parts_.isolation_for;
+  parts.allowed = [this](const rpc::pb::Isolation& wanted) -> Result<isolation::IsolationSpec> {
+    const std::shared_ptr<const Settings> current = settings();
+    CIRRUS_TRY(current->security.check(&wanted));
+    return current->security.enforced(wanted);
+  };
+  parts.fits = [this](const std::map<std::string, double>& booked, bool single) {
+    return standby_fits(booked, single);
+  };
+  parts.on_released = [this] { admit_more(); };
+  return parts;
+}
+
+bool Worker::standby_fits(const std::map<std::string, double>& booked, bool single) const {
+  const std::shared_ptr<const Settings> current = settings();
+  return state_.with([&](const State& state) {
+    if (state.draining || state.end) return false;
+    // Source: reference worker, standby: made only while no task runs.
+    if (single && !state.tasks.empty()) return false;
+    std::map<std::string, double> used = booked;
+    for (const auto& [id, task] : state.tasks) {
+      if (task->released()) continue;
+      for (const auto& [name, amount] : task->resources()) used[name] += amount;
+    }
+    return std::all_of(booked.begin(), booked.end(), [&](const auto& amount) {
+      const auto limit = current->resources.find(amount.first);
+      const double available = limit == current->resources.end() ? 0 : limit->second;
+      return used[amount.first] <= available * (1 + 1e-9);
+    });
+  });
 }
 
 rpc::pb::WorkerInfo Worker::worker_info() const {
@@ -255,6 +305,9 @@ rpc::pb::PollRequest Worker::make_poll(const Session& session) {
       }
     }
   });
+  for (Standby::Information& one : standby_->information()) {
+    *request.add_available_standby_instances_information() = std::move(one);
+  }
   return request;
 }
 
@@ -269,6 +322,7 @@ void Worker::on_reply(const std::shared_ptr<Session>& session, const rpc::pb::Po
     if (task) task->cancel("stopped by the controller");
   }
   for (const auto& task : reply.tasks_to_start()) start_task(session, task);
+  standby_->update(reply.updated_standby_instances());
   if (reply.shutdown()) {
     log_info("received shutdown signal", {{"upstream", session->endpoint()}});
     state_.update([](State& state) {
@@ -328,6 +382,7 @@ void Worker::run_task(const std::shared_ptr<Session>& session, TaskRecord record
         [this](const std::string& ended) { task_ended(ended); }, [this] { admit_more(); });
     state.tasks[id] = task;
     if (fresh) {
+      standby_->assign(id, task->wanted());
       state.waiting.push_back(id);
       admit_waiting(state, current->resources);
     } else {
@@ -345,10 +400,12 @@ void Worker::admit_more() {
   state_.update([&](State& state) { admit_waiting(state, current->resources); });
 }
 
-// In order, so that small tasks never starve a big one. The sum of amounts never exceeds the total
+// What stands by gives way to a task that waits. In order, so that small tasks never starve a big
+// one. The sum of amounts never exceeds the total
 // and a task without resources runs alone, whatever several controllers gave away at the same
 // time. What nothing runs beside is admitted whatever it asks for: its controller knew the total.
 void Worker::admit_waiting(State& state, const std::map<std::string, double>& total) {
+  std::map<std::string, double> booked = standby_->booked();
   std::map<std::string, double> used;
   std::size_t running = 0;
   bool alone = false;
@@ -358,14 +415,16 @@ void Worker::admit_waiting(State& state, const std::map<std::string, double>& to
     alone = alone || task->resources().empty();
     for (const auto& [name, amount] : task->resources()) used[name] += amount;
   }
-  const auto fits = [&](const TaskRun& task) {
-    if (running == 0) return true;
-    if (alone || task.resources().empty()) return false;
+  const auto fits = [&](const TaskRun& task, bool beside_standby) {
+    if (running > 0 && (alone || task.resources().empty())) return false;
     for (const auto& [name, amount] : task.resources()) {
       const auto limit = total.find(name);
       const double available = limit == total.end() ? 0 : limit->second;
+      const auto held = beside_standby ? booked.find(name) : booked.end();
+      const double standing = held == booked.end() ? 0 : held->second;
+      if (running == 0 && standing == 0) continue;
       // Amounts such as 0.1 do not add up exactly.
-      if (used[name] + amount > available * (1 + 1e-9)) return false;
+      if (used[name] + standing + amount > available * (1 + 1e-9)) return false;
     }
     return true;
   };
@@ -373,7 +432,15 @@ void Worker::admit_waiting(State& state, const std::map<std::string, double>& to
     const auto found = state.tasks.find(state.waiting.front());
     if (found != state.tasks.end()) {
       TaskRun& task = *found->second;
-      if (!fits(task)) return;
+      if (!fits(task, true)) {
+        if (!fits(task, false)) return;
+        // Only what stands by is in the way: it is this task's, or it goes.
+        if (standby_->assign_late(found->first, task.wanted())) booked = standby_->booked();
+        if (!fits(task, true)) {
+          standby_->make_room(task.resources());
+          return;
+        }
+      }
       for (const auto& [name, amount] : task.resources()) used[name] += amount;
       ++running;
       alone = alone || task.resources().empty();
@@ -398,6 +465,7 @@ void Worker::task_ended(const std::string& id) {
       state.end = WorkerEnd{WorkerEnd::Kind::Drained, "the last task has ended"};
     }
   });
+  standby_->look_again();
   for (const auto& loop : loops_) {
     if (loop->session()->endpoint() == endpoint) loop->poll_soon();
   }
@@ -433,6 +501,7 @@ WorkerEnd Worker::wait() {
 
 void Worker::drain() {
   for (const auto& loop : loops_) loop->drain();
+  standby_->drain();
   const std::shared_ptr<const Settings> current = settings();
   state_.update([&](State& state) {
     if (!state.draining && current->life.drain_timeout) {
@@ -538,6 +607,7 @@ std::vector<std::string> Worker::reload(Settings wanted) {
     current.settings = fresh;
     current.environment = std::move(environment);
   });
+  standby_->configure(fresh->vm.standby, !fresh->vm.standby_is_list);
   state_.update([&](State& state) { admit_waiting(state, fresh->resources); });
   for (const auto& loop : loops_) loop->refresh();
   return changes;
@@ -557,6 +627,7 @@ WorkerFacts Worker::facts() const {
       for (const auto& [name, amount] : task->resources()) facts.resources_in_use[name] += amount;
     }
   });
+  facts.standby = standby_->facts();
   for (const auto& loop : loops_) {
     facts.registered[loop->session()->endpoint()] = loop->registered();
   }

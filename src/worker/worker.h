@@ -14,6 +14,7 @@
 #include "isolation/isolation.h"
 #include "os/file_lock.h"
 #include "worker/settings.h"
+#include "worker/standby.h"
 #include "worker/task_run.h"
 #include "worker/upstream_loop.h"
 
@@ -54,6 +55,7 @@ struct WorkerFacts {
   std::map<std::string, double> resources_total;
   std::map<std::string, double> resources_in_use;
   std::map<std::string, bool> registered;  ///< by endpoint
+  StandbyFacts standby;
   bool draining = false;
 };
 
@@ -91,6 +93,7 @@ class Worker final : public PollOwner {
     std::map<std::string, std::shared_ptr<TaskRun>> tasks;
     std::vector<std::string> waiting;  // ids that are not admitted yet, in their order
     std::uint64_t started = 0;
+    std::set<std::string> live_labels;  // of adopted tasks: what isolations must not remove
     Monotonic idle_since{};
     std::optional<Monotonic> drain_deadline;
     bool low_on_space = false;                       // said once
@@ -110,7 +113,9 @@ class Worker final : public PollOwner {
   std::shared_ptr<const Settings> settings() const;
   std::shared_ptr<const TaskEnvironment> environment() const;
   Result<TaskEnvironment> make_environment(const Settings& settings) const;
-  static void admit_waiting(State& state, const std::map<std::string, double>& total);
+  void admit_waiting(State& state, const std::map<std::string, double>& total);
+  bool standby_fits(const std::map<std::string, double>& booked, bool single) const;
+  StandbyParts standby_parts();
   void admit_more();
   void watch_life(const StopToken& stop);
   void task_ended(const std::string& id);
@@ -125,6 +130,7 @@ class Worker final : public PollOwner {
   const WorkerParts parts_;
   const os::FileLock lock_;
   Guarded<Current> current_;
+  std::unique_ptr<Standby> standby_;                // constant after start; tasks use it
   std::vector<std::shared_ptr<Session>> sessions_;  // constant after start
   Guarded<State> state_;
   std::vector<std::unique_ptr<UpstreamLoop>> loops_;  // constant after start

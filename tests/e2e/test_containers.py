@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 import unittest
 
 from harness import SOURCE, Case, Daemon, eventually
@@ -311,6 +312,59 @@ class Containers(Case):
         self.assertIn("went on", self.log(done["tasks"][0]["id"]).decode())
         eventually(lambda: '"org.cirrus.owner"' not in self.in_engine("/containers/json?all=true"),
                    "no container is left")
+
+    def run_standby(self, kind):
+        self.start_engine(kind)
+        self.start_controller()
+        shared = self.scratch / "shared"
+        shared.mkdir()
+        settings = ("resources: {slots: 1}\n"
+                    "standby:\n  isolation:\n    container: {image: 'cirrus.test/busybox:1', cpu: 1,"
+                    f" memory: 1G, volumes: ['{shared}:/shared']}}\n  resources: {{slots: 1}}\n"
+                    "  warmup: {script: echo warm > /tmp/warm}\n")
+        worker = self.start_worker_on_engine(kind, settings=settings)
+
+        def config(script, more=""):
+            return ("task:\n  name: t\n  persistent_worker:\n    resources: {slots: 1}\n"
+                    "    isolation:\n      container: {image: 'cirrus.test/busybox:1', cpu: 1,"
+                    f" memory: 1G, volumes: ['{shared}:/shared']{more}}}\n  script:{script}\n")
+
+        def standing():
+            return self.in_engine("/containers/json").count('"org.cirrus.task":"standby-')
+        eventually(lambda: standing() == 1, "a container stands by")
+        build = self.wait_build(self.submit(config(" cat /tmp/warm; touch here")), "completed")
+        self.assertIn("\nwarm\n", self.log(build["tasks"][0]["id"]).decode())
+        self.assertIn("standby instance taken", worker.log())
+        eventually(lambda: standing() == 1, "the next one stands by")
+        # A task that asks for something else ends it, because one slot is all there is.
+        build = self.wait_build(self.submit(config(
+            " test -e /tmp/warm || echo cold").replace("memory: 1G", "memory: 2G")), "completed")
+        self.assertIn("\ncold\n", self.log(build["tasks"][0]["id"]).decode())
+        # A killed worker: what it stood by with goes, the task that took one over goes on.
+        eventually(lambda: standing() == 1, "one stands by again")
+        build = self.submit(config(
+            "\n    - cat /tmp/warm\n    - while [ ! -e /shared/go ]; do sleep 0.1; done\n"
+            "    - echo after"))
+        eventually(lambda: "\nwarm\n" in self.log_or_empty(self.task(build, "t")["id"]).decode(),
+                   "the script runs")
+        worker.kill()
+        worker = self.start_worker_on_engine(kind, settings=settings)
+        time.sleep(1)
+        (shared / "go").write_text("")
+        done = self.wait_build(build, "completed")
+        self.assertIn("after", self.log(done["tasks"][0]["id"]).decode())
+        eventually(lambda: standing() == 1, "one stands by for the new worker")
+        worker.signal(signal.SIGTERM)
+        worker.wait()
+        self.assertNotIn('"org.cirrus.owner"', self.in_engine("/containers/json?all=true"))
+
+    @unittest.skipUnless(os.geteuid() == 0, "engines are started as root only")
+    def test_docker_standby(self):
+        self.run_standby("docker")
+
+    @unittest.skipUnless(os.geteuid() == 0, "engines are started as root only")
+    def test_podman_standby(self):
+        self.run_standby("podman")
 
     @unittest.skipUnless(os.geteuid() == 0, "engines are started as root only")
     def test_docker_companions_privilege_and_memory(self):

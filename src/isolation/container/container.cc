@@ -22,6 +22,8 @@ constexpr char kOwnerLabel[] = "org.cirrus.owner";
 constexpr char kTaskLabel[] = "org.cirrus.task";
 constexpr char kContainerHandle[] = "container";
 constexpr char kVolumeHandle[] = "volume";
+// What was made for a standby instance keeps its label when a task takes it over.
+constexpr char kLabelHandle[] = "label";
 constexpr char kCompanionHandle[] = "companion-";
 // Ours: a database that fills itself takes a while; the reference leaves this to its cluster.
 constexpr auto kReadinessTime = std::chrono::minutes(5);
@@ -75,6 +77,13 @@ class ContainerInstance final : public Instance {
     const Result<std::string> output = engine_->last_output(id());
     if (output.ok() && !output.value().empty()) text += ", it said: " + output.value();
     return text;
+  }
+
+  Status run_script(const std::string& script, const StopToken& stop) override {
+    const CommandEnd end = CIRRUS_TRY(engine_->run_inside(id(), {"/bin/sh", "-c", script}, stop));
+    if (end.exit_code == 0) return {};
+    return error(Code::FailedPrecondition, "the script ended with exit status {}: {}",
+                 end.exit_code, shorten(std::string(trim(end.output)), 500));
   }
 
   void interrupt() override {
@@ -151,6 +160,7 @@ class Container final : public ContainerIsolation {
     const Labels labels{{kOwnerLabel, options_.owner}, {kTaskLabel, request.task_id}};
     InstanceRecord record;
     record.task_cookie = request.task_cookie;
+    record.handles[kLabelHandle] = request.task_id;
     record.working_directory = ContainerPaths::kWorkingDirectory;
     const std::string name = "cirrus-" + random_hex(8);
     CIRRUS_TRY(engine->create_volume(name, labels, stop).note("making the working volume"));
