@@ -57,12 +57,12 @@ Result<Stack> Stack::start(const std::string& resources, const std::string& sett
   stack.url_ = ready.value("http_url", "");
   stack.token_ = std::string(trim(CIRRUS_TRY(os::read_file(ready.value("admin_token_file", "")))));
   CIRRUS_TRY(os::write_file(root + "/worker.yml", settings));
-  stack.worker_ = CIRRUS_TRY(start_daemon(
-      stack.scratch_, "worker",
-      {"worker", "run", "--name", "bench", "--token-file",
-       ready.value("registration_token_file", ""), "--rpc-endpoint",
-       ready.value("rpc_endpoint", ""), "--data-dir", root + "/w", "--resources", resources,
-       "-f", root + "/worker.yml"}));
+  stack.worker_ =
+      CIRRUS_TRY(start_daemon(stack.scratch_, "worker",
+                              {"worker", "run", "--name", "bench", "--token-file",
+                               ready.value("registration_token_file", ""), "--rpc-endpoint",
+                               ready.value("rpc_endpoint", ""), "--data-dir", root + "/w",
+                               "--resources", resources, "-f", root + "/worker.yml"}));
   return stack;
 }
 

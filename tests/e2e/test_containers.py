@@ -79,6 +79,7 @@ class Containers(Case):
                   "    - touch /shared-ro/x && echo WRITABLE || echo read-only\n"
                   "    - find / -xdev -name 'task.pb' -o -xdev -name spool | grep . && echo LEAK"
                   " || echo nothing of the worker\n"
+                  "    - ls -l /proc/$$/fd | grep -e socket -e \\.sock && echo FDLEAK || echo none\n"
                   "    - touch here && echo working directory is writable")
         build = self.submit(task(script, more=more))
         ended = self.wait_build(build)
@@ -88,6 +89,7 @@ class Containers(Case):
         self.assertIn("limited to", log, "what was reduced is said in the task's log")
         self.assertNotIn("\nWRITABLE", log)
         self.assertNotIn("\nLEAK", log)
+        self.assertNotIn("\nFDLEAK", log)
         self.assertIn("working directory is writable", log)
         self.assertEqual((shared / "made").read_text(), "made\n")
         # A plain container: the worker says that it has an engine.
@@ -99,6 +101,12 @@ class Containers(Case):
         user = self.wait_build(self.submit(task("id -u && touch here",
                                                 image="cirrus.test/user:1")), "completed")
         self.assertIn("1000", self.log(user["tasks"][0]["id"]).decode())
+        # An image with nothing in it: the agent brings all it needs.
+        bare = self.wait_build(self.submit(
+            "task:\n  name: t\n  env: {CONTENT: x}\n  persistent_worker:\n    isolation:\n"
+            "      container: {image: 'cirrus.test/bare:1'}\n"
+            "  note_file: {path: /data/note, variable_name: CONTENT}\n"), "completed")
+        self.assertEqual([step["status"] for step in bare["tasks"][0]["steps"]], ["completed"])
         # An image that is nowhere.
         absent = self.wait_build(self.submit(task("never", image="127.0.0.1:1/absent:1")), "failed")
         self.assertIn("127.0.0.1:1/absent:1", str(absent))
@@ -365,6 +373,35 @@ class Containers(Case):
     @unittest.skipUnless(os.geteuid() == 0, "engines are started as root only")
     def test_podman_standby(self):
         self.run_standby("podman")
+
+    @unittest.skipUnless(os.geteuid() == 0, "engines are started as root only")
+    def test_podman_is_started_and_stopped_where_no_engine_runs(self):
+        self.start_engine("podman")  # for its images; the worker is not told of it
+        engine = self.socket.parent
+        self.socket = None
+        self.start_controller()
+        path = self.scratch / "w.yml"
+        path.write_text("")
+        worker = Daemon(self.scratch, "worker-alone", [
+            "worker", "run", "--name", "w", "-f", str(path), "--token-file",
+            self.controller.ready["registration_token_file"], "--rpc-endpoint",
+            self.controller.ready["rpc_endpoint"], "--data-dir", str(self.scratch / "w")],
+            self.environment(CIRRUS_CONTAINER_BACKEND="podman",
+                             CONTAINERS_CONF=str(engine / "containers.conf"),
+                             CONTAINERS_STORAGE_CONF=str(engine / "storage.conf"),
+                             CONTAINERS_REGISTRIES_CONF=str(engine / "registries.conf")))
+        self.daemons.append(worker)
+        worker.start()
+        build = self.wait_build(self.submit(task("echo ran")), "completed")
+        self.assertIn("\nran\n", self.log(build["tasks"][0]["id"]).decode())
+
+        def services():
+            return subprocess.run(["pgrep", "-f", "podman system service --time=600"],
+                                  capture_output=True).stdout.split()
+        self.assertEqual(len(services()), 1)
+        worker.signal(signal.SIGTERM)
+        worker.wait()
+        self.assertEqual(services(), [])
 
     @unittest.skipUnless(os.geteuid() == 0, "engines are started as root only")
     def test_docker_companions_privilege_and_memory(self):

@@ -13,6 +13,8 @@
 #include "os/memory_events.h"
 #include "os/process.h"
 #include "os/temp_dir.h"
+#include "os/unix_socket.h"
+#include "os/waker.h"
 
 namespace cirrus::isolation {
 namespace {
@@ -181,6 +183,38 @@ TEST(EngineSearch, NamesEverythingItTried) {
   for (const char* part : {"/no/docker.sock", "/no/podman.sock", "docker.io"}) {
     EXPECT_NE(found.error().message().find(part), std::string::npos) << found.error().message();
   }
+}
+
+TEST(EngineSearch, RefusesAnEngineWhoseKernelIsNotOurs) {
+  const os::TempDir directory = os::TempDir::create("cirrus-engine-search").value();
+  const std::string socket = (directory.path() / "s").string();
+  const os::Fd listener = os::listen_unix(socket, 0600).value();
+  Thread server([&listener](const StopToken& stop) {
+    while (os::wait_readable(listener.get(), stop, std::nullopt).value_or(false)) {
+      const os::Fd connection = os::accept_connection(listener.get()).value();
+      std::string head;
+      char byte = 0;
+      while (!head.ends_with("\r\n\r\n") &&
+             os::read_some(connection.get(), {&byte, 1}).value_or(0) == 1) {
+        head += byte;
+      }
+      const std::string body = head.find("/info") == std::string::npos
+                                   ? R"({"Version":"99","MinAPIVersion":"1.12"})"
+                                   : R"({"KernelVersion":"6.1-vm","OperatingSystem":"Some VM"})";
+      (void)os::write_all(connection.get(), fmt::format("HTTP/1.1 200 OK\r\nConnection: close\r\n"
+                                                        "Content-Length: {}\r\n\r\n{}",
+                                                        body.size(), body));
+    }
+  });
+  EngineChoice choice;
+  choice.socket = socket;
+  EngineSearch search(std::move(choice));
+  const auto found = search.get(StopToken());
+  ASSERT_FALSE(found.ok());
+  EXPECT_EQ(found.error().code(), Code::FailedPrecondition);
+  EXPECT_NE(found.error().message().find("Some VM, kernel 6.1-vm"), std::string::npos)
+      << found.error().message();
+  server.request_stop();
 }
 
 TEST(EngineSearch, RefusesEnginesOfOtherHosts) {
