@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "agent_targets.h"
 
-#include "agent/clone_plan.h"
 #include "agent/env_file.h"
 #include "agent/shell.h"
 #include "agent/testing/plain_mask.h"
 #include "base/check.h"
 #include "base/strings.h"
+#include "model/clone_plan.h"
 
 namespace cirrus::fuzz {
 
@@ -35,7 +35,7 @@ void run_env_file(std::string_view input) {
   }
   for (const std::string& line : split(input, '\n')) {
     (void)agent::split_words(line);
-    (void)agent::split_clone_url(line);
+    (void)model::split_clone_url(line);
   }
 }
 

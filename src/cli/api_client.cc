@@ -87,6 +87,18 @@ Result<nlohmann::json> ApiClient::post(const std::string& path, const nlohmann::
   return parsed(http_.send(message));
 }
 
+Result<nlohmann::json> ApiClient::remove(const std::string& path) const {
+  return parsed(http_.send(request("DELETE", path)));
+}
+
+Status ApiClient::download(const std::string& path,
+                           const std::function<bool(std::string_view bytes)>& on_bytes) const {
+  net::HttpRequest message = request("GET", path);
+  message.timeout = std::chrono::milliseconds(0);
+  CIRRUS_TRY(checked(http_.stream(message, on_bytes)));
+  return {};
+}
+
 Result<std::string> ApiClient::get_text(const std::string& path) const {
   net::HttpRequest message = request("GET", path);
   message.timeout = std::chrono::milliseconds(0);

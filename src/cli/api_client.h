@@ -37,6 +37,11 @@ class ApiClient {
   /// PermissionDenied, Unavailable if it cannot be reached or answers 5xx.
   Result<nlohmann::json> get(const std::string& path) const;
   Result<nlohmann::json> post(const std::string& path, const nlohmann::json& body) const;
+  /// DELETE.
+  Result<nlohmann::json> remove(const std::string& path) const;
+  /// The body piece by piece as it arrives; false from `on_bytes` ends the download.
+  Status download(const std::string& path,
+                  const std::function<bool(std::string_view bytes)>& on_bytes) const;
   /// The body as it is.
   Result<std::string> get_text(const std::string& path) const;
   /// Server-sent events until `on_event` returns false. A broken stream is opened again.

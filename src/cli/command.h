@@ -27,6 +27,8 @@ void add_controller_commands(CLI::App& root, Invocation& invocation);
 void add_standalone_command(CLI::App& root, Invocation& invocation);
 void add_build_commands(CLI::App& root, Invocation& invocation);
 void add_task_commands(CLI::App& root, Invocation& invocation);
+void add_artifact_commands(CLI::App& root, Invocation& invocation);
+void add_cache_commands(CLI::App& root, Invocation& invocation);
 void add_validate_command(CLI::App& root, Invocation& invocation);
 
 /// `0.1.0`.

@@ -35,6 +35,8 @@ int main_impl(int argc, char** argv) {
   add_standalone_command(app, invocation);
   add_build_commands(app, invocation);
   add_task_commands(app, invocation);
+  add_artifact_commands(app, invocation);
+  add_cache_commands(app, invocation);
   add_validate_command(app, invocation);
   add_agent_command(app, invocation);
   const bool reference = argc > 1 && std::strcmp(argv[1], "worker") == 0;

@@ -5,8 +5,8 @@
 
 #include "base/ids.h"
 #include "base/log.h"
-#include "controller/blobs/log_store.h"
 #include "controller/blobs/paths.h"
+#include "controller/blobs/stores.h"
 #include "controller/blobs/work_pool.h"
 #include "controller/core/core.h"
 #include "controller/http/api.h"
@@ -90,7 +90,8 @@ class RunningController final : public Controller {
     CIRRUS_TRY(os::make_directories(paths_.logs()));
     CIRRUS_TRY(os::make_directories(paths_.repositories()));
     store_ = CIRRUS_TRY(store::open_sqlite_store(paths_.database()));
-    logs_.emplace(paths_);
+    stores_.emplace(paths_, clock_);
+    CIRRUS_TRY(stores_->caches.evict().note("looking through the caches"));
     pool_.emplace(4, 4096);
     git_.emplace(paths_, *pool_);
 
@@ -120,9 +121,9 @@ class RunningController final : public Controller {
     state.make_secret = [] { return random_hex(32); };
     core_ = CIRRUS_TRY(core::Core::start(*store_, clock_, std::move(state)));
     admit_ = http::make_admission(*core_);
-    api_.emplace(*core_, *logs_, *pool_, *git_);
+    api_.emplace(*core_, *stores_, *pool_, *git_);
     CIRRUS_TRY(make_first_things());
-    rpc_ = CIRRUS_TRY(rpc::RpcServer::start(options_.rpc_address, *core_, *logs_, *pool_));
+    rpc_ = CIRRUS_TRY(rpc::RpcServer::start(options_.rpc_address, *core_, *stores_, *pool_));
     if (options_.public_rpc_endpoint.empty()) {
       options_.public_rpc_endpoint = url_of(options_.rpc_address, rpc_->port());
     }
@@ -179,7 +180,7 @@ class RunningController final : public Controller {
   const blobs::Paths paths_;
   std::optional<os::FileLock> lock_;
   std::unique_ptr<store::Store> store_;
-  std::optional<blobs::LogStore> logs_;
+  std::optional<blobs::Stores> stores_;
   std::optional<blobs::WorkPool> pool_;
   std::optional<http::GitHost> git_;
   net::Admit admit_;

@@ -404,6 +404,106 @@ TEST_F(ControllerTest, ARepositoryIsPushedBuiltAndFetchedByItsTaskOnly) {
   EXPECT_FALSE(git({"ls-remote", clone_url}).status.success()) << "the token died with its task";
 }
 
+TEST_F(ControllerTest, CachesComeBackToLaterTasksOfTheirRepositoryOnly) {
+  const auto next_task = [&](ScriptedWorker& w, const std::string& repository) {
+    submit(kConfig, {{"repository", repository}});
+    api::PollResponse response;
+    EXPECT_TRUE(w.poll(response).ok());
+    EXPECT_EQ(response.tasks_to_start_size(), 1);
+    if (response.tasks_to_start().empty()) return api::PollResponse::AgentAwareTask();
+    const auto task = response.tasks_to_start(0);
+    w.running.push_back(task.task_id());
+    EXPECT_TRUE(w.started(task).ok());
+    return task;
+  };
+  ScriptedWorker before = worker("before");
+  ASSERT_TRUE(before.register_now().ok());
+  const auto first = next_task(before, "acme/app");
+  ScriptedAgent writer = agent(first);
+  std::string content;
+  EXPECT_EQ(writer.read_cache("node-1", content).error_code(), grpc::StatusCode::NOT_FOUND);
+  const std::string large(3 << 20, 'x');
+  ASSERT_TRUE(writer.write_cache("node-1", {"head ", large, "tail"}).ok());
+  EXPECT_FALSE(writer.write_cache("node-2", {"half"}, false).ok());
+  ASSERT_TRUE(writer.finished({{"one", api::COMPLETED}, {"two", api::COMPLETED}}).ok());
+  // T04: nothing after the task's end.
+  EXPECT_EQ(writer.read_cache("node-1", content).error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(writer.write_cache("node-1", {"late"}).error_code(),
+            grpc::StatusCode::PERMISSION_DENIED);
+  before.running.clear();
+  ASSERT_TRUE(before.stopped(first).ok());
+
+  restart();
+  ScriptedWorker after = worker("after");
+  ASSERT_TRUE(after.register_now().ok());
+  const auto second = next_task(after, "acme/app");
+  ScriptedAgent reader = agent(second);
+  ASSERT_TRUE(reader.read_cache("node-1", content).ok());
+  EXPECT_EQ(content, "head " + large + "tail");
+  api::CacheInfoResponse info;
+  ASSERT_TRUE(reader.cache_info("node-9", {"none-", "node-"}, info).ok());
+  EXPECT_EQ(info.info().key(), "node-1") << "half an upload left nothing";
+  EXPECT_EQ(info.info().size_in_bytes(), (3 << 20) + 9);
+  EXPECT_EQ(info.info().created_by_task_id(), first.task_id());
+  EXPECT_EQ(reader.cache_info("node-9", {}, info).error_code(), grpc::StatusCode::NOT_FOUND);
+  // T04: another task's secret, another repository.
+  ScriptedWorker other = worker("other");
+  ASSERT_TRUE(other.register_now().ok());
+  const api::PollResponse::AgentAwareTask third = next_task(other, "acme/other");
+  ScriptedAgent stranger = agent(third);
+  EXPECT_EQ(stranger.read_cache("node-1", content).error_code(), grpc::StatusCode::NOT_FOUND);
+  ScriptedAgent liar(controller_->rpc_endpoint(), second.task_id(), third.client_secret());
+  EXPECT_EQ(liar.read_cache("node-1", content).error_code(), grpc::StatusCode::UNAUTHENTICATED);
+
+  const json caches = get("/api/v1/caches/acme/app");
+  ASSERT_EQ(caches["caches"].size(), 1U);
+  EXPECT_EQ(caches["caches"][0]["key"], "node-1");
+  EXPECT_EQ(caches["caches"][0]["task_id"], first.task_id());
+  EXPECT_EQ(call("DELETE", "/api/v1/caches/acme/app").status, 400);
+  EXPECT_EQ(call("DELETE", "/api/v1/caches/acme/app?key=node-1").status, 200);
+  EXPECT_EQ(reader.read_cache("node-1", content).error_code(), grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_F(ControllerTest, ArtifactsAreDownloadedAsTheyWereUploaded) {
+  ScriptedWorker w = worker();
+  ASSERT_TRUE(w.register_now().ok());
+  submit(kConfig);
+  api::PollResponse response;
+  ASSERT_TRUE(w.poll(response).ok());
+  const auto task = response.tasks_to_start(0);
+  w.running = {task.task_id()};
+  ASSERT_TRUE(w.started(task).ok());
+  ScriptedAgent a = agent(task);
+  const std::string base = "/api/v1/tasks/" + task.task_id() + "/artifacts";
+  EXPECT_TRUE(get(base)["artifacts"].empty());
+  const std::string page = "<script>alert(1)</script>";
+  ASSERT_TRUE(
+      a.upload_artifacts("site", {{"index.html", page}, {"deep/er/x y", "1"}, {"deep/er/x y", "2"}})
+          .ok());
+  ASSERT_TRUE(a.upload_artifacts("nothing", {}).ok());
+  const json list = get(base);
+  ASSERT_EQ(list["artifacts"].size(), 2U);
+  EXPECT_EQ(list["artifacts"][1]["name"], "site");
+  EXPECT_EQ(list["artifacts"][1]["files"][0]["path"], "deep/er/x y");
+  EXPECT_EQ(list["artifacts"][1]["files"][0]["size"], 2);
+  EXPECT_EQ(call("GET", base + "/site/deep/er/x%20y").body, "12");
+  // T14: a page of a task is never a page of ours.
+  const net::HttpResponse html = call("GET", base + "/site/index.html");
+  EXPECT_EQ(html.body, page);
+  EXPECT_EQ(html.headers.at("content-type"), "application/octet-stream");
+  EXPECT_EQ(html.headers.at("content-disposition"), "attachment; filename=\"index.html\"");
+  // T03: paths that lead elsewhere.
+  EXPECT_EQ(call("GET", base + "/site/..%2f..%2flist").status, 400);
+  EXPECT_EQ(call("GET", base + "/site/%2e%2e/list").status, 400);
+  EXPECT_EQ(call("GET", base + "/site/absent").status, 404);
+  EXPECT_EQ(a.upload_artifacts("bad", {{"../x", "1"}}).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(get(base)["artifacts"].size(), 2U);
+  ASSERT_TRUE(a.finished({{"one", api::COMPLETED}, {"two", api::COMPLETED}}).ok());
+  EXPECT_EQ(a.upload_artifacts("late", {{"x", "1"}}).error_code(),
+            grpc::StatusCode::PERMISSION_DENIED);
+}
+
 TEST_F(ControllerTest, ASecondControllerOnTheSameDirectoryIsRefused) {
   ControllerOptions options;
   options.data_dir = directory_.path() / "data";

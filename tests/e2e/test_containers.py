@@ -320,6 +320,36 @@ class Containers(Case):
         self.assertIn("went on", self.log(done["tasks"][0]["id"]).decode())
         eventually(lambda: '"org.cirrus.owner"' not in self.in_engine("/containers/json?all=true"),
                    "no container is left")
+        # The engine dies while a task runs, and comes back after the task's end.
+        (shared / "go").unlink()
+        build = self.submit(task(
+            "\n    - while [ ! -e /shared/go ]; do sleep 0.1; done\n    - echo went on",
+            more=f"        volumes: ['{shared}:/shared']\n"))
+        eventually(lambda: "while" in self.log_or_empty(self.task(build, "t")["id"]).decode(),
+                   "the script runs")
+        os.kill(service, signal.SIGKILL)
+        engine.wait(30)
+        (shared / "go").write_text("")
+        self.wait_build(build, "completed")
+        directory = self.socket.parent
+        self.socket.unlink(missing_ok=True)
+        again = subprocess.Popen(
+            ["podman", "system", "service", "--time=0", f"unix://{self.socket}"],
+            env={**os.environ, "CONTAINERS_CONF": str(directory / "containers.conf"),
+                 "CONTAINERS_STORAGE_CONF": str(directory / "storage.conf"),
+                 "CONTAINERS_REGISTRIES_CONF": str(directory / "registries.conf")},
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+        def end():
+            again.terminate()
+            again.wait(10)
+            mounts = [line.split()[1] for line in open("/proc/mounts", encoding="utf-8")]
+            for mount in sorted((m for m in mounts if m.startswith(str(directory))), reverse=True):
+                subprocess.run(["umount", "-l", mount], check=False)
+        self.addCleanup(end)
+        eventually(self.socket.exists, "the engine is back")
+        eventually(lambda: '"org.cirrus.owner"' not in self.in_engine("/containers/json?all=true"),
+                   "no container is left")
 
     def run_standby(self, kind):
         self.start_engine(kind)

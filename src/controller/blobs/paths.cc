@@ -12,6 +12,7 @@ bool stays(char c, bool first) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
          c == '_' || (c == '.' && !first);
 }
+}  // namespace
 
 std::string sha256_hex(std::string_view bytes) {
   unsigned char digest[SHA256_DIGEST_LENGTH];
@@ -20,8 +21,6 @@ std::string sha256_hex(std::string_view bytes) {
   for (const unsigned char byte : digest) hex += fmt::format("{:02x}", byte);
   return hex;
 }
-}  // namespace
-
 std::string encode_component(std::string_view name) {
   if (name.empty()) return "%";
   std::string encoded;

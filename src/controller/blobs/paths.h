@@ -7,6 +7,8 @@
 //     admin-token               0600, API token made at first start
 //     registration-token        0600, of the pool `default`, made at first start
 //     logs/<task id>/<step>     one file per step; step names encoded
+//     caches/<owner>/<name>/    one file per cache of a repository; names are hashes of keys
+//     artifacts/<task id>/<artifact>/  its list and its files
 //     git/<owner>/<name>.git/   bare repositories
 //     tmp/                      spooled requests; emptied at start
 #pragma once
@@ -25,6 +27,9 @@ namespace cirrus::controller::blobs {
 /// different names never give the same component.
 std::string encode_component(std::string_view name);
 
+/// In lower-case hex.
+std::string sha256_hex(std::string_view bytes);
+
 /// Builds every path below the data directory.
 class Paths {
  public:
@@ -40,6 +45,11 @@ class Paths {
   std::filesystem::path logs_of(model::TaskId task) const { return logs() / task.to_string(); }
   std::filesystem::path log(model::TaskId task, std::string_view step) const {
     return logs_of(task) / encode_component(step);
+  }
+  std::filesystem::path caches() const { return data_ / "caches"; }
+  std::filesystem::path artifacts() const { return data_ / "artifacts"; }
+  std::filesystem::path artifacts_of(model::TaskId task) const {
+    return artifacts() / task.to_string();
   }
   std::filesystem::path repositories() const { return data_ / "git"; }
   std::filesystem::path repository(const model::RepositoryName& name) const {

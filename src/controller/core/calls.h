@@ -92,6 +92,13 @@ struct LogPermit {
   std::vector<std::string> secrets_to_mask;
 };
 
+/// What a transfer of caches and artifacts needs to know about the task it acts for.
+struct BlobPermit {
+  model::TaskId task;
+  std::string repository;
+  std::shared_ptr<const AttemptGate> gate;
+};
+
 struct NewBuild {
   std::string repository;
   std::string branch;

@@ -109,6 +109,8 @@ class State {
                      Moment moment);
   void log_permit(const TaskCredential& task, const std::string& step, Reply<LogPermit> reply,
                   Moment moment);
+  /// Only for a task that runs: caches and artifacts are not for anybody after its end.
+  void blob_permit(const TaskCredential& task, Reply<BlobPermit> reply, Moment moment);
   /// The repository whose running task has this clone token.
   void clone_permit(const std::string& token, Reply<std::string> reply);
 

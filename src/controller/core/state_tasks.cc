@@ -210,6 +210,20 @@ void State::log_permit(const TaskCredential& credential, const std::string& step
   hint<LogPermit>(std::move(reply), LogPermit{task.record.id, task.gate, secrets_of(task.record)});
 }
 
+void State::blob_permit(const TaskCredential& credential, Reply<BlobPermit> reply, Moment moment) {
+  const Result<Task*> found = task_of_agent(credential);
+  if (!found.ok()) return hint<BlobPermit>(std::move(reply), found.error());
+  Task& task = *found.value();
+  if (!model::is_running(task.record.status) || !task.gate->open) {
+    return hint<BlobPermit>(std::move(reply),
+                            error(Code::PermissionDenied, "task {} has ended", task.record.id));
+  }
+  confirm(task, moment);
+  heard(task, moment);
+  hint<BlobPermit>(std::move(reply),
+                   BlobPermit{task.record.id, task.build->record.repository, task.gate});
+}
+
 void State::clone_permit(const std::string& token, Reply<std::string> reply) {
   const auto found = clone_tokens_.find(token);
   const Task* const task = found == clone_tokens_.end() ? nullptr : find_task(found->second);

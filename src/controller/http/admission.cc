@@ -45,7 +45,7 @@ core::Role needed_role(const net::ServerRequest& head, const std::vector<std::st
   if (head.method == "GET" || head.method == "HEAD") return core::Role::Reader;
   const std::string kind = parts.size() > 2 ? parts[2] : "";
   if (kind == "builds" || kind == "tasks") return core::Role::Submitter;
-  if (kind == "workers") return core::Role::Operator;
+  if (kind == "workers" || kind == "caches") return core::Role::Operator;
   return core::Role::Admin;
 }
 

@@ -55,6 +55,9 @@ void Api::handle(net::ServerRequest request, std::shared_ptr<net::Responder> res
   if (parts.front() == "git") return route_git(std::move(request), parts, responder);
   if (parts.size() >= 3 && parts[0] == "api" && parts[1] == "v1") {
     if (parts[2] == "builds") return route_builds(request, parts, responder);
+    const bool artifacts = parts[2] == "tasks" && parts.size() >= 5 && parts[4] == "artifacts";
+    if (artifacts && request.method == "GET") return route_artifacts(parts, responder);
+    if (parts[2] == "caches") return route_caches(request, parts, responder);
     if (parts[2] == "tasks") return route_tasks(request, parts, responder);
     return route_fleet(request, parts, responder);
   }

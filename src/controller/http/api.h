@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "controller/blobs/log_store.h"
+#include "controller/blobs/stores.h"
 #include "controller/blobs/work_pool.h"
 #include "controller/core/core.h"
 #include "controller/http/admission.h"
@@ -19,8 +19,13 @@ namespace cirrus::controller::http {
 /// All routes. What they answer is documented in `docs/api.md`. Everything given must outlive it.
 class Api {
  public:
-  Api(core::Core& core, blobs::LogStore& logs, blobs::WorkPool& pool, GitHost& git)
-      : core_(core), logs_(logs), pool_(pool), git_(git), submission_(core, git, pool) {}
+  Api(core::Core& core, blobs::Stores& stores, blobs::WorkPool& pool, GitHost& git)
+      : core_(core),
+        stores_(stores),
+        logs_(stores.logs),
+        pool_(pool),
+        git_(git),
+        submission_(core, git, pool) {}
 
   /// For HttpServer: routes one admitted request.
   void handle(net::ServerRequest request, std::shared_ptr<net::Responder> responder);
@@ -32,6 +37,11 @@ class Api {
   void route_builds(net::ServerRequest& request, const Parts& parts, const Answer& answer);
   void route_tasks(net::ServerRequest& request, const Parts& parts, const Answer& answer);
   void route_fleet(net::ServerRequest& request, const Parts& parts, const Answer& answer);
+  // In api_blobs.cc.
+  void route_artifacts(const Parts& parts, const Answer& answer);
+  void route_caches(net::ServerRequest& request, const Parts& parts, const Answer& answer);
+  void send_file(const core::TaskView& task, const std::string& name, const std::string& path,
+                 const Answer& answer);
   void route_git(net::ServerRequest request, const Parts& parts, const Answer& answer);
   void rerun(const core::TaskView& task, const std::string& actor, const Answer& answer);
   void list_builds(const net::ServerRequest& request, const Answer& answer);
@@ -46,10 +56,13 @@ class Api {
   void post(const Answer& answer, core::Core::Command command);
 
   core::Core& core_;       // constant after construction
+  blobs::Stores& stores_;  // constant after construction
   blobs::LogStore& logs_;  // constant after construction
   blobs::WorkPool& pool_;  // constant after construction
   GitHost& git_;           // constant after construction
   Submission submission_;
+  /// A slow reader of a large file holds a thread: these are for nothing else.
+  blobs::WorkPool downloads_{8, 256};
 };
 
 }  // namespace cirrus::controller::http

@@ -2,20 +2,20 @@
 #pragma once
 
 #include "cirrus_agent.grpc.pb.h"
-#include "controller/blobs/log_store.h"
-#include "controller/blobs/work_pool.h"
 #include "controller/core/core.h"
+#include "controller/rpc/blob_streams.h"
 
 namespace cirrus::controller::rpc {
 
 namespace api = org::cirruslabs::ci::services::cirruscigrpc;
 
-/// What agents (or workers on their behalf) report. What is not overridden is UNIMPLEMENTED, which
-/// every peer tolerates for caches and artifacts (protocol §13). All arguments must outlive it.
+/// What agents (or workers on their behalf) report and keep. What is not overridden is
+/// UNIMPLEMENTED, which every peer tolerates (protocol §13): artifacts then come over this port,
+/// and caches by `grpc://` addresses on it. All arguments must outlive it.
 class AgentService final : public api::CirrusCIService::CallbackService {
  public:
-  AgentService(core::Core& core, blobs::LogStore& logs, blobs::WorkPool& pool)
-      : core_(core), logs_(logs), pool_(pool) {}
+  explicit AgentService(BlobParts parts)
+      : core_(parts.core), logs_(parts.stores.logs), pool_(parts.pool), parts_(parts) {}
 
   grpc::ServerUnaryReactor* InitialCommands(grpc::CallbackServerContext* context,
                                             const api::InitialCommandsRequest* request,
@@ -51,6 +51,20 @@ class AgentService final : public api::CirrusCIService::CallbackService {
   grpc::ServerUnaryReactor* ReportAgentFinished(
       grpc::CallbackServerContext* context, const api::ReportAgentFinishedRequest* request,
       api::ReportAgentFinishedResponse* response) override;
+  grpc::ServerReadReactor<api::ArtifactEntry>* UploadArtifacts(
+      grpc::CallbackServerContext* context, api::UploadArtifactsResponse* response) override;
+  grpc::ServerUnaryReactor* CacheInfo(grpc::CallbackServerContext* context,
+                                      const api::CacheInfoRequest* request,
+                                      api::CacheInfoResponse* response) override;
+  grpc::ServerUnaryReactor* DeleteCache(grpc::CallbackServerContext* context,
+                                        const api::DeleteCacheRequest* request,
+                                        api::DeleteCacheResponse* response) override;
+  grpc::ServerUnaryReactor* GenerateCacheUploadURL(grpc::CallbackServerContext* context,
+                                                   const api::CacheKey* request,
+                                                   api::GenerateURLResponse* response) override;
+  grpc::ServerUnaryReactor* GenerateCacheDownloadURLs(grpc::CallbackServerContext* context,
+                                                      const api::CacheKey* request,
+                                                      api::GenerateURLsResponse* response) override;
 
  private:
   grpc::ServerUnaryReactor* beat(grpc::CallbackServerContext* context);
@@ -58,6 +72,7 @@ class AgentService final : public api::CirrusCIService::CallbackService {
   core::Core& core_;       // constant after construction
   blobs::LogStore& logs_;  // constant after construction
   blobs::WorkPool& pool_;  // constant after construction
+  const BlobParts parts_;
 };
 
 }  // namespace cirrus::controller::rpc

@@ -15,8 +15,11 @@ constexpr int kMaxMessage = 64 << 20;
 
 class Server final : public RpcServer {
  public:
-  Server(core::Core& core, blobs::LogStore& logs, blobs::WorkPool& pool)
-      : workers_(core), agents_(core, logs, pool), evaluator_(core) {}
+  Server(core::Core& core, blobs::Stores& stores, blobs::WorkPool& pool)
+      : workers_(core),
+        agents_({core, stores, pool}),
+        bytes_({core, stores, pool}),
+        evaluator_(core) {}
   ~Server() override { stop(); }
 
   Status listen(const std::string& address) {
@@ -34,6 +37,7 @@ class Server final : public RpcServer {
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.RegisterService(&workers_);
     builder.RegisterService(&agents_);
+    builder.RegisterService(&bytes_);
     builder.RegisterService(&evaluator_);
     builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
     server_ = builder.BuildAndStart();
@@ -60,6 +64,7 @@ class Server final : public RpcServer {
  private:
   WorkersService workers_;
   AgentService agents_;
+  ByteStreamService bytes_;
   EvaluatorService evaluator_;
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
@@ -67,8 +72,8 @@ class Server final : public RpcServer {
 }  // namespace
 
 Result<std::unique_ptr<RpcServer>> RpcServer::start(const std::string& address, core::Core& core,
-                                                    blobs::LogStore& logs, blobs::WorkPool& pool) {
-  auto server = std::make_unique<Server>(core, logs, pool);
+                                                    blobs::Stores& stores, blobs::WorkPool& pool) {
+  auto server = std::make_unique<Server>(core, stores, pool);
   CIRRUS_TRY(server->listen(address));
   return std::unique_ptr<RpcServer>(std::move(server));
 }

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "base/result.h"
-#include "controller/blobs/log_store.h"
+#include "controller/blobs/stores.h"
 #include "controller/blobs/work_pool.h"
 #include "controller/core/core.h"
 
@@ -17,7 +17,7 @@ class RpcServer {
   /// `address` is HOST:PORT; port 0 picks a free one. Serves when it returns. Everything given
   /// must outlive it. Errors: Unavailable if the address cannot be listened on.
   static Result<std::unique_ptr<RpcServer>> start(const std::string& address, core::Core& core,
-                                                  blobs::LogStore& logs, blobs::WorkPool& pool);
+                                                  blobs::Stores& stores, blobs::WorkPool& pool);
   virtual ~RpcServer() = default;
   virtual int port() const = 0;
   /// Takes no new calls and ends those that are left after a short grace. The core must have been

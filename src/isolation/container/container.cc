@@ -2,6 +2,7 @@
 #include "isolation/container/container.h"
 
 #include <map>
+#include <thread>
 
 #include "base/ids.h"
 #include "base/log.h"
@@ -25,6 +26,9 @@ constexpr char kVolumeHandle[] = "volume";
 // What was made for a standby instance keeps its label when a task takes it over.
 constexpr char kLabelHandle[] = "label";
 constexpr char kCompanionHandle[] = "companion-";
+// Ours: how long a removal waits for an engine that does not answer, and between two tries.
+constexpr auto kEnginePatience = std::chrono::seconds(60);
+constexpr auto kEnginePause = std::chrono::milliseconds(500);
 // Ours: a database that fills itself takes a while; the reference leaves this to its cluster.
 constexpr auto kReadinessTime = std::chrono::minutes(5);
 constexpr auto kReadinessPause = std::chrono::milliseconds(500);
@@ -93,6 +97,20 @@ class ContainerInstance final : public Instance {
 
   Status destroy() override {
     input_.reset();
+    // An engine that is being restarted comes back within this, as a rule; what it keeps after
+    // that is removed when the worker starts the next time.
+    const Monotonic give_up = system_clock().now() + kEnginePatience;
+    for (;;) {
+      Status removed = try_destroy();
+      const bool away = !removed.ok() && (removed.error().code() == Code::Unavailable ||
+                                          removed.error().code() == Code::DeadlineExceeded);
+      if (!away || system_clock().now() >= give_up) return removed;
+      std::this_thread::sleep_for(kEnginePause);
+    }
+  }
+
+ private:
+  Status try_destroy() {
     Status first;
     for (const auto& [handle, companion] : record_.handles) {
       if (!handle.starts_with(kCompanionHandle)) continue;
@@ -111,7 +129,6 @@ class ContainerInstance final : public Instance {
     return first;
   }
 
- private:
   std::string id() const {
     const auto found = record_.handles.find(kContainerHandle);
     return found == record_.handles.end() ? std::string() : found->second;

@@ -9,11 +9,13 @@
 #include <vector>
 
 #include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
 
 #include "base/clock.h"
 #include "cirrus_agent.grpc.pb.h"
 #include "cirrus_evaluator.grpc.pb.h"
 #include "cirrus_workers.grpc.pb.h"
+#include "google/bytestream/bytestream.grpc.pb.h"
 
 namespace cirrus::controller {
 
@@ -163,6 +165,94 @@ class ScriptedAgent {
   grpc::Status save(const std::string& step, const std::vector<std::string>& chunks) {
     return send(step, chunks, {}, nullptr, true);
   }
+  /// As a reference agent stores a cache: asks for the address, then writes there.
+  grpc::Status write_cache(const std::string& key, const std::vector<std::string>& chunks,
+                           bool finish = true) {
+    grpc::ClientContext asking;
+    identify(asking);
+    api::CacheKey request;
+    request.set_cache_key(key);
+    api::GenerateURLResponse address;
+    const grpc::Status answered = stub_->GenerateCacheUploadURL(&asking, request, &address);
+    if (!answered.ok()) return answered;
+    grpc::ClientContext context;
+    identify(context);
+    google::bytestream::WriteResponse response;
+    const auto bytes = bytes_at(address.url());
+    const auto writer = bytes->Write(&context, &response);
+    google::bytestream::WriteRequest message;
+    std::int64_t offset = 0;
+    for (const std::string& chunk : chunks) {
+      message.set_resource_name(key);
+      message.set_write_offset(offset);
+      message.set_data(chunk);
+      if (!writer->Write(message)) break;
+      offset += static_cast<std::int64_t>(chunk.size());
+    }
+    message.clear_data();
+    message.set_resource_name(key);
+    message.set_write_offset(offset);
+    message.set_finish_write(true);
+    if (finish) writer->Write(message);
+    writer->WritesDone();
+    const grpc::Status status = writer->Finish();
+    EXPECT_TRUE(!status.ok() || response.committed_size() == offset);
+    return status;
+  }
+  grpc::Status read_cache(const std::string& key, std::string& content) {
+    grpc::ClientContext asking;
+    identify(asking);
+    api::CacheKey request;
+    request.set_cache_key(key);
+    api::GenerateURLsResponse addresses;
+    const grpc::Status answered = stub_->GenerateCacheDownloadURLs(&asking, request, &addresses);
+    if (!answered.ok()) return answered;
+    grpc::ClientContext context;
+    identify(context);
+    google::bytestream::ReadRequest read;
+    read.set_resource_name(key);
+    const auto bytes = bytes_at(addresses.urls(0));
+    const auto reader = bytes->Read(&context, read);
+    google::bytestream::ReadResponse piece;
+    while (reader->Read(&piece)) content += piece.data();
+    return reader->Finish();
+  }
+  grpc::Status cache_info(const std::string& key, const std::vector<std::string>& prefixes,
+                          api::CacheInfoResponse& response) {
+    grpc::ClientContext context;
+    identify(context);
+    api::CacheInfoRequest request;
+    request.set_cache_key(key);
+    for (const std::string& prefix : prefixes) request.add_cache_key_prefixes(prefix);
+    return stub_->CacheInfo(&context, request, &response);
+  }
+  grpc::Status delete_cache(const std::string& key) {
+    grpc::ClientContext context;
+    identify(context);
+    api::DeleteCacheRequest request;
+    request.set_cache_key(key);
+    api::DeleteCacheResponse none;
+    return stub_->DeleteCache(&context, request, &none);
+  }
+  /// Pairs of path and bytes; a path may come several times in a row.
+  grpc::Status upload_artifacts(const std::string& name,
+                                const std::vector<std::pair<std::string, std::string>>& chunks) {
+    grpc::ClientContext context;
+    identify(context);
+    api::UploadArtifactsResponse response;
+    const auto writer = stub_->UploadArtifacts(&context, &response);
+    api::ArtifactEntry entry;
+    entry.mutable_artifacts_upload()->set_name(name);
+    entry.mutable_artifacts_upload()->set_type("text/plain");
+    bool open = writer->Write(entry);
+    for (const auto& [path, data] : chunks) {
+      entry.mutable_chunk()->set_artifact_path(path);
+      entry.mutable_chunk()->set_data(data);
+      open = open && writer->Write(entry);
+    }
+    writer->WritesDone();
+    return writer->Finish();
+  }
   grpc::Status heartbeat() {
     grpc::ClientContext context;
     identify(context);
@@ -183,6 +273,12 @@ class ScriptedAgent {
   }
 
  private:
+  /// A channel of its own for the transfer. Source: protocol §1.1.
+  static std::unique_ptr<google::bytestream::ByteStream::Stub> bytes_at(const std::string& url) {
+    EXPECT_TRUE(url.starts_with("grpc://")) << url;
+    return google::bytestream::ByteStream::NewStub(
+        channel_to("http://" + url.substr(std::string("grpc://").size())));
+  }
   void identify(grpc::ClientContext& context) const {
     context.AddMetadata("org.cirruslabs.task-id", task_id_);
     context.AddMetadata("org.cirruslabs.client-secret", secret_);

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: MIT
+// `cirrus artifact list|get` and `cirrus cache list|delete`.
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+#include <CLI/CLI.hpp>
+
+#include "base/ids.h"
+#include "base/strings.h"
+#include "cli/api_client.h"
+#include "cli/command.h"
+#include "os/fd.h"
+#include "os/files.h"
+
+namespace cirrus::cli {
+
+namespace {
+
+using nlohmann::json;
+
+struct BlobFlags {
+  ApiFlags api;
+  std::string task;
+  std::string artifact;
+  std::string path;
+  std::string repository;
+  std::string key;
+  std::string into = ".";
+  bool force = false;
+  std::string output = "text";
+};
+
+int report(const Error& failure) {
+  complain(failure.to_string());
+  return exit_code_for(failure);
+}
+
+/// With its slashes, which separate parts of a path.
+std::string escaped_path(const std::string& path) {
+  std::vector<std::string> parts;
+  for (const std::string& part : split(path, '/')) parts.push_back(net::percent_encode(part));
+  return join(parts, "/");
+}
+
+std::string human_size(std::uint64_t bytes) {
+  constexpr double kStep = 1000;
+  if (bytes < 1000) return fmt::format("{} B", bytes);
+  double value = static_cast<double>(bytes);
+  for (const char* unit : {"kB", "MB", "GB"}) {
+    value /= kStep;
+    if (value < kStep) return fmt::format("{:.1f} {}", value, unit);
+  }
+  return fmt::format("{:.1f} TB", value / kStep);
+}
+
+Result<json> artifacts_of(const ApiClient& api, const std::string& task) {
+  const json answer =
+      CIRRUS_TRY(api.get("/api/v1/tasks/" + net::percent_encode(task) + "/artifacts"));
+  return answer.value("artifacts", json::array());
+}
+
+int list_artifacts(const BlobFlags& flags) {
+  const Result<ApiClient> api = ApiClient::create(flags.api);
+  if (!api.ok()) return report(api.error());
+  const Result<json> artifacts = artifacts_of(api.value(), flags.task);
+  if (!artifacts.ok()) return report(artifacts.error());
+  if (flags.output == "json") {
+    const json document = {{"schema_version", 1}, {"artifacts", artifacts.value()}};
+    std::printf("%s\n", document.dump(2).c_str());
+    return kOk;
+  }
+  for (const json& artifact : artifacts.value()) {
+    std::printf("%s\n", artifact.value("name", "").c_str());
+    for (const json& file : artifact.value("files", json::array())) {
+      std::printf("  %10s  %s\n", human_size(file.value("size", std::uint64_t{0})).c_str(),
+                  file.value("path", "").c_str());
+    }
+  }
+  if (artifacts.value().empty()) std::printf("task %s has no artifacts\n", flags.task.c_str());
+  return kOk;
+}
+
+/// One file to its place, under another name until it is complete.
+Status download(const ApiClient& api, const BlobFlags& flags, const json& file) {
+  const std::string path = file.value("path", "");
+  const std::vector<std::string> parts = split(path, '/');
+  // The server checks this as well; a client does not write where a server tells it to.
+  if (path.empty() || path.front() == '/' ||
+      std::find(parts.begin(), parts.end(), "..") != parts.end()) {
+    return error(Code::InvalidArgument, "the controller names a file '{}', which is no safe place",
+                 path);
+  }
+  const std::filesystem::path target = std::filesystem::path(flags.into) / path;
+  std::error_code ignored;
+  if (!flags.force && std::filesystem::exists(target, ignored)) {
+    return error(Code::AlreadyExists, "'{}' is there already: pass --force to replace it",
+                 target.string());
+  }
+  CIRRUS_TRY(os::make_directories(std::filesystem::absolute(target.parent_path(), ignored), 0755));
+  const std::filesystem::path temporary = target.string() + ".part-" + random_hex(4);
+  os::Fd fd = CIRRUS_TRY(os::open_file(temporary, O_WRONLY | O_CREAT | O_EXCL, 0644));
+  const Status done = [&]() -> Status {
+    std::uint64_t got = 0;
+    Status written;
+    CIRRUS_TRY(api.download("/api/v1/tasks/" + net::percent_encode(flags.task) + "/artifacts/" +
+                                net::percent_encode(flags.artifact) + "/" + escaped_path(path),
+                            [&](std::string_view bytes) {
+                              written = os::write_all(fd.get(), bytes);
+                              got += bytes.size();
+                              return written.ok();
+                            }));
+    CIRRUS_TRY(std::move(written).note("writing '{}'", temporary.string()));
+    const auto size = file.value("size", std::uint64_t{0});
+    if (got != size) {
+      return error(Code::DataLoss, "'{}' has {} bytes, only {} arrived: try again", path, size,
+                   got);
+    }
+    std::error_code failure;
+    std::filesystem::rename(temporary, target, failure);
+    if (failure) return error(Code::Internal, "'{}': {}", target.string(), failure.message());
+    return {};
+  }();
+  if (!done.ok()) std::filesystem::remove(temporary, ignored);
+  return done;
+}
+
+int get_artifact(const BlobFlags& flags) {
+  const Result<ApiClient> api = ApiClient::create(flags.api);
+  if (!api.ok()) return report(api.error());
+  const Result<json> artifacts = artifacts_of(api.value(), flags.task);
+  if (!artifacts.ok()) return report(artifacts.error());
+  std::vector<std::string> names;
+  for (const json& artifact : artifacts.value()) {
+    names.push_back(artifact.value("name", ""));
+    if (names.back() != flags.artifact) continue;
+    std::size_t count = 0;
+    for (const json& file : artifact.value("files", json::array())) {
+      if (!flags.path.empty() && file.value("path", "") != flags.path) continue;
+      const Status got = download(api.value(), flags, file);
+      if (!got.ok()) return report(got.error());
+      ++count;
+      std::printf("%10s  %s\n", human_size(file.value("size", std::uint64_t{0})).c_str(),
+                  file.value("path", "").c_str());
+    }
+    if (count > 0 || flags.path.empty()) return kOk;
+    complain("artifact '" + flags.artifact + "' has no file '" + flags.path + "'");
+    return kFailed;
+  }
+  complain(fmt::format("task {} has no artifact '{}'{}", flags.task, flags.artifact,
+                       names.empty() ? "" : ", only: " + join(names, ", ")));
+  return kFailed;
+}
+
+Result<std::string> caches_route(const std::string& repository) {
+  const std::vector<std::string> parts = split(repository, '/');
+  if (parts.size() != 2) {
+    return error(Code::InvalidArgument, "'{}' is no repository: write OWNER/NAME", repository);
+  }
+  return "/api/v1/caches/" + escaped_path(repository);
+}
+
+int list_caches(const BlobFlags& flags) {
+  const Result<std::string> route = caches_route(flags.repository);
+  if (!route.ok()) return report(route.error());
+  const Result<ApiClient> api = ApiClient::create(flags.api);
+  if (!api.ok()) return report(api.error());
+  const Result<json> answer = api.value().get(route.value());
+  if (!answer.ok()) return report(answer.error());
+  if (flags.output == "json") {
+    std::printf("%s\n", answer.value().dump(2).c_str());
+    return kOk;
+  }
+  for (const json& cache : answer.value().value("caches", json::array())) {
+    std::printf("%10s  %s  task %-8s %s\n",
+                human_size(cache.value("size", std::uint64_t{0})).c_str(),
+                cache.value("created_at", "").c_str(), cache.value("task_id", "").c_str(),
+                cache.value("key", "").c_str());
+  }
+  return kOk;
+}
+
+int delete_cache(const BlobFlags& flags) {
+  const Result<std::string> route = caches_route(flags.repository);
+  if (!route.ok()) return report(route.error());
+  const Result<ApiClient> api = ApiClient::create(flags.api);
+  if (!api.ok()) return report(api.error());
+  const Result<json> answer =
+      api.value().remove(route.value() + "?key=" + net::percent_encode(flags.key));
+  if (!answer.ok()) return report(answer.error());
+  std::printf("cache '%s' of %s is gone\n", flags.key.c_str(), flags.repository.c_str());
+  return kOk;
+}
+
+CLI::App* add(CLI::App& parent, Invocation& invocation, BlobFlags& flags, const char* name,
+              const char* help, const char* example, int (*body)(const BlobFlags&)) {
+  CLI::App* command = parent.add_subcommand(name, help);
+  add_api_flags(*command, flags.api);
+  command->footer(std::string("Example:\n  ") + example + "\n");
+  command->callback(
+      [&invocation, &flags, body] { invocation.run = [&flags, body] { return body(flags); }; });
+  return command;
+}
+
+void add_output(CLI::App& command, BlobFlags& flags) {
+  command.add_option("--output", flags.output, "text or json")
+      ->check(CLI::IsMember({"text", "json"}));
+}
+
+}  // namespace
+
+void add_artifact_commands(CLI::App& root, Invocation& invocation) {
+  static BlobFlags flags;
+  CLI::App* artifact = root.add_subcommand("artifact", "Look at and fetch what tasks kept");
+  artifact->require_subcommand(1);
+  CLI::App* list = add(*artifact, invocation, flags, "list", "List a task's artifacts",
+                       "cirrus artifact list 7", list_artifacts);
+  list->add_option("task", flags.task, "task")->required();
+  add_output(*list, flags);
+  CLI::App* get = add(*artifact, invocation, flags, "get", "Download an artifact or one file of it",
+                      "cirrus artifact get 7 binaries --into out", get_artifact);
+  get->add_option("task", flags.task, "task")->required();
+  get->add_option("artifact", flags.artifact, "its name")->required();
+  get->add_option("path", flags.path, "one file (default: all)");
+  get->add_option("--into", flags.into, "directory to put the files into (default: this one)");
+  get->add_flag("--force", flags.force, "replace files that are there already");
+}
+
+void add_cache_commands(CLI::App& root, Invocation& invocation) {
+  static BlobFlags flags;
+  CLI::App* cache = root.add_subcommand("cache", "Look at and remove caches of a repository");
+  cache->require_subcommand(1);
+  CLI::App* list = add(*cache, invocation, flags, "list", "List a repository's caches",
+                       "cirrus cache list acme/app", list_caches);
+  list->add_option("repository", flags.repository, "OWNER/NAME")->required();
+  add_output(*list, flags);
+  CLI::App* remove = add(*cache, invocation, flags, "delete", "Remove a cache",
+                         "cirrus cache delete acme/app node_modules-1a2b", delete_cache);
+  remove->add_option("repository", flags.repository, "OWNER/NAME")->required();
+  remove->add_option("key", flags.key, "its key")->required();
+}
+
+}  // namespace cirrus::cli

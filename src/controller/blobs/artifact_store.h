@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+// Artifacts of tasks: named sets of files that people download.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "controller/blobs/paths.h"
+#include "os/fd.h"
+
+namespace cirrus::controller::blobs {
+
+struct ArtifactFile {
+  std::string path;  ///< relative, with '/'
+  std::uint64_t bytes = 0;
+};
+
+struct Artifact {
+  std::string name;
+  std::string type;                 ///< a media type, or empty
+  std::string format;               ///< of annotations, or empty
+  std::vector<ArtifactFile> files;  ///< by path
+};
+
+/// Ours: what one artifact may hold.
+struct ArtifactLimits {
+  std::size_t files = 100'000;
+  std::uint64_t bytes = 50ULL << 30U;
+};
+
+/// An artifact that is being written; nobody sees it before `commit`, and nothing is left without
+/// it. Used from one thread at a time.
+class ArtifactUpload {
+ public:
+  ArtifactUpload(ArtifactUpload&&) = default;
+  ArtifactUpload& operator=(ArtifactUpload&&) = delete;
+  ~ArtifactUpload();
+
+  /// Bytes of a file. A path other than the last one begins that file, from nothing.
+  /// Errors: InvalidArgument for a path that leaves the artifact or no file system holds,
+  /// FailedPrecondition if a file is where a directory must be, ResourceExhausted.
+  Status append(std::string_view path, std::string_view bytes);
+  std::uint64_t size() const { return size_; }
+  /// Durable and visible when it returns; replaces an older one of the same task and name.
+  Status commit();
+
+ private:
+  friend class ArtifactStore;
+  ArtifactUpload(Artifact artifact, ArtifactLimits limits, std::filesystem::path place,
+                 std::filesystem::path temporary)
+      : artifact_(std::move(artifact)),
+        limits_(limits),
+        place_(std::move(place)),
+        temporary_(std::move(temporary)) {}
+  Status begin(const std::string& path);
+
+  Artifact artifact_;
+  ArtifactLimits limits_;
+  std::filesystem::path place_;
+  std::filesystem::path temporary_;  // empty once it is gone
+  std::map<std::string, std::uint64_t, std::less<>> sizes_;
+  std::string current_;
+  os::Fd fd_;
+  std::uint64_t size_ = 0;
+};
+
+/// All artifacts. Thread-safe: there is no state but the directories.
+class ArtifactStore {
+ public:
+  explicit ArtifactStore(Paths paths, ArtifactLimits limits = {})
+      : paths_(std::move(paths)), limits_(limits) {}
+
+  /// A path that stays inside: relative, without empty, `.` and `..` parts, control characters,
+  /// backslashes or parts over 255 bytes; 4096 bytes in all, at most 64 parts.
+  /// Errors: InvalidArgument.
+  static Status check_path(std::string_view path);
+
+  Result<ArtifactUpload> create(model::TaskId task, const std::string& name,
+                                const std::string& type, const std::string& format);
+  /// By name. A task without artifacts has an empty list.
+  Result<std::vector<Artifact>> list(model::TaskId task) const;
+  struct File {
+    os::Fd fd;
+    std::uint64_t bytes = 0;
+  };
+  /// Never follows a link. Errors: NotFound, InvalidArgument.
+  Result<File> open(model::TaskId task, std::string_view name, std::string_view path) const;
+
+ private:
+  const Paths paths_;
+  const ArtifactLimits limits_;
+};
+
+}  // namespace cirrus::controller::blobs

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+// Api: artifacts of tasks and caches of repositories.
+#include <nlohmann/json.hpp>
+
+#include "controller/http/api.h"
+#include "controller/http/json_views.h"
+#include "controller/http/problem.h"
+#include "os/fd.h"
+
+namespace cirrus::controller::http {
+
+namespace {
+using nlohmann::json;
+
+constexpr std::size_t kPiece = 256U * 1024U;
+
+/// Names are anybody's bytes: what is no UTF-8 is shown with marks in its place.
+std::string dump(const json& document) {
+  return document.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+/// The last part of a path as a quoted name for the download.
+std::string attachment(const std::string& path) {
+  std::string name = path.substr(path.rfind('/') + 1);
+  for (char& c : name) {
+    if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) > 0x7e || c == '"' ||
+        c == '\\') {
+      c = '_';
+    }
+  }
+  return "attachment; filename=\"" + name + "\"";
+}
+}  // namespace
+
+void Api::send_file(const core::TaskView& task, const std::string& name, const std::string& path,
+                    const Answer& answer) {
+  const bool queued =
+      downloads_.run([this, id = task.id, name, path, answer](const StopToken& stop) {
+        Result<blobs::ArtifactStore::File> file = stores_.artifacts.open(id, name, path);
+        if (!file.ok()) return answer->respond(problem(file.error()));
+        // Whatever it is, it is never shown by a browser as something of ours.
+        const std::shared_ptr<net::ByteStream> body =
+            answer->stream({200,
+                            {{"Content-Type", "application/octet-stream"},
+                             {"Content-Disposition", attachment(path)},
+                             {"X-Content-Type-Options", "nosniff"},
+                             {"Content-Security-Policy", "sandbox; default-src 'none'"},
+                             {"Cirrus-Content-Length", std::to_string(file.value().bytes)},
+                             {"Cache-Control", "no-store"}},
+                            ""});
+        std::string buffer(kPiece, '\0');
+        for (;;) {
+          const Result<std::size_t> got = os::read_some(file.value().fd.get(), buffer);
+          if (!got.ok() || got.value() == 0) break;
+          if (!body->write_blocking(buffer.substr(0, got.value()), stop)) break;
+        }
+        body->finish();
+      });
+  if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
+}
+
+// GET /api/v1/tasks/{id}/artifacts and .../artifacts/{name}/{path…}
+void Api::route_artifacts(const Parts& parts, const Answer& answer) {
+  if (parts.size() == 5) {
+    return with_task(parts[3], answer, [this, answer](const core::TaskView& task) {
+      const bool queued = pool_.run([this, id = task.id, answer](const StopToken&) {
+        const Result<std::vector<blobs::Artifact>> artifacts = stores_.artifacts.list(id);
+        if (!artifacts.ok()) return answer->respond(problem(artifacts.error()));
+        json list = json::array();
+        for (const blobs::Artifact& artifact : artifacts.value()) {
+          json files = json::array();
+          for (const blobs::ArtifactFile& file : artifact.files) {
+            files.push_back({{"path", file.path}, {"size", file.bytes}});
+          }
+          list.push_back({{"name", artifact.name},
+                          {"type", artifact.type},
+                          {"format", artifact.format},
+                          {"files", std::move(files)}});
+        }
+        answer->respond(
+            json_response(200, dump({{"schema_version", 1}, {"artifacts", std::move(list)}})));
+      });
+      if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
+    });
+  }
+  if (parts.size() < 7) return answer->respond(problem(404, "no such route"));
+  std::string path = parts[6];
+  for (std::size_t i = 7; i < parts.size(); ++i) path += "/" + parts[i];
+  with_task(parts[3], answer, [this, answer, name = parts[5], path](const core::TaskView& task) {
+    send_file(task, name, path, answer);
+  });
+}
+
+// GET and DELETE /api/v1/caches/{owner}/{name}[?key=…]
+void Api::route_caches(net::ServerRequest& request, const Parts& parts, const Answer& answer) {
+  if (parts.size() != 5) return answer->respond(problem(404, "no such route"));
+  const Result<model::RepositoryName> repository =
+      model::RepositoryName::create(parts[3] + "/" + parts[4]);
+  if (!repository.ok()) return answer->respond(problem(404, repository.error().message()));
+  const std::string name = repository.value().full();
+  const std::string key = request.query["key"];
+  const bool removes = request.method == "DELETE";
+  if (!removes && request.method != "GET") return answer->respond(problem(404, "no such route"));
+  if (removes && key.empty()) return answer->respond(problem(400, "'key' says which cache"));
+  const bool queued = pool_.run([this, name, key, removes, answer](const StopToken&) {
+    if (removes) {
+      const Status removed = stores_.caches.remove(name, key);
+      if (!removed.ok()) return answer->respond(problem(removed.error()));
+      return answer->respond(json_response(200, R"({"schema_version":1})"));
+    }
+    const Result<std::vector<blobs::CacheEntry>> caches = stores_.caches.list(name);
+    if (!caches.ok()) return answer->respond(problem(caches.error()));
+    json list = json::array();
+    for (const blobs::CacheEntry& cache : caches.value()) {
+      list.push_back({{"key", cache.key},
+                      {"size", cache.bytes},
+                      {"created_at", to_rfc3339(from_unix_millis(cache.created_millis))},
+                      {"used_at", to_rfc3339(from_unix_millis(cache.used_millis))},
+                      {"task_id", cache.created_by_task}});
+    }
+    answer->respond(json_response(200, dump({{"schema_version", 1}, {"caches", std::move(list)}})));
+  });
+  if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
+}
+
+}  // namespace cirrus::controller::http
