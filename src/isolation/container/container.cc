@@ -2,7 +2,6 @@
 #include "isolation/container/container.h"
 
 #include <map>
-#include <thread>
 
 #include "base/ids.h"
 #include "base/log.h"
@@ -26,8 +25,10 @@ constexpr char kVolumeHandle[] = "volume";
 // What was made for a standby instance keeps its label when a task takes it over.
 constexpr char kLabelHandle[] = "label";
 constexpr char kCompanionHandle[] = "companion-";
-// Ours: how long a removal waits for an engine that does not answer, and between two tries.
+// Ours: how long a removal waits for an engine that does not answer, for one that refuses, and
+// between two tries.
 constexpr auto kEnginePatience = std::chrono::seconds(60);
+constexpr auto kRemovalPatience = std::chrono::seconds(10);
 constexpr auto kEnginePause = std::chrono::milliseconds(500);
 // Ours: a database that fills itself takes a while; the reference leaves this to its cluster.
 constexpr auto kReadinessTime = std::chrono::minutes(5);
@@ -97,15 +98,19 @@ class ContainerInstance final : public Instance {
 
   Status destroy() override {
     input_.reset();
-    // An engine that is being restarted comes back within this, as a rule; what it keeps after
-    // that is removed when the worker starts the next time.
-    const Monotonic give_up = system_clock().now() + kEnginePatience;
+    // An engine that is being restarted comes back in time, as a rule; one that is cleaning up
+    // after the same container itself refuses for a moment. What is left after that is removed
+    // when the worker starts the next time.
+    const Monotonic begun = system_clock().now();
     for (;;) {
       Status removed = try_destroy();
-      const bool away = !removed.ok() && (removed.error().code() == Code::Unavailable ||
-                                          removed.error().code() == Code::DeadlineExceeded);
-      if (!away || system_clock().now() >= give_up) return removed;
-      std::this_thread::sleep_for(kEnginePause);
+      if (removed.ok()) return removed;
+      const Code code = removed.error().code();
+      const bool away = code == Code::Unavailable || code == Code::DeadlineExceeded;
+      if (system_clock().now() - begun >= (away ? kEnginePatience : kRemovalPatience)) {
+        return removed;
+      }
+      wait_for(StopToken(), kEnginePause);
     }
   }
 
