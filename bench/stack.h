@@ -24,6 +24,7 @@ class Stack {
 
   /// A build of inline configuration. Returns the answer's `build`.
   Result<nlohmann::json> submit(const std::string& config) const;
+  pid_t worker_pid() const { return worker_->pid(); }
   Result<nlohmann::json> get(const std::string& path) const;
   /// Server-sent events until `on_event` returns false.
   Status events(const std::string& path,

@@ -123,8 +123,13 @@ TEST(Proc, FindsSurvivorsByTheirEnvironment) {
   const std::string cookie = random_hex(8);
   options.environment = Environment{{"PATH", "/usr/bin:/bin"}, {"CIRRUS_TEST_COOKIE", cookie}};
   const Process process = Process::spawn(options).value();
-  EXPECT_EQ(processes_with_variable("CIRRUS_TEST_COOKIE", cookie),
-            std::vector<pid_t>{process.pid()});
+  // Its environment shows from the moment it has become `sleep`, not from the spawn.
+  std::vector<pid_t> found;
+  for (int i = 0; i < 1000 && found.empty(); ++i) {
+    found = processes_with_variable("CIRRUS_TEST_COOKIE", cookie);
+    if (found.empty()) wait_for(StopToken(), std::chrono::milliseconds(5));
+  }
+  EXPECT_EQ(found, std::vector<pid_t>{process.pid()});
   EXPECT_TRUE(processes_with_variable("CIRRUS_TEST_COOKIE", cookie.substr(1)).empty());
   const std::vector<pid_t> ours = descendants_of(::getpid());
   EXPECT_NE(std::find(ours.begin(), ours.end(), process.pid()), ours.end());

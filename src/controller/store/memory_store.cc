@@ -31,7 +31,9 @@ Result<Loaded> MemoryStore::load() {
     }
     for (const auto& [id, token] : rows.api_tokens) loaded.api_tokens.push_back(token);
     for (const auto& [key, worker] : rows.workers) loaded.workers.push_back(worker);
-    for (const auto& [id, build] : rows.builds) {
+    for (const auto& entry_of_build : rows.builds) {
+      const model::BuildId id = entry_of_build.first;
+      const auto& build = entry_of_build.second;
       loaded.last_build_id = std::max(loaded.last_build_id, id.value);
       const bool held = std::any_of(rows.tasks.begin(), rows.tasks.end(), [&](const auto& entry) {
         return entry.second.build == id && entry.second.holds_worker;
