@@ -85,6 +85,44 @@ class Submit(Case):
         self.assertNotIn(b"x-access-token", config)
         self.assertIn(b"HIDDEN-BY-CIRRUS-CI", log)
 
+    def test_artifacts_are_listed_and_fetched(self):
+        self.cli("build", "submit", str(self.project()), "--follow", check=0)
+        task = self.build("1")["tasks"][0]["id"]
+        self.assertIn("has no artifacts", self.cli("artifact", "list", task, check=0).stdout)
+        # As the controller keeps them.
+        place = self.scratch / "data" / "controller" / "artifacts" / task / "out"
+        self.assertTrue((self.scratch / "data" / "controller" / "logs").is_dir())
+        (place / "files" / "bin").mkdir(parents=True)
+        (place / "files" / "bin" / "a b").write_bytes(b"\0" * 300_000 + b"end")
+        (place / "files" / "empty").write_bytes(b"")
+        files = {"bin/a b": 300_003, "empty": 0}
+        (place / "list").write_text(f"1\n{b'out'.hex()}\n\n\n" + "".join(
+            f"{size} {path.encode().hex()}\n" for path, size in files.items()))
+        listed = json.loads(self.cli("artifact", "list", task, "--output", "json", check=0).stdout)
+        self.assertEqual({file["path"]: file["size"] for file in listed["artifacts"][0]["files"]},
+                         files)
+        into = self.scratch / "into"
+        self.cli("artifact", "get", task, "out", "--into", str(into), check=0)
+        self.assertTrue((into / "bin" / "a b").read_bytes().endswith(b"\0end"))
+        self.assertEqual((into / "empty").read_bytes(), b"")
+        again = self.cli("artifact", "get", task, "out", "bin/a b", "--into", str(into))
+        self.assertNotEqual(again.returncode, 0)
+        self.assertIn("--force", again.stderr)
+        self.cli("artifact", "get", task, "out", "bin/a b", "--into", str(into), "--force", check=0)
+        self.assertEqual(sorted(path.name for path in (into / "bin").iterdir()), ["a b"])
+        self.assertIn("only: out", self.cli("artifact", "get", task, "absent", check=1).stderr)
+        self.cli("artifact", "get", task, "out", "absent", check=1)
+        # A file that is shorter than its list says is an error, and nothing is left of it.
+        (place / "files" / "empty").unlink()
+        self.cli("artifact", "get", task, "out", "empty", "--into", str(into), "--force", check=1)
+
+    def test_caches_are_listed_and_deleted(self):
+        self.assertEqual(self.cli("cache", "list", "acme/app", check=0).stdout, "")
+        empty = json.loads(self.cli("cache", "list", "acme/app", "--output", "json", check=0).stdout)
+        self.assertEqual(empty["caches"], [])
+        self.cli("cache", "delete", "acme/app", "no such key", check=0)
+        self.assertIn("OWNER/NAME", self.cli("cache", "list", "acme", check=2).stderr)
+
     def test_a_failing_build_is_exit_1_and_json_is_json(self):
         path = self.project(config="task:\n  persistent_worker: {}\n  script: exit 4\n")
         done = self.cli("build", "submit", str(path), "--follow", "--output", "json", check=1)
