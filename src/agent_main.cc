@@ -12,6 +12,7 @@
 #include "agent/serve.h"
 #include "base/log.h"
 #include "os/identity.h"
+#include "rpc/grpc/blob_client.h"
 #include "rpc/grpc/gateway_client.h"
 
 namespace {
@@ -50,8 +51,11 @@ int run(std::string_view identity) {
   agent::release_standard_input();
   const std::unique_ptr<rpc::GatewayLink> link =
       rpc::make_gateway_client(bootstrap.value()->gateway_path());
+  const std::unique_ptr<rpc::BlobService> blobs =
+      rpc::make_blob_client(bootstrap.value()->gateway_path(), bootstrap.value()->task_id(),
+                            Secret(bootstrap.value()->agent_secret()));
   const Status served =
-      agent::serve(*bootstrap.value(), *link, CIRRUS_VERSION, [] { std::_Exit(0); });
+      agent::serve(*bootstrap.value(), *link, *blobs, CIRRUS_VERSION, [] { std::_Exit(0); });
   if (!served.ok()) log_error("the task could not be run", {{"reason", served.error()}});
   return served.ok() ? 0 : 1;
 }

@@ -93,15 +93,6 @@ StepOutcome TaskRun::write_file_instruction(Step& step) {
   return {.succeeded = true};
 }
 
-// Without a store for caches every look-up is a miss, which the reference's rules cover.
-StepOutcome TaskRun::restore_cache(Step& step) {
-  const wire::CacheInstruction& instruction = step.command.cache_instruction();
-  step.log.write("Cache miss for '" + step.command.name() + "'.\n");
-  if (instruction.populate_scripts().empty()) return {.succeeded = true};
-  const auto& lines = instruction.populate_scripts();
-  return run_script(step, {lines.begin(), lines.end()});
-}
-
 StepOutcome TaskRun::run_process(Step& step, std::vector<std::string> argv,
                                  os::Environment environment) {
   // A script before may have removed it.

@@ -33,7 +33,8 @@ void block_task_signals() {
 }
 
 Status serve(const gateway::v1::Bootstrap& bootstrap, rpc::GatewayLink& link,
-             std::string_view version, const std::function<void()>& on_delivered) {
+             rpc::BlobService& blobs, std::string_view version,
+             const std::function<void()>& on_delivered) {
   Outbox outbox;
   for (const auto& position : bootstrap.log_positions()) {
     outbox.begin_at(position.step(), position.offset());
@@ -60,6 +61,7 @@ Status serve(const gateway::v1::Bootstrap& bootstrap, rpc::GatewayLink& link,
                   .pump = *pump,
                   .control = *control,
                   .clock = system_clock(),
+                  .blobs = blobs,
                   .on_started = [&uplink] { uplink.start(); }});
     task.run();
     deadline = std::max(task.deadline(), std::chrono::steady_clock::now());

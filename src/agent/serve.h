@@ -7,6 +7,7 @@
 
 #include "base/result.h"
 #include "cirrus_gateway.pb.h"
+#include "rpc/blob_service.h"
 #include "rpc/gateway_link.h"
 
 namespace cirrus::agent {
@@ -19,6 +20,7 @@ void block_task_signals();
 /// others if the agent cannot get pipes or threads. `on_delivered` is called when all is done but
 /// the taking down of connections, which a process about to exit can spare itself.
 Status serve(const gateway::v1::Bootstrap& bootstrap, rpc::GatewayLink& link,
-             std::string_view version, const std::function<void()>& on_delivered);
+             rpc::BlobService& blobs, std::string_view version,
+             const std::function<void()>& on_delivered);
 
 }  // namespace cirrus::agent

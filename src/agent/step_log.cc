@@ -14,8 +14,14 @@ StepLog::StepLog(std::string step, Outbox& outbox, std::shared_ptr<const Pattern
 
 void StepLog::write(std::string_view bytes) {
   const std::lock_guard lock(mutex_);
+  if (observer_) observer_(bytes);
   masker_.feed(bytes, masked_);
   pass_on_locked();
+}
+
+void StepLog::observe(std::function<void(std::string_view)> observer) {
+  const std::lock_guard lock(mutex_);
+  observer_ = std::move(observer);
 }
 
 void StepLog::flush() {

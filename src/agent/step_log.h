@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -27,6 +28,8 @@ class StepLog {
   const std::string& step() const { return step_; }
   /// Whether there is room is not looked at: that is the pump's duty for bytes of others.
   void write(std::string_view bytes);
+  /// Shows every byte to `observer` as it is written, before masks and stamps; null: no more.
+  void observe(std::function<void(std::string_view bytes)> observer);
   /// Hands out what is held back. Later writes start afresh.
   void flush();
   void replace_patterns(std::shared_ptr<const PatternSet> patterns);
@@ -39,9 +42,10 @@ class StepLog {
   const std::string step_;
   Outbox& outbox_;
   mutable std::mutex mutex_;
-  Masker masker_;                       // guarded by mutex_
-  std::unique_ptr<TimeStamps> stamps_;  // guarded by mutex_
-  std::string masked_;                  // guarded by mutex_: kept for its capacity
+  Masker masker_;                                   // guarded by mutex_
+  std::unique_ptr<TimeStamps> stamps_;              // guarded by mutex_
+  std::function<void(std::string_view)> observer_;  // guarded by mutex_
+  std::string masked_;                              // guarded by mutex_: kept for its capacity
 };
 
 }  // namespace cirrus::agent

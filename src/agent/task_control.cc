@@ -56,6 +56,11 @@ WaitEnd TaskControl::wait(const os::Process& process, Monotonic deadline, bool h
   }
 }
 
+bool TaskControl::wait_for_order(const StopToken& stop, Monotonic deadline) const {
+  const Result<bool> ordered = os::wait_readable(stop_.fd(), stop, deadline);
+  return ordered.ok() && ordered.value();
+}
+
 bool TaskControl::pause(Duration span, Monotonic deadline) const {
   const Monotonic until = std::chrono::steady_clock::now() + span;
   const Result<bool> stopped =

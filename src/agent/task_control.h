@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/guarded.h"
+#include "base/stop.h"
 #include "os/process.h"
 #include "os/waker.h"
 
@@ -37,6 +38,9 @@ class TaskControl {
   /// `heed_cancel`, a stop order comes. `tracked` are children others wait for.
   WaitEnd wait(const os::Process& process, Monotonic deadline, bool heed_cancel,
                const std::vector<pid_t>& tracked);
+
+  /// Waits for a stop order. False: `stop` or the deadline came first. From any thread.
+  bool wait_for_order(const StopToken& stop, Monotonic deadline) const;
 
   /// Lets `span` pass, but no more than until `deadline`. False: a stop order or the deadline came.
   bool pause(Duration span, Monotonic deadline) const;

@@ -32,7 +32,9 @@ Monotonic now() {
 }  // namespace
 
 TaskRun::TaskRun(TaskParts parts)
-    : parts_(std::move(parts)), runner_(parts_.pump, parts_.control) {}
+    : parts_(std::move(parts)),
+      runner_(parts_.pump, parts_.control),
+      caches_(parts_.blobs, archive::UnpackLimits()) {}
 
 TaskRun::~TaskRun() = default;
 
@@ -100,6 +102,10 @@ bool TaskRun::time_is_up() const {
 }
 
 bool TaskRun::should_run(const wire::Command& command) const {
+  if (command.has_upload_cache_instruction() &&
+      caches_.saved_always(command.upload_cache_instruction().cache_name())) {
+    return true;
+  }
   switch (command.execution_behaviour()) {
     case wire::Command::ON_SUCCESS: return !failed_ && !parts_.control.cancelled();
     // Ours: a stop order is no failure, so nothing that reacts to failures runs after it.
@@ -116,7 +122,9 @@ ScriptLimits TaskRun::limits_for(const wire::Command& command) const {
   limits.kill_grace = std::chrono::milliseconds(parts_.bootstrap.kill_grace_milliseconds());
   limits.give_up = deadline_ + parts_.gateway_patience;
   limits.escaping = environment_->has("CIRRUS_ESCAPING_PROCESSES");
-  if (command.execution_behaviour() == wire::Command::ON_SUCCESS) return limits;
+  const bool always = command.has_upload_cache_instruction() &&
+                      caches_.saved_always(command.upload_cache_instruction().cache_name());
+  if (command.execution_behaviour() == wire::Command::ON_SUCCESS && !always) return limits;
   limits.deadline = deadline_ + kExtension;
   if (command.execution_behaviour() == wire::Command::ON_FAILURE) return limits;
   limits.extension_after_cancel = kExtension;
@@ -166,13 +174,8 @@ StepOutcome TaskRun::run_instruction(Step& step) {
     case wire::Command::kFileInstruction: return write_file_instruction(step);
     case wire::Command::kCloneInstruction: return clone(step);
     case wire::Command::kCacheInstruction: return restore_cache(step);
-    case wire::Command::kUploadCacheInstruction:
-      step.log.write("Cache '" + command.upload_cache_instruction().cache_name() +
-                     "' is not uploaded: this agent does not store caches yet.\n");
-      return {.succeeded = true};
-    case wire::Command::kArtifactsInstruction:
-      step.log.write("artifacts are not supported yet\n");
-      return {};
+    case wire::Command::kUploadCacheInstruction: return upload_cache(step);
+    case wire::Command::kArtifactsInstruction: return store_artifacts(step);
     default:
       step.log.write("This agent does not know the instruction of step '" + command.name() +
                      "'.\n");
@@ -272,7 +275,8 @@ void TaskRun::finish() {
   for (const wire::CommandResult& result : history_) {
     *event.mutable_finished()->add_command_results() = result;
   }
-  event.mutable_finished();
+  auto& attempts = *event.mutable_finished()->mutable_cacheretrievalattempts();
+  for (const auto& [key, attempt] : caches_.attempts()) attempts[key] = attempt;
   parts_.outbox.post(std::move(event));
   background_.clear();
 }

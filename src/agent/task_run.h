@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/cache_step.h"
 #include "agent/environment.h"
 #include "agent/log_pump.h"
 #include "agent/outbox.h"
@@ -18,11 +19,9 @@
 #include "agent/task_control.h"
 #include "agent/task_setup.h"
 #include "cirrus_gateway.pb.h"
+#include "rpc/blob_service.h"
 
 namespace cirrus::agent {
-
-/// Protocol messages by short names, for this folder.
-namespace wire = org::cirruslabs::ci::services::cirruscigrpc;
 
 /// How long past a task's time its agent looks for a gateway. Source: the worker's rule for agents
 /// nobody adopts.
@@ -36,6 +35,8 @@ struct TaskParts {
   LogPump& pump;
   TaskControl& control;
   const Clock& clock;
+  /// The task's caches and artifacts.
+  rpc::BlobService& blobs;
   /// Called once, after the first process was spawned or when there is none to spawn: the time to
   /// open the connection, which must not delay the first script.
   std::function<void()> on_started;
@@ -95,6 +96,12 @@ class TaskRun {
   StepOutcome write_file_instruction(Step& step);
   StepOutcome clone(Step& step);
   StepOutcome restore_cache(Step& step);
+  StepOutcome upload_cache(Step& step);
+  StepOutcome store_artifacts(Step& step);
+  /// The key of a cache; nullopt: the fingerprint script failed, and `outcome` says how.
+  std::optional<std::string> cache_key(Step& step, StepOutcome& outcome);
+  /// What remains to be said of a step whose time was over.
+  StepOutcome cut_short(Step& step);
 
   /// Runs one process in the foreground, with a line in the log if it cannot start.
   StepOutcome run_process(Step& step, std::vector<std::string> argv, os::Environment environment);
@@ -121,6 +128,7 @@ class TaskRun {
   Secrets secrets_;
   std::string shell_;
   std::filesystem::path working_directory_;
+  CacheSteps caches_;
   std::list<StepLog> logs_;
   std::list<Background> background_;
   std::vector<wire::CommandResult> history_;

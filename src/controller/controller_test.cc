@@ -9,6 +9,7 @@
 
 #include "base/strings.h"
 #include "controller/rpc/testing/scripted_peer.h"
+#include "model/archive_mark.h"
 #include "net/http_client.h"
 #include "os/files.h"
 #include "os/process.h"
@@ -454,6 +455,16 @@ TEST_F(ControllerTest, CachesComeBackToLaterTasksOfTheirRepositoryOnly) {
   EXPECT_EQ(stranger.read_cache("node-1", content).error_code(), grpc::StatusCode::NOT_FOUND);
   ScriptedAgent liar(controller_->rpc_endpoint(), second.task_id(), third.client_secret());
   EXPECT_EQ(liar.read_cache("node-1", content).error_code(), grpc::StatusCode::UNAUTHENTICATED);
+
+  // An archive a reference agent cannot read is none for it; what is not an archive is.
+  const std::string archive = std::string(model::kArchiveMark) + "and more";
+  ASSERT_TRUE(reader.write_cache("node-3", {archive}).ok());
+  EXPECT_EQ(reader.read_cache("node-3", content).error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(reader.cache_info("node-3", {}, info).error_code(), grpc::StatusCode::NOT_FOUND);
+  std::string read;
+  ASSERT_TRUE(reader.read_cache("node-3", read, true).ok());
+  EXPECT_EQ(read, archive);
+  ASSERT_TRUE(reader.delete_cache("node-3").ok());
 
   const json caches = get("/api/v1/caches/acme/app");
   ASSERT_EQ(caches["caches"].size(), 1U);

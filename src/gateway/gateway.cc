@@ -58,12 +58,22 @@ void Gateway::remove(const std::string& task_id) {
 
 Result<std::shared_ptr<rpc::AgentSession>> Gateway::attach(
     const gw::AgentMessage::Hello& hello, std::shared_ptr<rpc::AgentConnection> connection) {
-  const std::shared_ptr<TaskGateway> task = tasks_.with([&](auto& tasks) {
-    const auto found = tasks.find(hello.task_id());
-    return found == tasks.end() ? nullptr : found->second.task;
-  });
+  const std::shared_ptr<TaskGateway> task = find(hello.task_id());
   if (!task) return error(Code::NotFound, "task {} does not run here", hello.task_id());
   return task->attach(hello, std::move(connection));
+}
+
+Result<rpc::BlobLease> Gateway::lend_blobs(const gw::BlobCaller& caller) {
+  const std::shared_ptr<TaskGateway> task = find(caller.task_id());
+  if (!task) return error(Code::NotFound, "task {} does not run here", caller.task_id());
+  return task->lend_blobs(caller);
+}
+
+std::shared_ptr<TaskGateway> Gateway::find(const std::string& task_id) {
+  return tasks_.with([&](auto& tasks) {
+    const auto found = tasks.find(task_id);
+    return found == tasks.end() ? nullptr : found->second.task;
+  });
 }
 
 void Gateway::accept_loop(const StopToken& stop) {

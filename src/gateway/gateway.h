@@ -32,6 +32,7 @@ class Gateway final : public rpc::GatewayService {
   Result<std::shared_ptr<rpc::AgentSession>> attach(
       const gw::AgentMessage::Hello& hello,
       std::shared_ptr<rpc::AgentConnection> connection) override;
+  Result<rpc::BlobLease> lend_blobs(const gw::BlobCaller& caller) override;
 
  private:
   struct Entry {
@@ -40,6 +41,7 @@ class Gateway final : public rpc::GatewayService {
   };
 
   explicit Gateway(os::Waker waker) : waker_(std::move(waker)) {}
+  std::shared_ptr<TaskGateway> find(const std::string& task_id);
   void accept_loop(const StopToken& stop);
 
   os::Waker waker_;

@@ -327,6 +327,46 @@ TEST_F(TaskGatewayTest, TellsALateAgentToStop) {
   });
 }
 
+// T04: the local secret is good for this task alone, and only until its end.
+TEST_F(TaskGatewayTest, T04_BlobsAreLentToThisTaskUntilItsEnd) {
+  open();
+  attach();
+  gw::BlobCaller caller;
+  caller.set_task_id("7");
+  caller.set_agent_secret("another task's half");
+  EXPECT_EQ(gateway_->lend_blobs(caller).error().code(), Code::Unauthenticated);
+  caller.set_agent_secret("agent-half");
+  {
+    const Result<rpc::BlobLease> lease = gateway_->lend_blobs(caller);
+    ASSERT_TRUE(lease.ok());
+    EXPECT_EQ(lease.value().service, &service_);
+  }
+  finished(1);
+  EXPECT_EQ(gateway_->lend_blobs(caller).error().code(), Code::NotFound);
+  const std::unique_ptr<Gateway> all = Gateway::create().value();
+  ASSERT_TRUE(all->add(gateway_).ok());
+  caller.set_task_id("8");
+  EXPECT_EQ(all->lend_blobs(caller).error().code(), Code::NotFound);
+}
+
+TEST_F(TaskGatewayTest, ClosingWaitsForWhatIsLentAndTellsIt) {
+  open();
+  gw::BlobCaller caller;
+  caller.set_task_id("7");
+  caller.set_agent_secret("agent-half");
+  std::optional<rpc::BlobLease> lease = gateway_->lend_blobs(caller).value();
+  bool told = false;
+  Thread user([&] {
+    while (!lease->stop.stop_requested()) (void)wait_for(lease->stop, std::chrono::hours(1));
+    told = true;
+    lease.reset();
+  });
+  gateway_->close();
+  EXPECT_TRUE(told);
+  user.join();
+  EXPECT_EQ(gateway_->lend_blobs(caller).error().code(), Code::NotFound);
+}
+
 TEST_F(TaskGatewayTest, FlushesTheLogOfAnAgentThatDied) {
   open();
   attach();

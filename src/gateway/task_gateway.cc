@@ -38,6 +38,11 @@ TaskGateway::~TaskGateway() {
 }
 
 void TaskGateway::close() {
+  state_.update([](State& state) { state.closed = true; });
+  transfers_.request_stop();
+  (void)state_.wait(
+      StopToken(), [](const State& state) { return state.lent == 0; },
+      [](State&, bool idle) { return idle; });
   forwarder_.request_stop();
   if (forwarder_.joinable()) forwarder_.join();
   const std::shared_ptr<rpc::AgentConnection> connection =
@@ -125,6 +130,25 @@ Result<std::shared_ptr<rpc::AgentSession>> TaskGateway::attach(
   }
   return std::shared_ptr<rpc::AgentSession>(
       std::make_shared<Session>(shared_from_this(), generation));
+}
+
+Result<rpc::BlobLease> TaskGateway::lend_blobs(const gw::BlobCaller& caller) {
+  if (!options_.agent_secret.matches(caller.agent_secret())) {
+    return error(Code::Unauthenticated, "wrong secret for task {}", options_.task_id);
+  }
+  const bool lent = state_.update([](State& state) {
+    if (state.closed || state.progress.finished) return false;
+    ++state.lent;
+    return true;
+  });
+  if (!lent) return error(Code::NotFound, "task {} has ended", options_.task_id);
+  rpc::BlobLease lease;
+  lease.service = &service_;
+  lease.stop = transfers_.get_token();
+  lease.hold = std::shared_ptr<void>(nullptr, [self = shared_from_this()](void*) {
+    self->state_.update([](State& state) { --state.lent; });
+  });
+  return lease;
 }
 
 void TaskGateway::cancel(const std::string& reason) {

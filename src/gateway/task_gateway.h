@@ -70,6 +70,10 @@ class TaskGateway final : public std::enable_shared_from_this<TaskGateway> {
   Result<std::shared_ptr<rpc::AgentSession>> attach(
       const gw::AgentMessage::Hello& hello, std::shared_ptr<rpc::AgentConnection> connection);
 
+  /// The task's caches and artifacts for one call of its agent, until its end is on disk: what it
+  /// left behind has no authority. Errors: Unauthenticated, NotFound.
+  Result<rpc::BlobLease> lend_blobs(const gw::BlobCaller& caller);
+
   /// Words of the worker at the head of a step's log, sent on like the agent's. Only before an
   /// agent knows its task. Errors: FailedPrecondition after that; those of the disk.
   Status write_ahead(const std::string& step, std::string_view bytes);
@@ -80,8 +84,8 @@ class TaskGateway final : public std::enable_shared_from_this<TaskGateway> {
   void cancel(const std::string& reason);
   /// The agent process has ended: nothing more comes, so flush and be done.
   void agent_gone();
-  /// Ends the stream and the forwarder. After it returns the service is not used any more, even
-  /// if a stream's last reaction still holds this object.
+  /// Ends the stream, transfers and the forwarder. After it returns the service is not used any
+  /// more, even if a stream's last reaction still holds this object.
   void close();
 
   TaskProgress progress() const;
@@ -107,6 +111,8 @@ class TaskGateway final : public std::enable_shared_from_this<TaskGateway> {
     bool reading_paused = false;
     bool agent_gone = false;
     std::optional<std::string> cancel_reason;
+    int lent = 0;         // calls about blobs that use the service now
+    bool closed = false;  // no more of them
     TaskProgress progress;
   };
 
@@ -131,6 +137,7 @@ class TaskGateway final : public std::enable_shared_from_this<TaskGateway> {
 
   const TaskGatewayOptions options_;
   rpc::TaskService& service_;
+  StopSource transfers_;     // stopped by close()
   std::mutex ingest_mutex_;  // serialises streams of one task; taken before state_'s own lock
   Guarded<State> state_;
   Thread forwarder_;  // last: uses everything above

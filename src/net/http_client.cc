@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "net/http_client.h"
 
+#include <algorithm>
 #include <memory>
 
 #include <curl/curl.h>
@@ -26,7 +27,20 @@ struct Exchange {
   bool too_large = false;
   bool ended_by_reader = false;
   CURL* handle = nullptr;
+  const HttpRequest::StreamedBody* streamed = nullptr;
+  std::uint64_t sent = 0;  // of the streamed body
 };
+
+std::size_t on_send(char* buffer, std::size_t size, std::size_t count, void* context) {
+  auto& exchange = *static_cast<Exchange*>(context);
+  const auto room = static_cast<std::size_t>(
+      std::min<std::uint64_t>(size * count, exchange.streamed->bytes - exchange.sent));
+  if (room == 0) return 0;
+  const std::size_t got = exchange.streamed->read(buffer, room);
+  if (got == 0) return CURL_READFUNC_ABORT;
+  exchange.sent += got;
+  return got;
+}
 
 std::size_t on_body(char* data, std::size_t size, std::size_t count, void* context) {
   auto& exchange = *static_cast<Exchange*>(context);
@@ -86,7 +100,18 @@ Result<HttpResponse> perform(const HttpRequest& request, Exchange& exchange) {
   curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, 10'000L);
   curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, static_cast<long>(request.timeout.count()));
   curl_easy_setopt(curl, CURLOPT_NOPROXY, "localhost,127.0.0.1,::1");
-  if (!request.body.empty() || request.method == "POST" || request.method == "PUT") {
+  if (request.stall.count() > 0) {
+    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, static_cast<long>(request.stall.count()));
+  }
+  if (request.streamed_body && request.streamed_body->bytes > 0) {
+    exchange.streamed = &*request.streamed_body;
+    curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
+    curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE,
+                     static_cast<curl_off_t>(request.streamed_body->bytes));
+    curl_easy_setopt(curl, CURLOPT_READFUNCTION, on_send);
+    curl_easy_setopt(curl, CURLOPT_READDATA, &exchange);
+  } else if (!request.body.empty() || request.method == "POST" || request.method == "PUT") {
     curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request.body.data());
     curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE,
                      static_cast<curl_off_t>(request.body.size()));

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,10 +22,19 @@ struct HttpRequest {
   std::string url;
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
+  /// Sent instead of `body`, piece by piece, with its size announced. `read` fills a buffer and
+  /// says how much; 0 before the end breaks the exchange off. It is never asked to start over.
+  struct StreamedBody {
+    std::uint64_t bytes = 0;
+    std::function<std::size_t(char* buffer, std::size_t room)> read;
+  };
+  std::optional<StreamedBody> streamed_body = {};
   /// Connect here instead of to the URL's host; empty: TCP.
   std::string unix_socket = {};
   /// For the whole exchange; 0: no limit (streams end by their own means).
   std::chrono::milliseconds timeout{30'000};
+  /// Ends an exchange in which nothing moved for so long; 0: no limit.
+  std::chrono::seconds stall{0};
 };
 
 struct HttpResponse {

@@ -9,7 +9,10 @@
 #include <memory>
 
 #include "base/result.h"
+#include "base/secret.h"
+#include "base/stop.h"
 #include "cirrus_gateway.pb.h"
+#include "rpc/blob_service.h"
 
 namespace cirrus::rpc {
 
@@ -34,12 +37,23 @@ class AgentSession {
   virtual void on_closed() = 0;
 };
 
+/// The caches and artifacts of one task, lent for one call. The lender waits for `hold` to go
+/// before `service` goes; `stop` says that it wants to.
+struct BlobLease {
+  std::shared_ptr<void> hold;
+  BlobService* service = nullptr;
+  StopToken stop;
+};
+
 class GatewayService {
  public:
   virtual ~GatewayService() = default;
   /// Admits an agent. Errors: Unauthenticated, NotFound; the stream ends with that status.
   virtual Result<std::shared_ptr<AgentSession>> attach(
       const gw::AgentMessage::Hello& hello, std::shared_ptr<AgentConnection> connection) = 0;
+  /// Admits one call about a task's caches or artifacts, on a thread that may block.
+  /// Errors: Unauthenticated; NotFound for a task that does not run here or has reported its end.
+  virtual Result<BlobLease> lend_blobs(const gw::BlobCaller& caller) = 0;
 };
 
 }  // namespace cirrus::rpc

@@ -14,6 +14,7 @@
 #include "agent/uplink.h"
 #include "os/files.h"
 #include "os/proc.h"
+#include "rpc/testing/fake_blob_service.h"
 #include "rpc/testing/fake_gateway.h"
 
 namespace cirrus::agent::testing {
@@ -84,6 +85,7 @@ class TaskFixture : public ::testing::Test {
   os::Environment inherited = os::current_environment();
   FakeGateway::Script script;
   std::size_t outbox_limit = Outbox::kDefaultLimit;
+  rpc::testing::FakeBlobService blobs;
   std::unique_ptr<Outbox> outbox;
   std::unique_ptr<TaskControl> control;
 
@@ -104,6 +106,7 @@ class TaskFixture : public ::testing::Test {
                   .pump = *pump,
                   .control = *control,
                   .clock = system_clock(),
+                  .blobs = blobs,
                   .on_started = [&uplink] { uplink.start(); },
                   .gateway_patience = gateway_patience});
     task.run();

@@ -116,8 +116,11 @@ Status ArtifactUpload::begin(const std::string& path) {
   }
   const std::filesystem::path target = temporary_ / "files" / path;
   // Only directories of our own making are below: nobody else writes there, and no link is made.
-  CIRRUS_TRY(os::make_directories(target.parent_path())
-                 .note("'{}' needs a directory where a file is", shorten(path, 200)));
+  if (target.parent_path() != made_) {
+    CIRRUS_TRY(os::make_directories(target.parent_path())
+                   .note("'{}' needs a directory where a file is", shorten(path, 200)));
+    made_ = target.parent_path();
+  }
   fd_ = CIRRUS_TRY(os::open_file(target, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW)
                        .note("'{}' cannot be stored", shorten(path, 200)));
   // A path that comes again begins anew. Source: protocol, artifacts.

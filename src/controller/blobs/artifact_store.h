@@ -64,6 +64,7 @@ class ArtifactUpload {
   std::filesystem::path place_;
   std::filesystem::path temporary_;  // empty once it is gone
   std::map<std::string, std::uint64_t, std::less<>> sizes_;
+  std::filesystem::path made_;  // the directory of the last file
   std::string current_;
   os::Fd fd_;
   std::uint64_t size_ = 0;

@@ -2,6 +2,8 @@
 // AgentService: caches and artifacts. Source: protocol §9 and §10.
 #include "controller/rpc/agent_service.h"
 #include "controller/rpc/call_metadata.h"
+#include "model/archive_mark.h"
+#include "rpc/peer.h"
 
 namespace cirrus::controller::rpc {
 
@@ -16,6 +18,16 @@ Result<std::string> cache_address(const grpc::CallbackServerContext& context) {
   if (endpoint.starts_with("https://")) return "grpcs://" + endpoint.substr(8);
   return error(Code::FailedPrecondition,
                "the call does not say which address it used (org.cirruslabs.api-endpoint)");
+}
+
+/// Whether this cache is one its caller cannot unpack: a reference agent reads gzip only.
+bool is_foreign(const grpc::CallbackServerContext& context, blobs::CacheStore& caches,
+                const std::string& repository, const std::string& key) {
+  if (!header(context, cirrus::rpc::kFeatures).empty()) return false;
+  const Result<blobs::CacheReader> cache = caches.open(repository, key);
+  if (!cache.ok()) return false;
+  const Result<std::string> head = cache.value().read(0, model::kArchiveMark.size());
+  return head.ok() && head.value() == model::kArchiveMark;
 }
 
 void fill(const blobs::CacheEntry& entry, api::CacheInfo& info) {
@@ -37,14 +49,16 @@ grpc::ServerUnaryReactor* AgentService::CacheInfo(grpc::CallbackServerContext* c
                                                   api::CacheInfoResponse* response) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   with_permit(parts_, *context,
-              [this, reactor, request, response](Result<core::BlobPermit> permit) {
+              [this, context, reactor, request, response](Result<core::BlobPermit> permit) {
                 if (!permit.ok()) return reactor->Finish(to_status(permit));
                 const Result<std::optional<blobs::CacheEntry>> found = parts_.stores.caches.find(
                     permit.value().repository, request->cache_key(),
                     {request->cache_key_prefixes().begin(), request->cache_key_prefixes().end()});
                 if (!found.ok()) return reactor->Finish(to_status(found));
-                if (!found.value())
+                if (!found.value() || is_foreign(*context, parts_.stores.caches,
+                                                 permit.value().repository, found.value()->key)) {
                   return reactor->Finish({grpc::StatusCode::NOT_FOUND, "no such cache"});
+                }
                 fill(*found.value(), *response->mutable_info());
                 reactor->Finish(grpc::Status::OK);
               });
@@ -89,8 +103,10 @@ grpc::ServerUnaryReactor* AgentService::GenerateCacheDownloadURLs(
                 const Result<std::optional<blobs::CacheEntry>> found =
                     parts_.stores.caches.find(permit.value().repository, request->cache_key(), {});
                 if (!found.ok()) return reactor->Finish(to_status(found));
-                if (!found.value())
+                if (!found.value() || is_foreign(*context, parts_.stores.caches,
+                                                 permit.value().repository, found.value()->key)) {
                   return reactor->Finish({grpc::StatusCode::NOT_FOUND, "no such cache"});
+                }
                 Result<std::string> address = cache_address(*context);
                 if (address.ok()) response->add_urls(std::move(address).value());
                 reactor->Finish(to_status(address));

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "cirrus_gateway.grpc.pb.h"
 #include "os/fd.h"
+#include "rpc/grpc/blob_server.h"
 #include "rpc/grpc/status.h"
 
 namespace cirrus::rpc {
@@ -202,10 +203,11 @@ class Service final : public gw::Gateway::CallbackService {
 
 class Server final : public GatewayServer {
  public:
-  explicit Server(GatewayService& service) : service_(service) {}
+  explicit Server(GatewayService& service) : service_(service), blobs_(service) {}
   Status start() {
     grpc::ServerBuilder builder;
     builder.RegisterService(&service_);
+    builder.RegisterService(&blobs_);
     builder.SetMaxReceiveMessageSize(64 << 20);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5000);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
@@ -226,6 +228,7 @@ class Server final : public GatewayServer {
 
  private:
   Service service_;
+  BlobServer blobs_;
   std::unique_ptr<grpc::Server> server_;
 };
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Carries Attach on accepted descriptors: one gRPC server per worker, without a port.
+// Carries Attach and the calls about blobs on accepted descriptors: one gRPC server per worker,
+// without a port.
 #pragma once
 
 #include <memory>

@@ -11,7 +11,9 @@
 
 #include "cirrus_agent.grpc.pb.h"
 #include "cirrus_workers.grpc.pb.h"
+#include "rpc/grpc/client_call.h"
 #include "rpc/grpc/status.h"
+#include "rpc/grpc/upstream_blobs.h"
 
 namespace cirrus::rpc {
 
@@ -59,54 +61,6 @@ Result<std::shared_ptr<grpc::ChannelCredentials>> credentials_of(const UpstreamO
   ssl.pem_cert_chain = CIRRUS_TRY(read_pem(options.certificate_file));
   ssl.pem_private_key = CIRRUS_TRY(read_pem(options.key_file));
   return grpc::SslCredentials(ssl);
-}
-
-std::chrono::system_clock::time_point to_deadline(Monotonic deadline) {
-  const auto left = deadline - system_clock().now();
-  return system_clock().wall() +
-         std::chrono::duration_cast<std::chrono::system_clock::duration>(left);
-}
-
-std::string first_value(const std::multimap<grpc::string_ref, grpc::string_ref>& metadata,
-                        const char* key) {
-  const auto found = metadata.find(key);
-  if (found == metadata.end()) return {};
-  return {found->second.data(), found->second.size()};
-}
-
-// One call's context: cancelled on stop, bounded by the deadline.
-struct Call {
-  grpc::ClientContext context;
-  StopCallback<std::function<void()>> on_stop;
-
-  Call(const StopToken& stop, Monotonic deadline)
-      : on_stop(stop, std::function<void()>([this] { context.TryCancel(); })) {
-    context.set_deadline(to_deadline(deadline));
-  }
-  Call(const StopToken& stop, std::nullptr_t)
-      : on_stop(stop, std::function<void()>([this] { context.TryCancel(); })) {}
-
-  Features server_features() const {
-    return Features::parse(first_value(context.GetServerInitialMetadata(), kFeatures));
-  }
-};
-
-void add_task(grpc::ClientContext& context, const TaskCredential& task) {
-  context.AddMetadata(kTaskId, task.task_id);
-  context.AddMetadata(kClientSecret, task.client_secret.reveal());
-}
-
-// The deprecated message, filled only for decimal ids. Source: protocol, rule 2.
-pb::TaskIdentification identification(const TaskCredential& task) {
-  pb::TaskIdentification message;
-  std::int64_t number = 0;
-  const char* end = task.task_id.data() + task.task_id.size();
-  const auto parsed = std::from_chars(task.task_id.data(), end, number);
-  if (parsed.ec == std::errc() && parsed.ptr == end) {
-    message.set_task_id(number);
-    message.set_secret(task.client_secret.reveal());
-  }
-  return message;
 }
 
 class GrpcLogStream final : public LogStream {
@@ -165,11 +119,13 @@ class GrpcLogStream final : public LogStream {
 class GrpcTaskService final : public TaskService {
  public:
   GrpcTaskService(std::shared_ptr<grpc::Channel> control, std::shared_ptr<grpc::Channel> bulk,
-                  std::string endpoint, TaskCredential credential)
-      : control_(pb::CirrusCIService::NewStub(std::move(control))),
-        bulk_(pb::CirrusCIService::NewStub(std::move(bulk))),
-        endpoint_(std::move(endpoint)),
-        credential_(std::move(credential)) {}
+                  Endpoint endpoint, Dial dial, TaskCredential credential)
+      : control_(pb::CirrusCIService::NewStub(control)),
+        bulk_(pb::CirrusCIService::NewStub(bulk)),
+        endpoint_(endpoint.text),
+        credential_(credential),
+        blobs_(std::move(control), std::move(bulk), std::move(endpoint), std::move(dial),
+               std::move(credential)) {}
 
   Result<pb::CommandsResponse> initial_commands(const pb::InitialCommandsRequest& request,
                                                 const StopToken& stop,
@@ -250,6 +206,26 @@ class GrpcTaskService final : public TaskService {
     if (!read_status.ok()) return read_status;
     return from_grpc(status);
   }
+  Result<std::optional<CacheFound>> find_cache(const std::string& key,
+                                               const std::vector<std::string>& prefixes,
+                                               const StopToken& stop, Monotonic deadline) override {
+    return blobs_.find_cache(key, prefixes, stop, deadline);
+  }
+  Result<std::unique_ptr<BlobSource>> read_cache(const std::string& key,
+                                                 const StopToken& stop) override {
+    return blobs_.read_cache(key, stop);
+  }
+  Result<std::unique_ptr<BlobSink>> write_cache(const std::string& key,
+                                                const StopToken& stop) override {
+    return blobs_.write_cache(key, stop);
+  }
+  Status delete_cache(const std::string& key, const StopToken& stop, Monotonic deadline) override {
+    return blobs_.delete_cache(key, stop, deadline);
+  }
+  Result<std::unique_ptr<ArtifactSink>> write_artifacts(const ArtifactSet& set,
+                                                        const StopToken& stop) override {
+    return blobs_.write_artifacts(set, stop);
+  }
 
  private:
   void prepare(Call& call) const {
@@ -271,7 +247,19 @@ class GrpcTaskService final : public TaskService {
   std::unique_ptr<pb::CirrusCIService::Stub> bulk_;
   std::string endpoint_;
   TaskCredential credential_;
+  UpstreamBlobs blobs_;
 };
+
+/// Channels to addresses a server names, under the same rules as the one to itself.
+Dial dial_with(const UpstreamOptions& options) {
+  return [options](const Endpoint& endpoint) -> Result<std::shared_ptr<grpc::Channel>> {
+    UpstreamOptions other = options;
+    other.endpoint = endpoint;
+    const std::shared_ptr<grpc::ChannelCredentials> credentials = CIRRUS_TRY(credentials_of(other));
+    return grpc::CreateCustomChannel(endpoint.target, credentials,
+                                     channel_arguments(options.proxy));
+  };
+}
 
 class GrpcUpstream final : public Upstream {
  public:
@@ -357,8 +345,8 @@ class GrpcUpstream final : public Upstream {
     return ids;
   }
   std::unique_ptr<TaskService> task_service(TaskCredential credential) override {
-    return std::make_unique<GrpcTaskService>(control_, bulk_, options_.endpoint.text,
-                                             std::move(credential));
+    return std::make_unique<GrpcTaskService>(control_, bulk_, options_.endpoint,
+                                             dial_with(options_), std::move(credential));
   }
 
  private:
@@ -420,8 +408,8 @@ Result<std::unique_ptr<TaskService>> make_task_service(const Endpoint& endpoint,
   const std::shared_ptr<grpc::ChannelCredentials> credentials = CIRRUS_TRY(credentials_of(options));
   const std::shared_ptr<grpc::Channel> channel =
       grpc::CreateCustomChannel(endpoint.target, credentials, channel_arguments({}));
-  return std::unique_ptr<TaskService>(
-      std::make_unique<GrpcTaskService>(channel, channel, endpoint.text, std::move(credential)));
+  return std::unique_ptr<TaskService>(std::make_unique<GrpcTaskService>(
+      channel, channel, endpoint, dial_with(options), std::move(credential)));
 }
 
 }  // namespace cirrus::rpc

@@ -199,9 +199,11 @@ class ScriptedAgent {
     EXPECT_TRUE(!status.ok() || response.committed_size() == offset);
     return status;
   }
-  grpc::Status read_cache(const std::string& key, std::string& content) {
+  /// `ours`: as an agent of ours asks.
+  grpc::Status read_cache(const std::string& key, std::string& content, bool ours = false) {
     grpc::ClientContext asking;
     identify(asking);
+    if (ours) asking.AddMetadata("cirrus-features", "log-offsets");
     api::CacheKey request;
     request.set_cache_key(key);
     api::GenerateURLsResponse addresses;

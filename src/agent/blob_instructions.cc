@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT
+// The instructions that store and fetch: caches and artifacts.
+#include <algorithm>
+#include <utility>
+
+#include "agent/artifact_step.h"
+#include "agent/step_stop.h"
+#include "agent/task_run.h"
+#include "archive/digest.h"
+
+namespace cirrus::agent {
+
+StepOutcome TaskRun::cut_short(Step& step) {
+  step.log.write(parts_.control.cancelled() ? "\nContext canceled!"
+                                            : "\n" + step.limits.deadline_text);
+  return {.succeeded = false, .signaled = false, .cut_short = true};
+}
+
+// Source: reference agent, cache keys: the digest is over everything the script's step says, its
+// own lines included.
+std::optional<std::string> TaskRun::cache_key(Step& step, StepOutcome& outcome) {
+  const wire::CacheInstruction& instruction = step.command.cache_instruction();
+  if (!instruction.fingerprint_key().empty()) return instruction.fingerprint_key();
+  archive::Sha256 digest;
+  if (instruction.fingerprint_scripts().empty()) {
+    digest.update(environment_->get("CIRRUS_TASK_NAME").value_or(""));
+    digest.update(environment_->get("CI_NODE_INDEX").value_or(""));
+    return step.command.name() + "-" + digest.hex();
+  }
+  const auto& lines = instruction.fingerprint_scripts();
+  step.log.observe([&digest](std::string_view bytes) { digest.update(bytes); });
+  outcome = run_script(step, {lines.begin(), lines.end()});
+  step.log.observe(nullptr);
+  if (!outcome.succeeded) return std::nullopt;
+  return step.command.name() + "-" + digest.hex();
+}
+
+StepOutcome TaskRun::restore_cache(Step& step) {
+  const wire::CacheInstruction& instruction = step.command.cache_instruction();
+  std::vector<std::string> names(instruction.folders().begin(), instruction.folders().end());
+  if (!instruction.folder().empty()) names.insert(names.begin(), instruction.folder());
+  Result<CacheFolders> folders = CacheFolders::plan(
+      names, working_directory_,
+      [this](const std::string& text) { return environment_->expand_text(text); });
+  if (!folders.ok()) {
+    step.log.write(folders.error().to_string() + "\n");
+    return {};
+  }
+  StepOutcome outcome;
+  const std::optional<std::string> key = cache_key(step, outcome);
+  if (!key) return outcome;
+  started();
+  {
+    const StepStop stop(parts_.control, step.limits);
+    const CacheSteps::Restored restored =
+        caches_.restore(step.command, *key, std::move(folders).value(), step.log, stop);
+    if (stop.stopped()) return cut_short(step);
+    if (restored == CacheSteps::Restored::Hit || instruction.populate_scripts().empty()) {
+      return {.succeeded = true};
+    }
+  }
+  const auto& lines = instruction.populate_scripts();
+  const Monotonic begun = std::chrono::steady_clock::now();
+  outcome = run_script(step, {lines.begin(), lines.end()});
+  caches_.populated(step.command.name(), std::chrono::steady_clock::now() - begun);
+  return outcome;
+}
+
+StepOutcome TaskRun::upload_cache(Step& step) {
+  started();
+  const StepStop stop(parts_.control, step.limits);
+  const bool known =
+      caches_.upload(step.command.upload_cache_instruction().cache_name(), step.log, stop);
+  if (stop.stopped()) return cut_short(step);
+  return {.succeeded = known};
+}
+
+StepOutcome TaskRun::store_artifacts(Step& step) {
+  const wire::ArtifactsInstruction& instruction = step.command.artifacts_instruction();
+  if (instruction.paths().empty()) return {.succeeded = true};
+  started();
+  const StepStop stop(parts_.control, step.limits);
+  const Monotonic begun = std::chrono::steady_clock::now();
+  Result<std::vector<rpc::ArtifactFile>> files = select_artifacts(
+      {instruction.paths().begin(), instruction.paths().end()}, working_directory_,
+      [this](const std::string& text) { return environment_->expand_text(text); }, step.log,
+      stop.token());
+  if (stop.stopped()) return cut_short(step);
+  if (!files.ok()) {
+    step.log.write("The artifacts are not stored: " + files.error().to_string() + "\n");
+    return {};
+  }
+  rpc::ArtifactSet set{step.command.name(), instruction.type(), instruction.format(),
+                       std::move(files).value()};
+  std::uint64_t bytes = 0;
+  for (const rpc::ArtifactFile& file : set.files) bytes += file.bytes;
+  const Status stored = upload_artifacts(parts_.blobs, set, working_directory_, stop);
+  if (!stored.ok() && stop.stopped()) return cut_short(step);
+  if (!stored.ok()) {
+    step.log.write("The artifacts were not stored: " + stored.error().to_string() + "\n");
+    return {};
+  }
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+  step.log.write(fmt::format("Stored {} artifact{} ({}) in {:.1f} s.\n", set.files.size(),
+                             set.files.size() == 1 ? "" : "s", size_text(bytes), seconds));
+  return {.succeeded = true};
+}
+
+}  // namespace cirrus::agent
