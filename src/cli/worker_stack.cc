@@ -8,6 +8,7 @@
 #include "gateway/gateway.h"
 #include "isolation/container/container.h"
 #include "isolation/none/none.h"
+#include "isolation/vm/vm.h"
 #include "os/files.h"
 #include "os/host.h"
 #include "os/process.h"
@@ -50,6 +51,35 @@ Result<isolation::ContainerOptions> container_options(const worker::ContainerSet
   return options;
 }
 
+// Where agents for guests of other kinds than this host's are looked for.
+std::vector<std::filesystem::path> agent_directories(const std::filesystem::path& data) {
+  std::vector<std::filesystem::path> directories{data / "agents"};
+  std::error_code failure;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", failure);
+  if (!failure) {
+    directories.push_back(program.parent_path() / "agents");
+    directories.push_back(program.parent_path().parent_path() / "libexec" / "cirrus" / "agents");
+  }
+  return directories;
+}
+
+isolation::VmOptions vm_options(const worker::VmSettings& settings,
+                                const std::filesystem::path& data, const std::string& owner,
+                                const std::filesystem::path& agent_program) {
+  isolation::VmOptions options;
+  options.environment = os::current_environment();
+  options.agents.own = agent_program;
+  options.agents.own_kind = {os::os_name(), os::arch_name()};
+  options.agents.directories = agent_directories(data);
+  for (const worker::ResourceModifier& modifier : settings.modifiers) {
+    options.modifiers.push_back({modifier.match, modifier.run});
+  }
+  options.vetu_mtu = settings.vetu_mtu;
+  options.owner = owner.substr(0, 8);
+  options.state_directory = data;
+  return options;
+}
+
 class Stack final : public WorkerStack {
  public:
   ~Stack() override {
@@ -87,14 +117,18 @@ class Stack final : public WorkerStack {
         CIRRUS_TRY(container_options(settings.container, data));
     parts.has_container_engine = isolation::engine_is_likely(containers.engine);
     container_ = isolation::make_container(containers);
+    vm_ = isolation::make_vm(vm_options(settings.vm, data, containers.owner, parts.agent_program));
     parts.remove_leftovers = [this](const std::set<std::string>& live) {
       container_->remove_leftovers(live);
+      vm_->remove_leftovers(live);
     };
     parts.isolation_for = [this](const rpc::pb::Isolation& wanted) -> isolation::Isolation* {
       switch (wanted.type_case()) {
         case rpc::pb::Isolation::TYPE_NOT_SET:
         case rpc::pb::Isolation::kNone: return none_.get();
         case rpc::pb::Isolation::kContainer: return container_.get();
+        case rpc::pb::Isolation::kTart:
+        case rpc::pb::Isolation::kVetu: return vm_.get();
         default: return nullptr;
       }
     };
@@ -113,6 +147,7 @@ class Stack final : public WorkerStack {
   std::filesystem::path run_directory_;
   std::unique_ptr<isolation::Isolation> none_;
   std::unique_ptr<isolation::ContainerIsolation> container_;
+  std::unique_ptr<isolation::VmIsolation> vm_;
   std::unique_ptr<gateway::Gateway> gateway_;
   std::unique_ptr<rpc::GatewayServer> server_;
   std::unique_ptr<worker::Worker> worker_;

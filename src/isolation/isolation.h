@@ -57,6 +57,8 @@ struct LaunchRequest {
   std::filesystem::path guest_directory;
   /// A plain container task whole; absent: `spec` says everything.
   std::optional<org::cirruslabs::ci::services::cirruscigrpc::ContainerInstance> container_instance;
+  /// Networks that a VM whose network is restricted may reach. The owner's word.
+  std::vector<std::string> softnet_allow;
   /// The task's variables, as far as they are known before the launch.
   std::map<std::string, std::string> variables;
   /// Takes a line for the task's log: what a person who waits for the launch wants to see.

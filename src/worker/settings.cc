@@ -307,15 +307,9 @@ Result<Settings> make_settings(const Flags& flags, std::string_view yaml_text,
     settings.data_directory = CIRRUS_TRY(take_text(map, "data-dir", {}, file));
     settings.container = CIRRUS_TRY(take_container_settings(map, file));
     settings.vm = CIRRUS_TRY(take_vm_settings(map, file));
-    const bool vm_stands_by =
-        std::any_of(settings.vm.standby.begin(), settings.vm.standby.end(),
-                    [](const StandbySettings& one) { return !one.isolation.has_container(); });
-    if (vm_stands_by || settings.vm.tart_pre_pull || !settings.vm.modifiers.empty() ||
-        settings.vm.vetu_mtu != 0) {
+    if (settings.vm.tart_pre_pull) {
       settings.warnings.emplace_back(
-          "standby of VMs, tart-pre-pull, resource-modifiers and tuning have no effect: this "
-          "worker has "
-          "no VM isolation");
+          "tart-pre-pull has no effect yet: each VM pulls its image before it starts");
     }
     CIRRUS_TRY(close_map(map, file));
   }

@@ -352,6 +352,7 @@ Result<Standby::Slot> Standby::launch(std::shared_ptr<const StandbySettings> set
     return error(Code::Unimplemented, "this worker has no such isolation");
   }
   request.resources = settings->resources;
+  if (parts_.softnet_allow) request.softnet_allow = parts_.softnet_allow();
   request.agent_program = parts_.agent_program;
   request.environment = parts_.agent_environment;
   request.task_cookie = slot.slot.task_cookie;

@@ -47,6 +47,8 @@ struct StandbyParts {
   std::function<isolation::Isolation*(const isolation::IsolationSpec&)> isolation_for;
   /// The owner's policy: refuses, or answers the isolation as it is to be carried out.
   std::function<Result<isolation::IsolationSpec>(const isolation::IsolationSpec&)> allowed;
+  /// For LaunchRequest; null: nothing.
+  std::function<std::vector<std::string>()> softnet_allow;
   /// Whether what is booked here fits beside the worker's tasks. `single`: of the form that stands
   /// by only while nothing runs.
   std::function<bool(const std::map<std::string, double>& booked, bool single)> fits;

@@ -229,6 +229,7 @@ bool TaskRun::launch(const StopToken& stop) {
     request.task_id = id_;
     request.spec = environment_->security.enforced(record_.isolation());
     request.resources = resources_;
+    request.softnet_allow = environment_->security.softnet_allow();
     request.gateway_socket = paths().socket();
     request.guest_directory = paths().guest();
     request.scratch_directory = paths().scratch();

@@ -234,6 +234,7 @@ StandbyParts Worker::standby_parts() {
   parts.agent_program = parts_.agent_program;
   parts.agent_environment = agent_environment(settings()->inherited_variables);
   parts.isolation_for = parts_.isolation_for;
+  parts.softnet_allow = [this] { return settings()->security.softnet_allow(); };
   parts.allowed = [this](const rpc::pb::Isolation& wanted) -> Result<isolation::IsolationSpec> {
     const std::shared_ptr<const Settings> current = settings();
     CIRRUS_TRY(current->security.check(&wanted));

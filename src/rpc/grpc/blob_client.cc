@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <functional>
-#include <mutex>
 #include <utility>
 
 #include <grpcpp/grpcpp.h>
@@ -16,7 +15,6 @@ namespace {
 
 namespace gw = cirrus::gateway::v1;
 
-constexpr int kMaxMessageBytes = 64 << 20;
 // Ours: bytes of a chunk, and files of one message of an artifact's list.
 constexpr std::size_t kChunk = 256 * 1024;
 constexpr std::size_t kFilesAtOnce = 5000;
@@ -39,7 +37,8 @@ struct Call {
 template <typename Stream>
 class Transfer {
  protected:
-  explicit Transfer(const StopToken& stop) : call_(stop) {}
+  Transfer(std::unique_ptr<gw::Blobs::Stub> stub, const StopToken& stop)
+      : stub_(std::move(stub)), call_(stop) {}
   ~Transfer() {
     if (!stream_ || finished_) return;
     call_.context.TryCancel();
@@ -61,6 +60,7 @@ class Transfer {
     return status;
   }
 
+  std::unique_ptr<gw::Blobs::Stub> stub_;
   Call call_;
   std::unique_ptr<Stream> stream_;
   bool finished_ = false;
@@ -68,9 +68,10 @@ class Transfer {
 
 class CacheSource final : public BlobSource, private Transfer<grpc::ClientReader<gw::BlobChunk>> {
  public:
-  CacheSource(gw::Blobs::Stub& stub, const gw::ReadCacheRequest& request, const StopToken& stop)
-      : Transfer(stop) {
-    stream_ = stub.ReadCache(&call_.context, request);
+  CacheSource(std::unique_ptr<gw::Blobs::Stub> stub, const gw::ReadCacheRequest& request,
+              const StopToken& stop)
+      : Transfer(std::move(stub), stop) {
+    stream_ = stub_->ReadCache(&call_.context, request);
   }
   Result<std::string> read() override {
     if (finished_) return std::string();
@@ -86,9 +87,10 @@ class CacheSource final : public BlobSource, private Transfer<grpc::ClientReader
 class CacheSink final : public BlobSink,
                         private Transfer<grpc::ClientWriter<gw::WriteCacheMessage>> {
  public:
-  CacheSink(gw::Blobs::Stub& stub, const gw::WriteCacheMessage& open, const StopToken& stop)
-      : Transfer(stop) {
-    stream_ = stub.WriteCache(&call_.context, &reply_);
+  CacheSink(std::unique_ptr<gw::Blobs::Stub> stub, const gw::WriteCacheMessage& open,
+            const StopToken& stop)
+      : Transfer(std::move(stub), stop) {
+    stream_ = stub_->WriteCache(&call_.context, &reply_);
     (void)stream_->Write(open);
   }
   Status write(std::string_view bytes) override {
@@ -115,10 +117,10 @@ class CacheSink final : public BlobSink,
 class ArtifactsSink final : public ArtifactSink,
                             private Transfer<grpc::ClientWriter<gw::WriteArtifactsMessage>> {
  public:
-  ArtifactsSink(gw::Blobs::Stub& stub, gw::BlobCaller caller, const ArtifactSet& set,
-                const StopToken& stop)
-      : Transfer(stop) {
-    stream_ = stub.WriteArtifacts(&call_.context, &reply_);
+  ArtifactsSink(std::unique_ptr<gw::Blobs::Stub> stub, gw::BlobCaller caller,
+                const ArtifactSet& set, const StopToken& stop)
+      : Transfer(std::move(stub), stop) {
+    stream_ = stub_->WriteArtifacts(&call_.context, &reply_);
     std::size_t at = 0;
     do {
       gw::WriteArtifactsMessage message;
@@ -174,8 +176,8 @@ class ArtifactsSink final : public ArtifactSink,
 
 class BlobClient final : public BlobService {
  public:
-  BlobClient(std::string socket_path, std::string task_id, Secret agent_secret)
-      : target_("unix:" + std::move(socket_path)),
+  BlobClient(std::shared_ptr<GatewayChannel> channel, std::string task_id, Secret agent_secret)
+      : channel_(std::move(channel)),
         task_id_(std::move(task_id)),
         agent_secret_(std::move(agent_secret)) {}
 
@@ -189,7 +191,7 @@ class BlobClient final : public BlobService {
     gw::FindCacheReply reply;
     Call call(stop);
     call.set_deadline(deadline);
-    CIRRUS_TRY(from_grpc(stub().FindCache(&call.context, request, &reply)));
+    CIRRUS_TRY(from_grpc(stub()->FindCache(&call.context, request, &reply)));
     if (!reply.has_found()) return std::optional<CacheFound>();
     const gw::FoundCache& found = reply.found();
     return std::optional(CacheFound{found.key(), found.size_in_bytes(), found.created_by_task(),
@@ -216,7 +218,7 @@ class BlobClient final : public BlobService {
     gw::BlobStored reply;
     Call call(stop);
     call.set_deadline(deadline);
-    return from_grpc(stub().DeleteCache(&call.context, request, &reply));
+    return from_grpc(stub()->DeleteCache(&call.context, request, &reply));
   }
   Result<std::unique_ptr<ArtifactSink>> write_artifacts(const ArtifactSet& set,
                                                         const StopToken& stop) override {
@@ -231,35 +233,18 @@ class BlobClient final : public BlobService {
     caller.set_agent_secret(agent_secret_.reveal());
     return caller;
   }
-  gw::Blobs::Stub& stub() {
-    std::call_once(opened_, [this] {
-      grpc::ChannelArguments arguments;
-      arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-      arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-      // Ours: a worker that is started again listens within moments.
-      arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-      arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
-      arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
-      arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
-      arguments.SetMaxSendMessageSize(kMaxMessageBytes);
-      stub_ = gw::Blobs::NewStub(
-          grpc::CreateCustomChannel(target_, grpc::InsecureChannelCredentials(), arguments));
-    });
-    return *stub_;
-  }
+  std::unique_ptr<gw::Blobs::Stub> stub() { return gw::Blobs::NewStub(channel_->current()); }
 
-  const std::string target_;
+  const std::shared_ptr<GatewayChannel> channel_;
   const std::string task_id_;
   const Secret agent_secret_;
-  std::once_flag opened_;
-  std::unique_ptr<gw::Blobs::Stub> stub_;  // set once, under opened_
 };
 
 }  // namespace
 
-std::unique_ptr<BlobService> make_blob_client(std::string socket_path, std::string task_id,
-                                              Secret agent_secret) {
-  return std::make_unique<BlobClient>(std::move(socket_path), std::move(task_id),
+std::unique_ptr<BlobService> make_blob_client(std::shared_ptr<GatewayChannel> channel,
+                                              std::string task_id, Secret agent_secret) {
+  return std::make_unique<BlobClient>(std::move(channel), std::move(task_id),
                                       std::move(agent_secret));
 }
 

@@ -7,12 +7,13 @@
 
 #include "base/secret.h"
 #include "rpc/blob_service.h"
+#include "rpc/grpc/gateway_channel.h"
 
 namespace cirrus::rpc {
 
-/// The caches and artifacts of a task, by way of the gateway on the unix socket `socket_path`.
-/// Opens nothing before the first call; finds a gateway that was started again by itself.
-std::unique_ptr<BlobService> make_blob_client(std::string socket_path, std::string task_id,
-                                              Secret agent_secret);
+/// The caches and artifacts of a task, by way of the gateway behind `channel`. Opens nothing before
+/// the first call; finds a gateway that was started again.
+std::unique_ptr<BlobService> make_blob_client(std::shared_ptr<GatewayChannel> channel,
+                                              std::string task_id, Secret agent_secret);
 
 }  // namespace cirrus::rpc

@@ -92,7 +92,8 @@ class AgentLeg : public ::testing::Test, private GatewayService {
     server_.reset();
   }
   std::unique_ptr<BlobService> client(const std::string& secret = "agent half") {
-    return make_blob_client(socket().string(), "7", Secret(secret));
+    return make_blob_client(std::make_shared<GatewayChannel>(socket().string()), "7",
+                            Secret(secret));
   }
   testing::FakeBlobService store_;
   StopSource lender_;

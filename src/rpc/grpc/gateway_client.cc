@@ -15,9 +15,6 @@ using gateway::v1::AgentMessage;
 using gateway::v1::Gateway;
 using gateway::v1::GatewayMessage;
 
-// A log message carries 256 KiB of data at most; the bootstrap's limit leaves room for the rest.
-constexpr int kMaxMessageBytes = 16 << 20;
-
 class AttachStream final : public GatewayStream {
  public:
   explicit AttachStream(std::shared_ptr<grpc::Channel> channel)
@@ -45,28 +42,20 @@ class AttachStream final : public GatewayStream {
 
 class GatewayClient final : public GatewayLink {
  public:
-  explicit GatewayClient(std::string socket_path) : target_("unix:" + std::move(socket_path)) {}
+  explicit GatewayClient(std::shared_ptr<GatewayChannel> channel) : channel_(std::move(channel)) {}
 
   Result<std::unique_ptr<GatewayStream>> connect() override {
-    grpc::ChannelArguments arguments;
-    arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-    // Each attempt is a channel of its own: a shared subchannel would bring its back-off along.
-    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
-    arguments.SetMaxSendMessageSize(kMaxMessageBytes);
-    auto channel =
-        grpc::CreateCustomChannel(target_, grpc::InsecureChannelCredentials(), arguments);
-    return std::unique_ptr<GatewayStream>(std::make_unique<AttachStream>(std::move(channel)));
+    return std::unique_ptr<GatewayStream>(std::make_unique<AttachStream>(channel_->renew()));
   }
 
  private:
-  const std::string target_;
+  const std::shared_ptr<GatewayChannel> channel_;
 };
 
 }  // namespace
 
-std::unique_ptr<GatewayLink> make_gateway_client(std::string socket_path) {
-  return std::make_unique<GatewayClient>(std::move(socket_path));
+std::unique_ptr<GatewayLink> make_gateway_client(std::shared_ptr<GatewayChannel> channel) {
+  return std::make_unique<GatewayClient>(std::move(channel));
 }
 
 void warm_up_gateway_client() {

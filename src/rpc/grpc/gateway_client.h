@@ -3,15 +3,14 @@
 #pragma once
 
 #include <memory>
-#include <string>
 
 #include "rpc/gateway_link.h"
+#include "rpc/grpc/gateway_channel.h"
 
 namespace cirrus::rpc {
 
-/// A link to the gateway that listens on the unix socket `socket_path`. Starts no thread and opens
-/// nothing before connect(). Proxies are never used.
-std::unique_ptr<GatewayLink> make_gateway_client(std::string socket_path);
+/// A link to the gateway behind `channel`. Starts no thread and opens nothing before connect().
+std::unique_ptr<GatewayLink> make_gateway_client(std::shared_ptr<GatewayChannel> channel);
 
 /// Starts the library, its idle threads included, so that connect() need not: for an agent that
 /// waits for its task. Takes a few milliseconds. Processes started by posix_spawn do not mind.
