@@ -338,7 +338,8 @@ class Containers(Case):
             env={**os.environ, "CONTAINERS_CONF": str(directory / "containers.conf"),
                  "CONTAINERS_STORAGE_CONF": str(directory / "storage.conf"),
                  "CONTAINERS_REGISTRIES_CONF": str(directory / "registries.conf")},
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            cwd=directory, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL)
 
         def end():
             again.terminate()

@@ -182,6 +182,8 @@ Result<std::string> EngineSearch::start_podman(const StopToken& stop) {
   os::SpawnOptions options;
   options.argv = {"podman", "system", "service", "--time=600", "unix://" + socket.string()};
   options.environment = choice_.environment;
+  // The engine's monitors leave files where it was started.
+  options.working_directory = choice_.run_directory;
   options.descriptors = {{1, output.get()}, {2, output.get()}};
   options.kill_grace = std::chrono::seconds(1);
   Result<os::Process> started = os::Process::spawn(options);

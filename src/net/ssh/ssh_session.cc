@@ -204,7 +204,11 @@ class Stream final : public SshStream {
       std::string errors;
       const bool alive = drain(channel_.get(), 0, bytes) && drain(channel_.get(), 1, errors);
       last_words_ = shorten(last_words_ + errors, 1000);
+      // Looking at one output may bring bytes of the other, which no poll would tell of.
+      const bool more =
+          ssh_channel_poll(channel_.get(), 1) > 0 || ssh_channel_poll(channel_.get(), 0) > 0;
       if (!bytes.empty() && !os::write_all(fd, bytes).ok()) return std::optional<int>();
+      if (more) continue;
       if (!alive) return broken(session_);
       if (ssh_channel_is_eof(channel_.get()) != 0) return exit_code();
       const std::uint32_t window = ssh_channel_window_size(channel_.get());

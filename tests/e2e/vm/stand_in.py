@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""Stands in for `tart` and `vetu`: a "VM" is a real sshd in namespaces of its own.
+
+SPDX-License-Identifier: MIT
+Linked under either name into a directory on the worker's PATH. Its guests share the machine's
+files read-only (an overlay), its kernel and its loopback; each listens on the port its image is
+named after (`guest-2222`), where `admin`/`admin` may log in. Needs root.
+
+CIRRUS_VM_HOME   where its VMs are
+CIRRUS_VM_FAIL   `verb:words`: this verb fails with these words
+"""
+import fcntl
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+HOME = pathlib.Path(os.environ["CIRRUS_VM_HOME"])
+
+BOOT = """set -e
+V=$1 PORT=$2
+mount --make-rprivate /
+mount -t tmpfs tmpfs "$V/disk"
+mkdir "$V/disk/upper" "$V/disk/work" "$V/disk/root"
+R=$V/disk/root
+mount -t overlay -o "lowerdir=/,upperdir=$V/disk/upper,workdir=$V/disk/work" overlay "$R"
+mount -t proc proc "$R/proc"
+mount --rbind /dev "$R/dev"
+mount -t tmpfs -o mode=755 tmpfs "$R/run"
+mount -t tmpfs -o "mode=1777$CIRRUS_VM_TMP" tmpfs "$R/tmp"
+mkdir -p "$R/run/sshd" "$R/home/admin"
+sed -i '/^admin:/d' "$R/etc/passwd" "$R/etc/shadow"
+echo 'admin:x:4321:4321::/home/admin:/bin/bash' >> "$R/etc/passwd"
+echo "admin:$(openssl passwd -6 admin):19000:0:99999:7:::" >> "$R/etc/shadow"
+echo 'echo welcome to the guest' > "$R/home/admin/.bash_profile"
+echo 'export FROM_PROFILE=yes' >> "$R/home/admin/.bash_profile"
+chown -R 4321:4321 "$R/home/admin"
+cp "$V/key" "$R/run/key"
+chmod 600 "$R/run/key"
+cat > "$R/run/sshd.conf" <<END
+Port $PORT
+ListenAddress 127.0.0.1
+HostKey /run/key
+UsePAM no
+PasswordAuthentication yes
+PidFile none
+Subsystem sftp internal-sftp
+END
+exec setpriv --bounding-set=-sys_time,-sys_boot chroot "$R" /usr/sbin/sshd -D -e -f /run/sshd.conf
+"""
+
+
+def fail(words, code=1):
+    print(words, file=sys.stderr)
+    sys.exit(code)
+
+
+def running(vm):
+    """Whether the VM's `run` holds its lock; a shared look does not disturb it."""
+    with open(vm / "lock", "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def existing(name):
+    vm = HOME / name
+    if not vm.is_dir():
+        fail(f"the specified VM \"{name}\" does not exist", 2)
+    return vm
+
+
+def run(vm):
+    lock = open(vm / "lock", "a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        fail("the VM is already running", 2)
+    (vm / "pid").write_text(str(os.getpid()))
+    os.set_inheritable(lock.fileno(), True)
+    (vm / "disk").mkdir(exist_ok=True)
+    port = (vm / "image").read_text().rsplit("-", 1)[1]
+    os.environ.setdefault("CIRRUS_VM_TMP", "")
+    os.execvp("unshare", ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork",
+                          "--kill-child=SIGKILL", "sh", "-c", BOOT, "guest", str(vm), port])
+
+
+def stop(vm):
+    if not running(vm):
+        fail("the VM is not running", 2)
+    # A guest without an init of its own has nothing to be asked; `unshare` ignores other signals.
+    os.kill(int((vm / "pid").read_text()), signal.SIGKILL)
+    while running(vm):
+        time.sleep(0.01)
+
+
+def main():
+    HOME.mkdir(parents=True, exist_ok=True)
+    tool, arguments = pathlib.Path(sys.argv[0]).name, sys.argv[1:]
+    with open(HOME.parent / "trace", "a") as trace:
+        print(tool, *arguments, sep="\x1f", file=trace)
+    verb, name = arguments[0], arguments[-1]
+    failing, _, words = os.environ.get("CIRRUS_VM_FAIL", "").partition(":")
+    if verb == failing:
+        fail(words)
+    if verb == "pull":
+        return
+    if verb == "clone":
+        vm = HOME / name
+        vm.mkdir()
+        (vm / "image").write_text(arguments[1])
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(vm / "key")],
+                       check=True, stdin=subprocess.DEVNULL)
+    elif verb == "set":
+        existing(arguments[1])
+    elif verb == "run":
+        run(existing(name))
+    elif verb == "ip":
+        if not running(existing(name)):
+            fail("no IP address found, is your VM running?")
+        print("127.0.0.1")
+    elif verb == "stop":
+        stop(existing(name))
+    elif verb == "delete":
+        vm = existing(name)
+        if running(vm):
+            fail("the VM is running")
+        shutil.rmtree(vm)
+    elif verb == "list":
+        for vm in sorted(HOME.iterdir()):
+            print(vm.name)
+    else:
+        fail(f"unknown command {verb}", 64)
+
+
+main()
