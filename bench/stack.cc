@@ -105,6 +105,42 @@ Status Stack::events(const std::string& path,
   return error(Code::Internal, "{} answered {}: {}", path, response.status, response.body);
 }
 
+Result<json> Stack::run_task(const std::string& config) const {
+  const json build = CIRRUS_TRY(submit(config));
+  CIRRUS_TRY(events("/api/v1/builds/" + build.value("id", "") + "/events",
+                    [](const net::EventParser::Event& event) { return event.name != "end"; }));
+  const std::string id = build["tasks"][0].value("id", "");
+  json task = CIRRUS_TRY(get("/api/v1/tasks/" + id));
+  if (task.contains("task")) task = json(task["task"]);
+  if (task.value("status", "") == "completed") return task;
+  std::string words;
+  for (const json& step : task.value("steps", json::array())) {
+    if (step.value("status", "") != "failed") continue;
+    const net::HttpResponse log = CIRRUS_TRY(http_.send(request(
+        "GET", "/api/v1/tasks/" + id + "/logs/" + net::percent_encode(step.value("name", "")))));
+    words += log.body.substr(log.body.size() - std::min<std::size_t>(log.body.size(), 500));
+  }
+  return error(Code::Internal, "the task ended as {}: {} {}", task.value("status", ""),
+               task.value("reason", ""), words);
+}
+
+double step_seconds(const json& task, const std::string& step) {
+  for (const json& one : task.value("steps", json::array())) {
+    if (one.value("name", "") == step) return one.value("duration_ms", 0.0) / 1e3;
+  }
+  return 0;
+}
+
+Result<double> time_shell(const std::string& text) {
+  os::SpawnOptions options;
+  options.argv = {"sh", "-euc", text};
+  const Monotonic begun = system_clock().now();
+  const os::CommandOutput ended = CIRRUS_TRY(
+      os::run_command(options, "", StopToken(), begun + std::chrono::minutes(5), 64U << 10U));
+  if (!ended.status.success()) return error(Code::Internal, "'{}': {}", text, ended.errors);
+  return std::chrono::duration<double>(system_clock().now() - begun).count();
+}
+
 void print_figure(const std::string& name, double value, const std::string& unit, std::size_t n) {
   std::printf("{\"name\":\"%s\",\"value\":%.3f,\"unit\":\"%s\",\"n\":%zu}\n", name.c_str(), value,
               unit.c_str(), n);

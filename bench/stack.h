@@ -2,6 +2,7 @@
 // A real controller and a real worker, started as users start them, for measurements.
 #pragma once
 
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,6 +25,13 @@ class Stack {
 
   /// A build of inline configuration. Returns the answer's `build`.
   Result<nlohmann::json> submit(const std::string& config) const;
+  /// Submits one task, waits for its end and returns it as the API shows it. Errors: Internal if it
+  /// did not complete, with its reason.
+  Result<nlohmann::json> run_task(const std::string& config) const;
+  /// Where the controller is, and what opens it.
+  const std::string& url() const { return url_; }
+  const std::string& token() const { return token_; }
+  const std::filesystem::path& scratch() const { return scratch_.path(); }
   pid_t worker_pid() const { return worker_->pid(); }
   Result<nlohmann::json> get(const std::string& path) const;
   /// Server-sent events until `on_event` returns false.
@@ -42,6 +50,12 @@ class Stack {
   std::string token_;
   net::HttpClient http_;
 };
+
+/// How long a step of a task took, in seconds; 0 if there is none of that name.
+double step_seconds(const nlohmann::json& task, const std::string& step);
+
+/// Runs a shell text and says how long it took, in seconds. Errors: Internal if it fails.
+Result<double> time_shell(const std::string& text);
 
 /// One figure, as a JSON line on standard output.
 void print_figure(const std::string& name, double value, const std::string& unit, std::size_t n);

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include "agent_targets.h"
 
+#include "agent/annotations/annotations.h"
 #include "agent/env_file.h"
 #include "agent/shell.h"
 #include "agent/testing/plain_mask.h"
+#include "archive/unpack.h"
 #include "base/check.h"
 #include "base/strings.h"
 #include "model/clone_plan.h"
+#include "os/temp_dir.h"
 
 namespace cirrus::fuzz {
 
@@ -37,6 +40,38 @@ void run_env_file(std::string_view input) {
     (void)agent::split_words(line);
     (void)model::split_clone_url(line);
   }
+}
+
+void run_archive(std::string_view input) {
+  static const os::TempDir scratch = std::move(os::TempDir::create("fuzz-archive")).value();
+  const std::filesystem::path directory = scratch.path() / "in";
+  std::size_t at = 0;
+  // In pieces of a size no structure has.
+  const archive::Source source = [&]() -> Result<std::string> {
+    const std::string piece(input.substr(at, 300));
+    at += piece.size();
+    return piece;
+  };
+  archive::UnpackLimits limits;
+  limits.entries = 1000;
+  limits.bytes = 1U << 20U;
+  limits.ratio_from = 1U << 16U;
+  (void)archive::unpack(source, directory, limits, {});
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(scratch.path(), ignored)) {
+    CIRRUS_CHECK(entry.path().filename() == "in", "an archive wrote beside its directory");
+  }
+  std::filesystem::remove_all(directory, ignored);
+}
+
+void run_report(std::string_view input) {
+  static constexpr std::string_view kFormats[] = {
+      "junit",       "golangci", "android-lint", "eslint", "rspec",       "rubocop", "qodana",
+      "xclogparser", "flutter",  "boost",        "buf",    "swiftformat", "cirrus",  "go-test",
+      "unknown",     "cargo"};
+  if (input.empty()) return;
+  const auto format = static_cast<unsigned char>(input.front()) % std::size(kFormats);
+  (void)agent::read_report(kFormats[format], input.substr(1));
 }
 
 }  // namespace cirrus::fuzz

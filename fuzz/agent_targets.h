@@ -12,4 +12,9 @@ void run_masker(std::string_view input);
 /// Any text as a CIRRUS_ENV file, and each of its lines as a command line and a clone address.
 void run_env_file(std::string_view input);
 
+/// Unpacks the input as an archive; nothing may be written outside of the directory.
+void run_archive(std::string_view input);
+/// Reads the input as a report; its first byte says of which format.
+void run_report(std::string_view input);
+
 }  // namespace cirrus::fuzz

@@ -16,6 +16,7 @@
 #include "rpc/grpc/blob_client.h"
 #include "rpc/grpc/gateway_channel.h"
 #include "rpc/grpc/gateway_client.h"
+#include "rpc/grpc/tunnel_client.h"
 
 namespace {
 
@@ -61,8 +62,12 @@ int run(std::string_view identity) {
   const std::unique_ptr<rpc::GatewayLink> link = rpc::make_gateway_client(gateway);
   const std::unique_ptr<rpc::BlobService> blobs = rpc::make_blob_client(
       gateway, bootstrap.value()->task_id(), Secret(bootstrap.value()->agent_secret()));
-  const Status served =
-      agent::serve(*bootstrap.value(), *link, *blobs, CIRRUS_VERSION, [] { std::_Exit(0); });
+  const std::unique_ptr<rpc::TunnelLink> tunnels = rpc::make_tunnel_client(
+      gateway, bootstrap.value()->task_id(), Secret(bootstrap.value()->agent_secret()));
+  const std::unique_ptr<rpc::VaultLink> vault = rpc::make_vault_client(
+      gateway, bootstrap.value()->task_id(), Secret(bootstrap.value()->agent_secret()));
+  const Status served = agent::serve(*bootstrap.value(), *link, *blobs, *tunnels, *vault,
+                                     CIRRUS_VERSION, [] { std::_Exit(0); });
   if (!served.ok()) log_error("the task could not be run", {{"reason", served.error()}});
   return served.ok() ? 0 : 1;
 }

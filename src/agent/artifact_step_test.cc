@@ -29,8 +29,8 @@ class Artifacts : public testing::TaskFixture {
 // Source: conformance list, row 19; and artifacts.
 TEST_F(Artifacts, AreFoundByPatternAndStoredByRelativePath) {
   variable("REPORTS") = "reports";
-  add_script("main", {"mkdir -p reports/sub 'sp ace'; echo 1 > reports/a.xml",
-                      "echo 2 > reports/sub/b.xml; : > reports/empty; echo 3 > 'sp ace/c'",
+  add_script("main", {"mkdir -p reports/sub 'sp ace'; echo '<a/>' > reports/a.xml",
+                      "echo '<b/>' > reports/sub/b.xml; : > reports/empty; echo 3 > 'sp ace/c'",
                       "ln -s nowhere reports/dangling; mkfifo reports/pipe"});
   wire::ArtifactsInstruction& xml = add_artifacts("xml", {"**/*.xml", "$REPORTS/a.xml"});
   xml.set_type("text/xml");
@@ -39,15 +39,15 @@ TEST_F(Artifacts, AreFoundByPatternAndStoredByRelativePath) {
   add_artifacts("none", {"*.none"});
   run();
   EXPECT_THAT(stored("xml"),
-              ElementsAre(Pair("reports/a.xml", "1\n"), Pair("reports/sub/b.xml", "2\n")));
-  EXPECT_THAT(stored("all"), ElementsAre(Pair("reports/a.xml", "1\n"), Pair("reports/empty", ""),
+              ElementsAre(Pair("reports/a.xml", "<a/>\n"), Pair("reports/sub/b.xml", "<b/>\n")));
+  EXPECT_THAT(stored("all"), ElementsAre(Pair("reports/a.xml", "<a/>\n"), Pair("reports/empty", ""),
                                          Pair("sp ace/c", "3\n")));
   EXPECT_THAT(stored("none"), IsEmpty());
   const auto sets = blobs.state().with([](auto& state) { return state.sets; });
   ASSERT_EQ(sets.size(), 3U);
   EXPECT_EQ(sets[0].type, "text/xml");
   EXPECT_EQ(sets[0].format, "junit");
-  EXPECT_THAT(log("xml"), HasSubstr("Stored 2 artifacts (4 bytes)"));
+  EXPECT_THAT(log("xml"), HasSubstr("Stored 2 artifacts (10 bytes)"));
   EXPECT_THAT(
       log("all"),
       AllOf(HasSubstr("Passed over reports/dangling: a link that leads nowhere"),
@@ -55,6 +55,37 @@ TEST_F(Artifacts, AreFoundByPatternAndStoredByRelativePath) {
   EXPECT_THAT(log("none"), HasSubstr("Nothing matches '*.none'"));
   EXPECT_THAT(gateway().statuses(),
               ElementsAre("main=COMPLETED", "xml=COMPLETED", "all=COMPLETED", "none=COMPLETED"));
+}
+
+TEST_F(Artifacts, WithAFormatBecomeAnnotations) {  // T06: masked as logs are
+  variable("X_TOKEN") = "hunter2-hunter2";
+  add_script("main",
+             {"mkdir -p src; touch src/A.java",
+              "printf '<testsuite><testcase name=\"ok\"/><testcase name=\"bad\">"
+              "<failure>at A.java:3 %s</failure></testcase></testsuite>' \"$X_TOKEN\" > r.xml"});
+  add_artifacts("junit", {"r.xml"}).set_format("junit");
+  run();
+  EXPECT_THAT(gateway().statuses(), ElementsAre("main=COMPLETED", "junit=COMPLETED"));
+  EXPECT_THAT(log("junit"), HasSubstr("Annotations: 1; 1 passed.\n"));
+  std::vector<wire::Annotation> found;
+  for (const auto& event : gateway().events()) {
+    found.insert(found.end(), event.annotations().annotations().begin(),
+                 event.annotations().annotations().end());
+  }
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_EQ(found[0].message(), "bad");
+  EXPECT_EQ(found[0].raw_details(), "at A.java:3 HIDDEN-BY-CIRRUS-CI");
+  EXPECT_EQ(found[0].file_location().path(), "src/A.java");
+  EXPECT_EQ(found[0].file_location().start_line(), 3);
+}
+
+TEST_F(Artifacts, ThatCannotBeReadAsTheirFormatFailTheStepAfterTheyAreStored) {
+  add_script("main", {"echo '<testsuite>' > r.xml"});
+  add_artifacts("junit", {"r.xml"}).set_format("junit");
+  run();
+  EXPECT_THAT(stored("junit"), ElementsAre(Pair("r.xml", "<testsuite>\n")));
+  EXPECT_THAT(gateway().statuses(), ElementsAre("main=COMPLETED", "junit=FAILED"));
+  EXPECT_THAT(log("junit"), HasSubstr("No annotations: reading r.xml: the XML cannot be read"));
 }
 
 TEST_F(Artifacts, OutsideOfTheWorkingDirectoryIsAFailure) {

@@ -3,12 +3,22 @@
 #include <algorithm>
 #include <utility>
 
+#include "agent/annotations/annotations.h"
 #include "agent/artifact_step.h"
 #include "agent/step_stop.h"
 #include "agent/task_run.h"
 #include "archive/digest.h"
+#include "base/strings.h"
+#include "os/files.h"
 
 namespace cirrus::agent {
+namespace {
+
+// Ours: bytes of what one finding quotes, and of findings sent together.
+constexpr std::size_t kMaxDetails = 64 * 1024;
+constexpr std::size_t kMaxBatch = 1U << 20U;
+
+}  // namespace
 
 StepOutcome TaskRun::cut_short(Step& step) {
   step.log.write(parts_.control.cancelled() ? "\nContext canceled!"
@@ -104,7 +114,55 @@ StepOutcome TaskRun::store_artifacts(Step& step) {
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
   step.log.write(fmt::format("Stored {} artifact{} ({}) in {:.1f} s.\n", set.files.size(),
                              set.files.size() == 1 ? "" : "s", size_text(bytes), seconds));
-  return {.succeeded = true};
+  if (!is_report_format(set.format)) return {.succeeded = true};
+  const Status annotated = annotate(step, set, stop);
+  if (!annotated.ok() && stop.stopped()) return cut_short(step);
+  if (!annotated.ok()) step.log.write("No annotations: " + annotated.error().to_string() + "\n");
+  return {.succeeded = annotated.ok()};
+}
+
+// Source: reference agent: read after the upload, and a report that cannot be read fails the step.
+Status TaskRun::annotate(Step& step, const rpc::ArtifactSet& set, const StepStop& stop) {
+  Report all;
+  std::size_t left_out = 0;
+  for (const rpc::ArtifactFile& file : set.files) {
+    if (stop.stopped()) return error(Code::Cancelled, "the step was stopped");
+    const std::string text = CIRRUS_TRY(
+        os::read_file(working_directory_ / file.path, kMaxReport).note("reading {}", file.path));
+    Report report = CIRRUS_TRY(read_report(set.format, text).note("reading {}", file.path));
+    all.passed += report.passed;
+    for (wire::Annotation& one : report.annotations) {
+      if (all.annotations.size() == kMaxAnnotations) {
+        ++left_out;
+      } else {
+        all.annotations.push_back(std::move(one));
+      }
+    }
+  }
+  if (!all.annotations.empty()) {
+    fix_paths(all.annotations, PathIndex(working_directory_, stop.token()));
+    post_annotations(all.annotations);
+  }
+  step.log.write(fmt::format("Annotations: {}{}{}.\n", all.annotations.size(),
+                             left_out == 0 ? "" : fmt::format(", and {} left out", left_out),
+                             all.passed == 0 ? "" : fmt::format("; {} passed", all.passed)));
+  return {};
+}
+
+void TaskRun::post_annotations(std::vector<wire::Annotation>& annotations) {
+  const std::shared_ptr<const PatternSet> patterns = secrets_.patterns();
+  gateway::v1::AgentMessage::Event event;
+  std::size_t bytes = 0;
+  for (wire::Annotation& one : annotations) {
+    one.set_message(mask(patterns, shorten(one.message(), kMaxDetails)));
+    one.set_raw_details(mask(patterns, shorten(one.raw_details(), kMaxDetails)));
+    bytes += one.ByteSizeLong();
+    *event.mutable_annotations()->add_annotations() = std::move(one);
+    if (bytes < kMaxBatch) continue;
+    parts_.outbox.post(std::exchange(event, {}));
+    bytes = 0;
+  }
+  if (bytes > 0) parts_.outbox.post(std::move(event));
 }
 
 }  // namespace cirrus::agent

@@ -10,10 +10,13 @@
 
 #include <utility>
 
+#include "agent/git_tunnel.h"
+#include "agent/step_stop.h"
 #include "agent/task_run.h"
 #include "base/strings.h"
 #include "model/clone_plan.h"
 #include "os/files.h"
+#include "os/host.h"
 
 namespace cirrus::agent {
 namespace {
@@ -23,14 +26,6 @@ using model::CloneUrl;
 
 // Ours: a forge that is being restarted answers again within this.
 constexpr std::chrono::seconds kPauses[] = {std::chrono::seconds(1), std::chrono::seconds(4)};
-
-bool is_on_path(std::string_view program, std::string_view path_variable) {
-  for (const std::string& directory : split(path_variable, ':')) {
-    if (directory.empty()) continue;
-    if (::access((directory + "/" + std::string(program)).c_str(), X_OK) == 0) return true;
-  }
-  return false;
-}
 
 }  // namespace
 
@@ -59,9 +54,10 @@ class TaskRun::Clone {
   }
 
  private:
-  bool git(std::vector<std::string> arguments) {
+  bool git(std::vector<std::string> arguments) { return git(std::move(arguments), environment_); }
+  bool git(std::vector<std::string> arguments, os::Environment environment) {
     arguments.insert(arguments.begin(), "git");
-    outcome_ = run_.run_process(step_, std::move(arguments), environment_);
+    outcome_ = run_.run_process(step_, std::move(arguments), std::move(environment));
     return outcome_.succeeded;
   }
   bool set(const std::string& key, const std::string& value) {
@@ -84,12 +80,53 @@ class TaskRun::Clone {
   }
 
   bool fetch() {
+    if (fetch_from_mirror()) return true;
+    if (outcome_.cut_short) return false;
     for (std::size_t round = 0;; ++round) {
       if (try_fetch()) return true;
       if (round == std::size(kPauses) || outcome_.cut_short) return false;
       step_.log.write("Trying again in " + std::to_string(kPauses[round].count()) + " s.\n");
       if (!run_.parts_.control.pause(kPauses[round], step_.limits.deadline)) return false;
     }
+  }
+
+  /// Through the gateway: what the worker has is not fetched again, and no network is needed here.
+  bool fetch_from_mirror() {
+    if (run_.parts_.tunnels == nullptr || !run_.parts_.bootstrap.git_mirror()) return false;
+    Status fetched;
+    {
+      const StepStop stop(run_.parts_.control, step_.limits);
+      run_.started();
+      fetched = fetch_into_mirror(*run_.parts_.tunnels, request_, stop.token(),
+                                  [this](std::string_view words) { step_.log.write(words); });
+      if (stop.stopped()) {
+        outcome_ = run_.cut_short(step_);
+        return false;
+      }
+    }
+    std::optional<uid_t> only_uid;
+    if (run_.parts_.bootstrap.shares_machine()) only_uid = ::geteuid();
+    if (fetched.ok()) {
+      const Result<std::unique_ptr<GitTunnel>> tunnel =
+          GitTunnel::open(*run_.parts_.tunnels, request_, only_uid);
+      fetched = tunnel.ok() ? Status() : Status(tunnel.error());
+      if (tunnel.ok()) {
+        os::Environment environment = environment_;
+        model::add_git_settings(environment, {{"core.gitProxy", "none"}});
+        const std::string& url = tunnel.value()->url();
+        if (git(request_.change.empty() ? fetch_ref_arguments(request_, url)
+                                        : fetch_commit_arguments(request_, url),
+                environment)) {
+          return true;
+        }
+        fetched = error(Code::Aborted, "git did not get it from there");
+      }
+    }
+    if (!outcome_.cut_short) {
+      step_.log.write("The worker's mirror is of no help here: " + fetched.error().to_string() +
+                      ". Fetching from " + request_.url.clean + ".\n");
+    }
+    return false;
   }
 
   bool try_fetch() {
@@ -113,7 +150,8 @@ class TaskRun::Clone {
     const Result<std::string> attributes =
         os::read_file(run_.working_directory_ / ".gitattributes");
     if (!attributes.ok() || attributes.value().find("filter=lfs") == std::string::npos) return true;
-    if (!is_on_path("git-lfs", run_.environment_->process_value("PATH").value_or(""))) {
+    if (os::find_program("git-lfs", run_.environment_->process_value("PATH").value_or(""))
+            .empty()) {
       step_.log.write("git-lfs is not installed; large files stay pointers.\n");
       return true;
     }
@@ -126,6 +164,34 @@ class TaskRun::Clone {
   os::Environment environment_;
   StepOutcome outcome_;
 };
+
+// Ours: the worker's git does it. Source of the need: the reference agent brings a git library, so
+// images without git are common.
+StepOutcome TaskRun::clone_without_git(Step& step, const model::CloneRequest& request) {
+  if (parts_.tunnels == nullptr || !parts_.bootstrap.git_mirror()) {
+    step.log.write(
+        "git is neither installed here nor on the worker. Install it, or use clone_script to bring "
+        "the sources.\n");
+    return {};
+  }
+  step.log.write("There is no git here; the worker clones " + request.url.clean + " into " +
+                 working_directory_.string() + ".\n");
+  started();
+  const StepStop stop(parts_.control, step.limits);
+  Status done = fetch_into_mirror(*parts_.tunnels, request, stop.token(),
+                                  [&step](std::string_view words) { step.log.write(words); });
+  if (done.ok()) {
+    done = unpack_clone(*parts_.tunnels, request, working_directory_, stop.token());
+  }
+  if (stop.stopped()) return cut_short(step);
+  if (!done.ok()) {
+    step.log.write("Cannot clone: " + done.error().to_string() + ".\n");
+    return {};
+  }
+  step.log.write("Checked out " + (request.change.empty() ? request.ref : request.change) +
+                 (request.branch.empty() ? "" : " on branch " + request.branch) + ".\n");
+  return {.succeeded = true};
+}
 
 StepOutcome TaskRun::clone(Step& step) {
   Result<CloneRequest> request =
@@ -140,10 +206,8 @@ StepOutcome TaskRun::clone(Step& step) {
     secrets_.add(url.user + ":" + url.password.reveal());
     use_new_secrets();
   }
-  if (!is_on_path("git", environment_->process_value("PATH").value_or(""))) {
-    step.log.write(
-        "git is not installed here. Install it, or use clone_script to bring the sources.\n");
-    return {};
+  if (os::find_program("git", environment_->process_value("PATH").value_or("")).empty()) {
+    return clone_without_git(step, request.value());
   }
   return Clone(*this, step, std::move(request).value()).all();
 }

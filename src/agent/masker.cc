@@ -193,4 +193,12 @@ void Masker::copy(std::size_t begin, std::size_t end, std::string_view fresh,
   }
 }
 
+std::string mask(const std::shared_ptr<const PatternSet>& patterns, std::string_view text) {
+  std::string masked;
+  Masker masker(patterns);
+  masker.feed(text, masked);
+  masker.finish(masked);
+  return masked;
+}
+
 }  // namespace cirrus::agent

@@ -89,4 +89,7 @@ class Masker {
   std::size_t hidden_until_ = 0;  // bytes before this belong to a mark already written
 };
 
+/// A whole text, masked.
+std::string mask(const std::shared_ptr<const PatternSet>& patterns, std::string_view text);
+
 }  // namespace cirrus::agent

@@ -7,6 +7,7 @@
 
 #include "agent/log_pump.h"
 #include "agent/outbox.h"
+#include "agent/script_runner.h"
 #include "agent/task_run.h"
 #include "agent/uplink.h"
 #include "os/signals.h"
@@ -15,6 +16,20 @@ namespace cirrus::agent {
 namespace {
 
 constexpr std::chrono::seconds kLookAgain{1};
+
+/// Ends of children, and what an agent is sent by its worker, by mistake or by a dying machine.
+constexpr std::initializer_list<int> kSignals = {SIGINT,  SIGTERM, SIGHUP, SIGQUIT,
+                                                 SIGUSR1, SIGUSR2, SIGCHLD};
+
+/// Reports a signal, at most one a second. Source: reference agent.
+void report_signal(int number, Outbox& outbox, Monotonic& last) {
+  const Monotonic now = std::chrono::steady_clock::now();
+  if (last != Monotonic() && now - last < std::chrono::seconds(1)) return;
+  last = now;
+  gateway::v1::AgentMessage::Event event;
+  event.mutable_signal()->set_signal(signal_words(number));
+  outbox.post(std::move(event));
+}
 
 /// Waits until all is acknowledged. False: no gateway came back in time.
 bool deliver(Outbox& outbox, const Uplink& uplink, Monotonic task_deadline) {
@@ -29,21 +44,22 @@ bool deliver(Outbox& outbox, const Uplink& uplink, Monotonic task_deadline) {
 }  // namespace
 
 void block_task_signals() {
-  os::block_signals({SIGINT, SIGTERM, SIGHUP, SIGCHLD});
+  os::block_signals(kSignals);
 }
 
 Status serve(const gateway::v1::Bootstrap& bootstrap, rpc::GatewayLink& link,
-             rpc::BlobService& blobs, std::string_view version,
-             const std::function<void()>& on_delivered) {
+             rpc::BlobService& blobs, rpc::TunnelLink& tunnels, rpc::VaultLink& vault,
+             std::string_view version, const std::function<void()>& on_delivered) {
   Outbox outbox;
   for (const auto& position : bootstrap.log_positions()) {
     outbox.begin_at(position.step(), position.offset());
   }
   const std::unique_ptr<TaskControl> control = CIRRUS_TRY(TaskControl::create());
-  const os::SignalThread signals({SIGINT, SIGTERM, SIGHUP, SIGCHLD}, [&control](int number) {
-    if (number == SIGCHLD) {
-      control->child_ended();
-    } else if (number != SIGHUP) {
+  Monotonic last_signal;  // the signal thread only
+  const os::SignalThread signals(kSignals, [&](int number) {
+    if (number == SIGCHLD) return control->child_ended();
+    report_signal(number, outbox, last_signal);
+    if (number == SIGINT || number == SIGTERM) {
       control->cancel("signal " + std::to_string(number));
     }
   });
@@ -62,6 +78,8 @@ Status serve(const gateway::v1::Bootstrap& bootstrap, rpc::GatewayLink& link,
                   .control = *control,
                   .clock = system_clock(),
                   .blobs = blobs,
+                  .tunnels = &tunnels,
+                  .vault = &vault,
                   .on_started = [&uplink] { uplink.start(); }});
     task.run();
     deadline = std::max(task.deadline(), std::chrono::steady_clock::now());

@@ -8,7 +8,9 @@
 #include "base/result.h"
 #include "cirrus_gateway.pb.h"
 #include "rpc/blob_service.h"
+#include "rpc/byte_channel.h"
 #include "rpc/gateway_link.h"
+#include "rpc/vault_link.h"
 
 namespace cirrus::agent {
 
@@ -20,7 +22,7 @@ void block_task_signals();
 /// others if the agent cannot get pipes or threads. `on_delivered` is called when all is done but
 /// the taking down of connections, which a process about to exit can spare itself.
 Status serve(const gateway::v1::Bootstrap& bootstrap, rpc::GatewayLink& link,
-             rpc::BlobService& blobs, std::string_view version,
-             const std::function<void()>& on_delivered);
+             rpc::BlobService& blobs, rpc::TunnelLink& tunnels, rpc::VaultLink& vault,
+             std::string_view version, const std::function<void()>& on_delivered);
 
 }  // namespace cirrus::agent

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -62,7 +63,10 @@ void TaskRun::run() {
 Status TaskRun::prepare() {
   const auto& commands = parts_.bootstrap.commands();
   process_ = process_environment(parts_.inherited, parts_.bootstrap);
-  environment_ = std::make_unique<TaskEnvironment>(task_environment(process_, parts_.bootstrap));
+  std::vector<std::string> unboxed;
+  environment_ = std::make_unique<TaskEnvironment>(
+      CIRRUS_TRY(task_environment(process_, parts_.bootstrap, parts_.vault, unboxed)));
+  for (const std::string& value : unboxed) secrets_.add(value);
   for (const std::string& value : commands.secrets_to_mask()) secrets_.add(value);
   secrets_.add_named(environment_->variables());
   scratch_ =
@@ -79,7 +83,37 @@ Status TaskRun::prepare() {
   for (const std::uint16_t port : wait_for_ports(ports, kPortPatience, parts_.control)) {
     log_warning("nothing listens", {{"port", port}});
   }
+  open_http_cache();
   return {};
+}
+
+// Source: reference agent: an address given from outside counts, the process environment's first;
+// else there is a cache of the task's own.
+void TaskRun::open_http_cache() {
+  constexpr const char* kHost = "CIRRUS_HTTP_CACHE_HOST";
+  if (const auto given = environment_->process_value(kHost)) {
+    environment_->merge({{kHost, *given}});
+    return;
+  }
+  if (environment_->has(kHost)) return;
+  HttpCache::Options options{.spool_directory = scratch_->path()};
+  if (parts_.bootstrap.shares_machine()) options.only_uid = ::geteuid();
+  Result<std::unique_ptr<HttpCache>> cache = HttpCache::listen(std::move(options), parts_.blobs);
+  if (!cache.ok()) {
+    report_warning("the task has no HTTP cache: " + cache.error().to_string());
+    return;
+  }
+  http_cache_ = std::move(cache).value();
+  const std::string host = http_cache_->host();
+  Variables variables{{kHost, host}, {"OMNI_CACHE_ADDRESS", host}};
+  // Ours: what clients of the GitHub-style routes read.
+  for (const auto& [name, value] :
+       {std::pair<std::string, std::string>{"ACTIONS_CACHE_URL", "http://" + host + "/"},
+        {"ACTIONS_RUNTIME_TOKEN", http_cache_->token().reveal()}}) {
+    if (!environment_->has(name) && !environment_->process_value(name)) variables[name] = value;
+  }
+  environment_->merge(variables);
+  secrets_.add(http_cache_->token().reveal());
 }
 
 std::vector<const wire::Command*> TaskRun::selected_commands() const {
@@ -249,8 +283,23 @@ void TaskRun::report_error(const std::string& message) {
   parts_.outbox.post(std::move(event));
 }
 
+void TaskRun::report_warning(const std::string& message) {
+  log_warning("something is amiss", {{"what", message}});
+  gateway::v1::AgentMessage::Event event;
+  event.mutable_warning()->set_message(message);
+  parts_.outbox.post(std::move(event));
+}
+
 void TaskRun::started() {
-  if (!std::exchange(started_, true)) parts_.on_started();
+  if (std::exchange(started_, true)) return;
+  parts_.on_started();
+  monitor_ = std::make_unique<ResourceMonitor>(parts_.bootstrap.shares_machine()
+                                                   ? os::UsageMeter::of_descendants()
+                                                   : os::UsageMeter::of_surroundings());
+  if (!http_cache_) return;
+  if (const Status serving = http_cache_->start(); !serving.ok()) {
+    report_warning("the task has no HTTP cache: " + serving.error().to_string());
+  }
 }
 
 void TaskRun::finish() {
@@ -263,8 +312,12 @@ void TaskRun::finish() {
     std::erase_if(others, [&tree](const StepTree& other) { return other.root == tree.root; });
     kill_tree(tree, others, now() + kSweepPatience);
   }
+  const wire::ResourceUtilization used = monitor_->charts();
   kill_all_descendants(now() + kSweepPatience);
+  http_cache_.reset();
+  if (const std::string problem = monitor_->problem(); !problem.empty()) report_warning(problem);
   gateway::v1::AgentMessage::Event event;
+  *event.mutable_finished()->mutable_resource_utilization() = used;
   for (Background& one : background_) {
     if (!one.script.output->wait_closed(std::chrono::seconds(2),
                                         deadline_ + parts_.gateway_patience))

@@ -11,15 +11,21 @@
 
 #include "agent/cache_step.h"
 #include "agent/environment.h"
+#include "agent/http_cache/http_cache.h"
 #include "agent/log_pump.h"
 #include "agent/outbox.h"
+#include "agent/resource_monitor.h"
 #include "agent/script_runner.h"
 #include "agent/secrets.h"
 #include "agent/step_log.h"
+#include "agent/step_stop.h"
 #include "agent/task_control.h"
 #include "agent/task_setup.h"
 #include "cirrus_gateway.pb.h"
+#include "model/clone_plan.h"
 #include "rpc/blob_service.h"
+#include "rpc/byte_channel.h"
+#include "rpc/vault_link.h"
 
 namespace cirrus::agent {
 
@@ -37,6 +43,10 @@ struct TaskParts {
   const Clock& clock;
   /// The task's caches and artifacts.
   rpc::BlobService& blobs;
+  /// The way to its repository's mirror; null: none.
+  rpc::TunnelLink* tunnels = nullptr;
+  /// The way to its Vault server; null: none.
+  rpc::VaultLink* vault = nullptr;
   /// Called once, after the first process was spawned or when there is none to spawn: the time to
   /// open the connection, which must not delay the first script.
   std::function<void()> on_started;
@@ -82,6 +92,7 @@ class TaskRun {
   class Clone;
 
   Status prepare();
+  void open_http_cache();
   std::vector<const wire::Command*> selected_commands() const;
   bool should_run(const wire::Command& command) const;
   bool time_is_up() const;
@@ -95,9 +106,14 @@ class TaskRun {
   StepOutcome start_background(Step& step, const std::vector<std::string>& lines);
   StepOutcome write_file_instruction(Step& step);
   StepOutcome clone(Step& step);
+  StepOutcome clone_without_git(Step& step, const model::CloneRequest& request);
   StepOutcome restore_cache(Step& step);
   StepOutcome upload_cache(Step& step);
   StepOutcome store_artifacts(Step& step);
+  /// Reads the stored files as reports and posts what they found.
+  Status annotate(Step& step, const rpc::ArtifactSet& set, const StepStop& stop);
+  /// Masked, and in pieces that fit a message. Empties the annotations.
+  void post_annotations(std::vector<wire::Annotation>& annotations);
   /// The key of a cache; nullopt: the fingerprint script failed, and `outcome` says how.
   std::optional<std::string> cache_key(Step& step, StepOutcome& outcome);
   /// What remains to be said of a step whose time was over.
@@ -119,6 +135,7 @@ class TaskRun {
   void report(const std::string& step, wire::Status status, Duration took, bool signaled,
               const StepLog* log);
   void report_error(const std::string& message);
+  void report_warning(const std::string& message);
 
   const TaskParts parts_;
   ScriptRunner runner_;
@@ -129,6 +146,8 @@ class TaskRun {
   std::string shell_;
   std::filesystem::path working_directory_;
   CacheSteps caches_;
+  std::unique_ptr<HttpCache> http_cache_;     // null: given from outside, or it could not be opened
+  std::unique_ptr<ResourceMonitor> monitor_;  // null until the first step
   std::list<StepLog> logs_;
   std::list<Background> background_;
   std::vector<wire::CommandResult> history_;

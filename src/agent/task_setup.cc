@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "agent/task_setup.h"
 
+#include <algorithm>
+
+#include "agent/vault.h"
 #include "base/ids.h"
 #include "os/files.h"
 #include "os/host.h"
@@ -17,11 +20,37 @@ os::Environment process_environment(os::Environment inherited,
   return inherited;
 }
 
-TaskEnvironment task_environment(const os::Environment& process,
-                                 const gateway::v1::Bootstrap& bootstrap) {
+namespace {
+
+VaultLogin vault_login(const TaskEnvironment& environment) {
+  const auto value = [&environment](const char* name) {
+    return environment.get(name).value_or(std::string());
+  };
+  VaultLogin login{.token = value("CIRRUS_VAULT_TOKEN"),
+                   .oidc_token = value("CIRRUS_OIDC_TOKEN"),
+                   .role = value("CIRRUS_VAULT_ROLE"),
+                   .auth_path = value("CIRRUS_VAULT_AUTH_PATH"),
+                   .name_space = value("CIRRUS_VAULT_NAMESPACE")};
+  if (login.token.empty() && login.oidc_token.empty()) {
+    login.token = environment.process_value("VAULT_TOKEN").value_or("");
+  }
+  return login;
+}
+
+bool looks_boxed(const Variables& variables) {
+  return std::any_of(variables.begin(), variables.end(),
+                     [](const auto& one) { return one.second.starts_with("VAULT"); });
+}
+
+}  // namespace
+
+Result<TaskEnvironment> task_environment(const os::Environment& process,
+                                         const gateway::v1::Bootstrap& bootstrap,
+                                         rpc::VaultLink* vault, std::vector<std::string>& secrets) {
   const auto& commands = bootstrap.commands();
-  TaskEnvironment environment(
-      process, {commands.secrets_to_mask().begin(), commands.secrets_to_mask().end()});
+  std::set<std::string> hidden{commands.secrets_to_mask().begin(),
+                               commands.secrets_to_mask().end()};
+  TaskEnvironment environment(process, hidden);
   Variables variables(commands.environment().begin(), commands.environment().end());
   variables["CIRRUS_OS"] = os::os_name();
   variables["CIRRUS_ARCH"] = os::arch_name();
@@ -37,7 +66,19 @@ TaskEnvironment task_environment(const os::Environment& process,
     variables["CIRRUS_WORKING_DIR"] = directory;
   }
   environment.merge(variables);
-  return environment;
+  if (!looks_boxed(environment.variables())) return environment;
+  if (vault == nullptr) {
+    return error(Code::FailedPrecondition, "this worker offers no way to a Vault server");
+  }
+  // Other variables may embed what is fetched, so everything is put together once more.
+  for (const std::string& name : CIRRUS_TRY(unbox_vault_variables(
+           *vault, vault_login(environment), environment.variables(), variables))) {
+    secrets.push_back(variables[name]);
+    hidden.insert(variables[name]);
+  }
+  TaskEnvironment unboxed(process, std::move(hidden));
+  unboxed.merge(variables);
+  return unboxed;
 }
 
 std::string fallback_working_directory(const std::filesystem::path& temporary,

@@ -6,10 +6,12 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "agent/environment.h"
 #include "cirrus_gateway.pb.h"
 #include "os/temp_dir.h"
+#include "rpc/vault_link.h"
 
 namespace cirrus::agent {
 
@@ -18,9 +20,11 @@ os::Environment process_environment(os::Environment inherited,
                                     const gateway::v1::Bootstrap& bootstrap);
 
 /// The task's variables with those the agent adds: CIRRUS_OS, CIRRUS_ARCH, OS and, where the task
-/// has none, CIRRUS_WORKING_DIR. Source: reference agent.
-TaskEnvironment task_environment(const os::Environment& process,
-                                 const gateway::v1::Bootstrap& bootstrap);
+/// has none, CIRRUS_WORKING_DIR; values kept in Vault are fetched through `vault` (null: there is
+/// no way to one) and added to `secrets`. Source: reference agent. Errors: those of Vault.
+Result<TaskEnvironment> task_environment(const os::Environment& process,
+                                         const gateway::v1::Bootstrap& bootstrap,
+                                         rpc::VaultLink* vault, std::vector<std::string>& secrets);
 
 /// Where a task works that was told nothing: `<tmp>/cirrus-ci-build` if that does not exist or the
 /// task is being resumed (compiler caches like the fixed name), else a fresh name beside it.

@@ -162,6 +162,30 @@ int why(const TaskFlags& flags) {
   return kOk;
 }
 
+/// `path:line:column: level: message`, as compilers say it.
+int annotations(const TaskFlags& flags) {
+  const Result<ApiClient> api = ApiClient::create(flags.api);
+  if (!api.ok()) return report(api.error());
+  const Result<json> answer =
+      api.value().get("/api/v1/tasks/" + escaped(flags.id) + "/annotations");
+  if (!answer.ok()) return report(answer.error());
+  if (flags.output == "json") {
+    std::printf("%s\n", answer.value().dump(2).c_str());
+    return kOk;
+  }
+  for (const json& one : answer.value().value("annotations", json::array())) {
+    const auto line = one.value("start_line", std::int64_t{0});
+    const auto column = one.value("start_column", std::int64_t{0});
+    std::string place = one.value("path", "");
+    if (line > 0) place += fmt::format(":{}", line);
+    if (line > 0 && column > 0) place += fmt::format(":{}", column);
+    if (!place.empty()) place += ": ";
+    std::printf("%s%s: %s\n", place.c_str(), one.value("level", "").c_str(),
+                one.value("message", "").c_str());
+  }
+  return kOk;
+}
+
 int cancel(const TaskFlags& flags) {
   const Result<ApiClient> api = ApiClient::create(flags.api);
   if (!api.ok()) return report(api.error());
@@ -195,6 +219,8 @@ void add_task_commands(CLI::App& root, Invocation& invocation) {
   logs_command->add_option("step", flags.step, "one step (default: all)");
   logs_command->add_flag("--follow", flags.follow, "go on until the step has ended");
   add("why", "Say why a task does not run", "cirrus task why 7", why);
+  add("annotations", "Print what a task's reports of tests and linters found",
+      "cirrus task annotations 7", annotations);
   add("cancel", "Stop a task", "cirrus task cancel 7", cancel);
 }
 

@@ -111,6 +111,12 @@ class Stack final : public WorkerStack {
     gateway_ = CIRRUS_TRY(gateway::Gateway::create());
     server_ = CIRRUS_TRY(rpc::GatewayServer::start(*gateway_));
     gateway_->set_adopter([this](os::Fd connection) { server_->adopt(std::move(connection)); });
+    if (settings.git_mirror && gateway::GitMirrors::possible()) {
+      mirrors_ = std::make_unique<gateway::GitMirrors>(
+          gateway::GitMirrors::Options{.directory = data / "mirrors"});
+      mirrors_->remove_unused();
+      gateway_->set_mirrors(mirrors_.get());
+    }
     parts.gateway = gateway_.get();
     none_ = isolation::make_none(true);
     const isolation::ContainerOptions containers =
@@ -148,6 +154,7 @@ class Stack final : public WorkerStack {
   std::unique_ptr<isolation::Isolation> none_;
   std::unique_ptr<isolation::ContainerIsolation> container_;
   std::unique_ptr<isolation::VmIsolation> vm_;
+  std::unique_ptr<gateway::GitMirrors> mirrors_;
   std::unique_ptr<gateway::Gateway> gateway_;
   std::unique_ptr<rpc::GatewayServer> server_;
   std::unique_ptr<worker::Worker> worker_;

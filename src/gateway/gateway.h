@@ -8,7 +8,9 @@
 #include <string>
 
 #include "base/guarded.h"
+#include "gateway/git_mirrors.h"
 #include "gateway/task_gateway.h"
+#include "net/http_client.h"
 #include "os/fd.h"
 #include "os/waker.h"
 
@@ -21,6 +23,9 @@ class Gateway final : public rpc::GatewayService {
   static Result<std::unique_ptr<Gateway>> create();
   ~Gateway() override;
 
+  /// Where tasks fetch their repositories; set once, before the first task. Without it none can.
+  void set_mirrors(GitMirrors* mirrors) { mirrors_ = mirrors; }
+  bool has_mirrors() const { return mirrors_ != nullptr; }
   /// Where accepted connections go; set once, before the first task.
   void set_adopter(std::function<void(os::Fd)> adopt);
 
@@ -33,6 +38,8 @@ class Gateway final : public rpc::GatewayService {
       const gw::AgentMessage::Hello& hello,
       std::shared_ptr<rpc::AgentConnection> connection) override;
   Result<rpc::BlobLease> lend_blobs(const gw::BlobCaller& caller) override;
+  Result<gw::VaultReply> call_vault(const gw::VaultRequest& request) override;
+  Status serve_tunnel(const gw::TunnelMessage::Open& open, rpc::ByteChannel& agent) override;
 
  private:
   struct Entry {
@@ -46,6 +53,8 @@ class Gateway final : public rpc::GatewayService {
 
   os::Waker waker_;
   std::function<void(os::Fd)> adopt_;  // constant after set_adopter
+  net::HttpClient http_;
+  GitMirrors* mirrors_ = nullptr;  // constant after set_mirrors
   Guarded<std::map<std::string, Entry>> tasks_;
   Thread acceptor_;  // last: uses everything above
 };

@@ -151,6 +151,22 @@ Result<rpc::BlobLease> TaskGateway::lend_blobs(const gw::BlobCaller& caller) {
   return lease;
 }
 
+void TaskGateway::allow_repository(const std::string& url) {
+  state_.with([&](State& state) { state.clone_url = url; });
+}
+
+std::string TaskGateway::clone_url() const {
+  return state_.with([](const State& state) { return state.clone_url; });
+}
+
+void TaskGateway::allow_vault(const std::string& url) {
+  state_.with([&](State& state) { state.vault_url = url; });
+}
+
+std::string TaskGateway::vault_url() const {
+  return state_.with([](const State& state) { return state.vault_url; });
+}
+
 void TaskGateway::cancel(const std::string& reason) {
   std::shared_ptr<rpc::AgentConnection> connection = state_.update([&](State& state) {
     if (!state.cancel_reason) state.cancel_reason = reason;

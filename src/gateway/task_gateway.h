@@ -65,6 +65,13 @@ class TaskGateway final : public std::enable_shared_from_this<TaskGateway> {
 
   const std::string& task_id() const { return options_.task_id; }
   const TaskPaths& paths() const { return options_.paths; }
+  /// The one repository this task may fetch through its tunnel, without credentials.
+  void allow_repository(const std::string& url);
+  /// Empty: none.
+  std::string clone_url() const;
+  /// The one Vault server it may ask, without a path.
+  void allow_vault(const std::string& url);
+  std::string vault_url() const;
 
   /// A new stream of this task's agent; it replaces an older one at once.
   Result<std::shared_ptr<rpc::AgentSession>> attach(
@@ -111,6 +118,8 @@ class TaskGateway final : public std::enable_shared_from_this<TaskGateway> {
     bool reading_paused = false;
     bool agent_gone = false;
     std::optional<std::string> cancel_reason;
+    std::string clone_url;
+    std::string vault_url;
     int lent = 0;         // calls about blobs that use the service now
     bool closed = false;  // no more of them
     TaskProgress progress;

@@ -70,6 +70,8 @@ struct GuestPaths {
   std::string gateway_socket;
   std::string scratch_directory;
   std::string working_directory;
+  /// Whether others have processes where the task runs: they reach its loopback.
+  bool shares_machine = false;
 };
 
 /// What a worker must remember to find an instance again.

@@ -7,6 +7,8 @@
 
 #include <fmt/format.h>
 
+#include "base/encoding.h"
+
 namespace cirrus::model {
 namespace {
 
@@ -24,21 +26,6 @@ std::string percent_decoded(std::string_view text) {
     }
   }
   return result;
-}
-
-std::string base64(std::string_view bytes) {
-  constexpr std::string_view kDigits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  unsigned buffer = 0;
-  unsigned bits = 0;
-  for (const char c : bytes) {
-    buffer = (buffer << 8U) | static_cast<unsigned char>(c);
-    for (bits += 8; bits >= 6; bits -= 6) text += kDigits[(buffer >> (bits - 6)) & 63U];
-  }
-  if (bits > 0) text += kDigits[(buffer << (6 - bits)) & 63U];
-  while (text.size() % 4 != 0) text += '=';
-  return text;
 }
 
 /// Names go into refspecs and command lines: nothing git would read as an option or a pattern.
@@ -96,6 +83,13 @@ Result<CloneUrl> read_url(const VariableLookup& variable) {
 }
 
 }  // namespace
+
+Status check_clone_request(const CloneRequest& request) {
+  if (!request.change.empty()) CIRRUS_TRY(check_commit(request.change));
+  CIRRUS_TRY(check_ref_name("the ref", request.ref));
+  if (!request.branch.empty()) CIRRUS_TRY(check_ref_name("the branch", request.branch));
+  return check_ref_name("the tracking ref", request.tracking);
+}
 
 CloneUrl split_clone_url(std::string_view url) {
   CloneUrl result;
@@ -166,21 +160,22 @@ Result<CloneRequest> read_clone_request(const VariableLookup& variable) {
   return request;
 }
 
-std::vector<std::string> fetch_commit_arguments(const CloneRequest& request) {
+std::vector<std::string> fetch_commit_arguments(const CloneRequest& request,
+                                                const std::string& from) {
   std::vector<std::string> arguments{"fetch", "--progress", "--force"};
   add_depth(request, arguments);
   // A tag keeps its own object; the commit alone would lose an annotation.
   const bool is_tag = request.tracking == request.ref;
   arguments.insert(arguments.end(),
-                   {"origin", "+" + request.change + (is_tag ? "" : ":" + request.tracking)});
+                   {from, "+" + request.change + (is_tag ? "" : ":" + request.tracking)});
   if (is_tag) arguments.push_back("+" + request.ref + ":" + request.tracking);
   return arguments;
 }
 
-std::vector<std::string> fetch_ref_arguments(const CloneRequest& request) {
+std::vector<std::string> fetch_ref_arguments(const CloneRequest& request, const std::string& from) {
   std::vector<std::string> arguments{"fetch", "--progress", "--force"};
   add_depth(request, arguments);
-  arguments.insert(arguments.end(), {"origin", "+" + request.ref + ":" + request.tracking});
+  arguments.insert(arguments.end(), {from, "+" + request.ref + ":" + request.tracking});
   return arguments;
 }
 
@@ -193,7 +188,7 @@ std::vector<std::string> checkout_arguments(const CloneRequest& request) {
 std::vector<std::pair<std::string, std::string>> credential_settings(const CloneUrl& url) {
   if (url.password.empty() || url.origin.empty()) return {};
   return {{"http." + url.origin + "/.extraHeader",
-           "Authorization: Basic " + base64(url.user + ":" + url.password.reveal())}};
+           "Authorization: Basic " + base64_encode(url.user + ":" + url.password.reveal())}};
 }
 
 void add_git_settings(std::map<std::string, std::string, std::less<>>& environment,
@@ -207,6 +202,20 @@ void add_git_settings(std::map<std::string, std::string, std::less<>>& environme
     ++count;
   }
   environment["GIT_CONFIG_COUNT"] = std::to_string(count);
+}
+
+std::map<std::string, std::string, std::less<>> clean_git_environment(
+    const std::map<std::string, std::string, std::less<>>& ours) {
+  std::map<std::string, std::string, std::less<>> environment;
+  for (const char* name : {"PATH", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY",
+                           "NO_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}) {
+    const auto found = ours.find(name);
+    if (found != ours.end()) environment[name] = found->second;
+  }
+  environment["GIT_CONFIG_NOSYSTEM"] = "1";
+  environment["GIT_TERMINAL_PROMPT"] = "0";
+  environment["GIT_ALLOW_PROTOCOL"] = "http:https";
+  return environment;
 }
 
 std::string credential_helper(const CloneUrl& url, bool has_token_variable) {

@@ -41,12 +41,19 @@ using VariableLookup = std::function<std::optional<std::string>(std::string_view
 /// pull request leaves CIRRUS_PR out. Errors: InvalidArgument, naming the variable.
 Result<CloneRequest> read_clone_request(const VariableLookup& variable);
 
+/// Whether names and commit of a request are such as git accepts and reads as nothing else.
+/// Errors: InvalidArgument.
+Status check_clone_request(const CloneRequest& request);
+
 /// Takes user and password (percent-decoded) out of an address.
 CloneUrl split_clone_url(std::string_view url);
 
-/// Arguments of `git` that fetch exactly the commit to build, and those that fetch its ref.
-std::vector<std::string> fetch_commit_arguments(const CloneRequest& request);
-std::vector<std::string> fetch_ref_arguments(const CloneRequest& request);
+/// Arguments of `git` that fetch exactly the commit to build, and those that fetch its ref, from a
+/// remote or an address.
+std::vector<std::string> fetch_commit_arguments(const CloneRequest& request,
+                                                const std::string& from = "origin");
+std::vector<std::string> fetch_ref_arguments(const CloneRequest& request,
+                                             const std::string& from = "origin");
 /// Arguments that put the working directory at `commit` whatever lies there.
 std::vector<std::string> checkout_arguments(const CloneRequest& request);
 
@@ -57,6 +64,11 @@ std::vector<std::pair<std::string, std::string>> credential_settings(const Clone
 /// Adds settings to those an environment has already. Source: git-config(1), GIT_CONFIG_COUNT.
 void add_git_settings(std::map<std::string, std::string, std::less<>>& environment,
                       const std::vector<std::pair<std::string, std::string>>& settings);
+
+/// What a git of the worker's own is run with: `ours` less everything but PATH, proxies and
+/// certificates; no system or user settings, no questions, only http and https.
+std::map<std::string, std::string, std::less<>> clean_git_environment(
+    const std::map<std::string, std::string, std::less<>>& ours);
 
 /// A credential helper for .git/config that reads the task's environment, so that `git fetch`
 /// works in later scripts although the token is written nowhere. Empty if there is no password.

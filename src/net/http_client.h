@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/encoding.h"
 #include "base/result.h"
 #include "base/stop.h"
 #include "os/fd.h"
@@ -70,8 +71,7 @@ class HttpClient {
 Result<os::Fd> take_over_stream(const HttpRequest& request, const StopToken& stop,
                                 HttpResponse* refusal = nullptr);
 
-/// Everything but letters, digits and `-._~` as `%XX`.
-std::string percent_encode(std::string_view text);
+using cirrus::percent_encode;
 
 /// Splits a stream of bytes into server-sent events.
 class EventParser {

@@ -84,6 +84,7 @@ class Stream final : public ByteStream {
     return open && !stop.stop_requested() && write(std::move(bytes));
   }
   void finish() override;
+  void abort() override;
   std::size_t pending() const override {
     return state_.with([](const State& state) { return state.pending; });
   }
@@ -150,7 +151,10 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     auto message = std::make_shared<http::response<http::string_body>>();
     fill(*message, response);
     message->body() = std::move(response.body);
-    message->prepare_payload();
+    // The answer to HEAD says what the body of GET would have.
+    const bool told = is_head_ && message->has_content_length();
+    if (!told) message->prepare_payload();
+    if (is_head_) message->body().clear();
     const bool keep = keep_alive_;
     message->keep_alive(keep);
     stream_.expires_after(shared_->options.transfer_timeout);
@@ -166,7 +170,9 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     body_ = std::move(body);
     auto message = std::make_shared<http::response<http::empty_body>>();
     fill(*message, head);
-    message->chunked(true);
+    // The handler's duty is to write as many bytes as it announced.
+    chunked_ = !message->has_content_length();
+    if (chunked_) message->chunked(true);
     message->keep_alive(false);  // see write_last
     is_events_ = (*message)[http::field::content_type] == "text/event-stream";
     auto serializer = std::make_shared<http::response_serializer<http::empty_body>>(*message);
@@ -234,6 +240,12 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     const auto& head = parser_->get();
     keep_alive_ = head.keep_alive();
     request_.method = std::string(head.method_string());
+    is_head_ = request_.method == "HEAD";
+    ErrorCode unknown;
+    if (const tcp::endpoint peer = stream_.socket().remote_endpoint(unknown); !unknown) {
+      request_.peer_address = peer.address().to_string();
+      request_.peer_port = peer.port();
+    }
     request_.target = std::string(head.target());
     const std::size_t question = request_.target.find('?');
     request_.path = request_.target.substr(0, question);
@@ -370,28 +382,34 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     }
     writing_ = true;
     stream_.expires_after(shared_->options.transfer_timeout);
-    asio::async_write(stream_, http::make_chunk(asio::buffer(*bytes)),
-                      [self = shared_from_this(), bytes, counted](ErrorCode failure, std::size_t) {
-                        self->writing_ = false;
-                        if (failure) return self->drop();
-                        self->body_->sent(counted);
-                        self->write_more();
-                      });
+    const auto written = [self = shared_from_this(), bytes, counted](ErrorCode failure,
+                                                                     std::size_t) {
+      self->writing_ = false;
+      if (failure) return self->drop();
+      self->body_->sent(counted);
+      self->write_more();
+    };
+    if (chunked_) {
+      asio::async_write(stream_, http::make_chunk(asio::buffer(*bytes)), written);
+    } else {
+      asio::async_write(stream_, asio::buffer(*bytes), written);
+    }
   }
 
   void write_last() {
     writing_ = true;
     stream_.expires_after(shared_->options.transfer_timeout);
-    asio::async_write(stream_, http::make_chunk_last(),
-                      [self = shared_from_this()](ErrorCode failure, std::size_t) {
-                        if (failure) return self->drop();
-                        // The read that watched for the end has to go before the socket is used
-                        // again; closing is simpler and streams are rare.
-                        self->body_->close();
-                        self->dropped_ = true;
-                        self->comment_.cancel();
-                        self->close_gracefully();
-                      });
+    const auto ended = [self = shared_from_this()](ErrorCode failure, std::size_t) {
+      if (failure) return self->drop();
+      // The read that watched for the end has to go before the socket is used again; closing is
+      // simpler and streams are rare.
+      self->body_->close();
+      self->dropped_ = true;
+      self->comment_.cancel();
+      self->close_gracefully();
+    };
+    if (!chunked_) return ended({}, 0);
+    asio::async_write(stream_, http::make_chunk_last(), ended);
   }
 
   void close_gracefully() {
@@ -415,7 +433,9 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   std::deque<Piece> pieces_;
   asio::steady_timer comment_;
   char probe_ = 0;
+  bool is_head_ = false;
   bool is_events_ = false;
+  bool chunked_ = true;
   bool idle_ = true;
   bool head_sent_ = false;
   bool writing_ = false;
@@ -478,6 +498,12 @@ void Stream::finish() {
   });
 }
 
+void Stream::abort() {
+  shared_->post([connection = connection_.lock()] {
+    if (connection) connection->drop();
+  });
+}
+
 class Server final : public HttpServer {
  public:
   explicit Server(std::shared_ptr<Shared> shared)
@@ -485,6 +511,36 @@ class Server final : public HttpServer {
   ~Server() override { stop(); }
 
   Status listen() {
+    ErrorCode failure;
+    if (shared_->options.listener.valid()) {
+      acceptor_.assign(tcp::v4(), shared_->options.listener.release(), failure);
+      if (failure) return error(Code::Internal, "cannot serve a socket: {}", failure.message());
+    } else {
+      CIRRUS_TRY(bind_address());
+    }
+    ::fcntl(acceptor_.native_handle(), F_SETFD, FD_CLOEXEC);
+    port_ = acceptor_.local_endpoint(failure).port();
+    accept();
+    thread_ = Thread([shared = shared_] { run(*shared); });
+    return {};
+  }
+
+  int port() const override { return port_; }
+  void stop() override {
+    if (!thread_.joinable()) return;
+    // Closing everything ends all pending operations, and with them the loop.
+    asio::post(shared_->io, [this] {
+      ErrorCode ignored;
+      acceptor_.close(ignored);
+      retry_.cancel();
+      for (Connection* const connection : std::set<Connection*>(shared_->open)) connection->drop();
+      shared_->stopped = true;
+    });
+    thread_.join();
+  }
+
+ private:
+  Status bind_address() {
     const std::string& address = shared_->options.address;
     const std::size_t colon = address.rfind(':');
     int number = -1;
@@ -513,28 +569,9 @@ class Server final : public HttpServer {
       return error(Code::Unavailable, "cannot listen on {} for HTTP: {}", address,
                    failure.message());
     }
-    ::fcntl(acceptor_.native_handle(), F_SETFD, FD_CLOEXEC);
-    port_ = acceptor_.local_endpoint(failure).port();
-    accept();
-    thread_ = Thread([shared = shared_] { run(*shared); });
     return {};
   }
 
-  int port() const override { return port_; }
-  void stop() override {
-    if (!thread_.joinable()) return;
-    // Closing everything ends all pending operations, and with them the loop.
-    asio::post(shared_->io, [this] {
-      ErrorCode ignored;
-      acceptor_.close(ignored);
-      retry_.cancel();
-      for (Connection* const connection : std::set<Connection*>(shared_->open)) connection->drop();
-      shared_->stopped = true;
-    });
-    thread_.join();
-  }
-
- private:
   static void run(Shared& shared) {
     for (;;) {
       // The root of this thread: an escape out of the library is a bug, not the end of serving.

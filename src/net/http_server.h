@@ -8,6 +8,7 @@
 #include <string>
 
 #include "net/http_types.h"
+#include "os/fd.h"
 
 namespace cirrus::net {
 
@@ -20,7 +21,8 @@ struct Admission {
 };
 
 struct HttpServerOptions {
-  std::string address;  ///< HOST:PORT; port 0 picks a free one
+  std::string address;   ///< HOST:PORT; port 0 picks a free one
+  os::Fd listener = {};  ///< a listening IPv4 socket; if valid, served instead of `address`
   std::filesystem::path spool_directory;
   std::size_t max_connections = 4096;
   std::size_t max_header_bytes = 16 * 1024;

@@ -5,6 +5,7 @@
 
 #include "net/http_client.h"
 #include "os/files.h"
+#include "os/loopback.h"
 #include "os/temp_dir.h"
 
 namespace cirrus::net {
@@ -16,7 +17,7 @@ class HttpServerTest : public testing::Test {
     HttpServerOptions options;
     options.address = "127.0.0.1:0";
     options.spool_directory = directory_.path();
-    auto started = HttpServer::start(options, std::move(admit), std::move(handle));
+    auto started = HttpServer::start(std::move(options), std::move(admit), std::move(handle));
     ASSERT_TRUE(started.ok()) << started.error().to_string();
     server_ = std::move(started).value();
   }
@@ -54,6 +55,66 @@ TEST_F(HttpServerTest, HandsOverWhatWasSent) {
   for (int i = 0; i < 3; ++i) {
     EXPECT_EQ(send("POST", "/x%2Fy?a+b=c%20d", "body").body, "POST /x%2Fy c d body");
   }
+}
+
+TEST_F(HttpServerTest, SaysTheSizeOfAStreamThatIsKnown) {
+  start(admit_all(), [](const ServerRequest&, const std::shared_ptr<Responder>& responder) {
+    const auto stream = responder->stream({200, {{"Content-Length", "6"}}, ""});
+    stream->write("abc");
+    stream->write("def");
+    stream->finish();
+  });
+  const HttpResponse answer = send("GET", "/");
+  EXPECT_EQ(answer.body, "abcdef");
+  EXPECT_EQ(answer.headers.at("content-length"), "6");
+  EXPECT_FALSE(answer.headers.contains("transfer-encoding"));
+}
+
+TEST_F(HttpServerTest, AnswersHeadWithTheSizeOfWhatGetWouldBring) {
+  start(admit_all(), [](const ServerRequest&, const std::shared_ptr<Responder>& responder) {
+    responder->respond({200, {{"Content-Length", "12345"}}, ""});
+  });
+  for (int i = 0; i < 2; ++i) {  // the connection stays usable
+    const HttpResponse answer = send("HEAD", "/");
+    EXPECT_EQ(answer.status, 200);
+    EXPECT_EQ(answer.headers.at("content-length"), "12345");
+  }
+}
+
+TEST_F(HttpServerTest, BreaksAStreamThatCannotBeCompleted) {
+  for (const bool sized : {true, false}) {
+    start(admit_all(), [sized](const ServerRequest&, const std::shared_ptr<Responder>& responder) {
+      ServerResponse head;
+      if (sized) head.headers = {{"Content-Length", "6"}};
+      const auto stream = responder->stream(std::move(head));
+      stream->write("abc");
+      stream->abort();
+    });
+    HttpRequest request;
+    request.url = "http://127.0.0.1:" + std::to_string(server_->port()) + "/";
+    EXPECT_FALSE(client_.send(request).ok());
+  }
+}
+
+TEST_F(HttpServerTest, ServesASocketThatListensAlready) {
+  os::Fd listener = std::move(os::listen_loopback(0)).value();
+  const int port = os::local_port(listener.get());
+  HttpServerOptions options;
+  options.listener = std::move(listener);
+  options.spool_directory = directory_.path();
+  int peer = 0;
+  auto started = HttpServer::start(
+      std::move(options), admit_all(),
+      [&peer](const ServerRequest& request, const std::shared_ptr<Responder>& responder) {
+        EXPECT_EQ(request.peer_address, "127.0.0.1");
+        peer = request.peer_port;
+        responder->respond({200, {}, "here"});
+      });
+  ASSERT_TRUE(started.ok()) << started.error().to_string();
+  server_ = std::move(started).value();
+  EXPECT_EQ(server_->port(), port);
+  EXPECT_EQ(send("GET", "/").body, "here");
+  EXPECT_GT(peer, 0);
 }
 
 TEST_F(HttpServerTest, RefusesLargeBodiesBeforeAndWhileTheyCome) {

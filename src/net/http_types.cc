@@ -1,21 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "net/http_types.h"
 
-#include <array>
-
 namespace cirrus::net {
-
-namespace {
-constexpr std::string_view kAlphabet =
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-}  // namespace
 
 std::string_view ServerRequest::header(const std::string& lower_case_name) const {
   const auto found = headers.find(lower_case_name);
@@ -45,30 +31,6 @@ bool EventStream::send(std::string_view event, std::string_view data) {
   return stream_->write(std::move(text));
 }
 
-Result<std::string> percent_decode(std::string_view text, bool plus) {
-  std::string decoded;
-  decoded.reserve(text.size());
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (plus && text[i] == '+') {
-      decoded += ' ';
-      continue;
-    }
-    if (text[i] != '%') {
-      decoded += text[i];
-      continue;
-    }
-    if (i + 2 >= text.size()) return error(Code::InvalidArgument, "the URL has a cut escape");
-    const int high = hex_digit(text[i + 1]);
-    const int low = hex_digit(text[i + 2]);
-    if (high < 0 || low < 0 || high + low == 0) {
-      return error(Code::InvalidArgument, "the URL has a bad escape");
-    }
-    decoded += static_cast<char>(high * 16 + low);
-    i += 2;
-  }
-  return decoded;
-}
-
 std::map<std::string, std::string> parse_query(std::string_view query) {
   std::map<std::string, std::string> parts;
   while (!query.empty()) {
@@ -84,41 +46,6 @@ std::map<std::string, std::string> parse_query(std::string_view query) {
         percent_decode(value, true).value_or(std::string(value));
   }
   return parts;
-}
-
-std::string base64_encode(std::string_view bytes) {
-  std::string text;
-  text.reserve((bytes.size() + 2) / 3 * 4);
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    const std::size_t left = bytes.size() - i;
-    const auto at = [&](std::size_t k) {
-      return k < left ? static_cast<unsigned char>(bytes[i + k]) : 0U;
-    };
-    const unsigned word = at(0) << 16 | at(1) << 8 | at(2);
-    text += kAlphabet[word >> 18 & 63];
-    text += kAlphabet[word >> 12 & 63];
-    text += left > 1 ? kAlphabet[word >> 6 & 63] : '=';
-    text += left > 2 ? kAlphabet[word & 63] : '=';
-  }
-  return text;
-}
-
-Result<std::string> base64_decode(std::string_view text) {
-  while (!text.empty() && text.back() == '=') text.remove_suffix(1);
-  std::string bytes;
-  unsigned word = 0;
-  int bits = 0;
-  for (const char c : text) {
-    const std::size_t value = kAlphabet.find(c);
-    if (value == std::string_view::npos) return error(Code::InvalidArgument, "bad base64");
-    word = word << 6 | static_cast<unsigned>(value);
-    bits += 6;
-    if (bits >= 8) {
-      bits -= 8;
-      bytes += static_cast<char>(word >> bits & 255);
-    }
-  }
-  return bytes;
 }
 
 }  // namespace cirrus::net

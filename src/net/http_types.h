@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/encoding.h"
 #include "base/result.h"
 #include "base/stop.h"
 
@@ -28,6 +29,8 @@ struct ServerRequest {
   std::optional<std::filesystem::path> spooled;  ///< the body as a file, removed with the request
   std::shared_ptr<void> spool_owner;             ///< keeps that file
   std::any principal;                            ///< what admission found out about the caller
+  std::string peer_address;                      ///< the client's, numeric
+  int peer_port = 0;
 
   /// The value of a header; empty if absent.
   std::string_view header(const std::string& lower_case_name) const;
@@ -49,6 +52,8 @@ class ByteStream {
   virtual bool write_blocking(std::string bytes, const StopToken& stop) = 0;
   /// The body is complete.
   virtual void finish() = 0;
+  /// The body cannot be completed: the connection breaks, so that nobody takes it for whole.
+  virtual void abort() = 0;
   /// Bytes queued and not yet with the kernel.
   virtual std::size_t pending() const = 0;
   /// Calls `closed` (once, from the server's thread) when the client is gone or all was sent; at
@@ -62,8 +67,10 @@ class ByteStream {
 class Responder {
  public:
   virtual ~Responder() = default;
+  /// An answer to HEAD may say the Content-Length it has no body for.
   virtual void respond(ServerResponse response) = 0;
-  /// Sends the head and returns the stream for the body.
+  /// Sends the head and returns the stream for the body: as many bytes as its Content-Length says,
+  /// or chunks where it says none.
   virtual std::shared_ptr<ByteStream> stream(ServerResponse head) = 0;
 };
 
@@ -83,13 +90,11 @@ class EventStream {
   std::shared_ptr<ByteStream> stream_;
 };
 
-/// `%41` to `A`; with `plus` also `+` to a space. Errors: InvalidArgument for a cut or bad escape,
-/// and for a NUL byte.
-Result<std::string> percent_decode(std::string_view text, bool plus = false);
 /// The decoded parts of a query string. Bad escapes are kept as they are.
 std::map<std::string, std::string> parse_query(std::string_view query);
-std::string base64_encode(std::string_view bytes);
-/// Errors: InvalidArgument.
-Result<std::string> base64_decode(std::string_view text);
+
+using cirrus::base64_decode;
+using cirrus::base64_encode;
+using cirrus::percent_decode;
 
 }  // namespace cirrus::net

@@ -116,18 +116,4 @@ Result<os::Fd> take_over_stream(const HttpRequest& request, const StopToken& sto
   return error(code, "the server answered {}: {}", status, shorten(std::string(trim(body)), 500));
 }
 
-std::string percent_encode(std::string_view text) {
-  std::string result;
-  for (const char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       c == '-' || c == '.' || c == '_' || c == '~';
-    if (plain) {
-      result += c;
-    } else {
-      result += fmt::format("%{:02X}", static_cast<unsigned char>(c));
-    }
-  }
-  return result;
-}
-
 }  // namespace cirrus::net

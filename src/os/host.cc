@@ -62,6 +62,24 @@ std::filesystem::path default_runtime_directory() {
   return "/tmp/cirrus-" + std::to_string(::geteuid());
 }
 
+std::string find_program(std::string_view program, std::string_view path_variable) {
+  for (const std::string& directory : split(path_variable, ':')) {
+    if (directory.empty()) continue;
+    const std::string candidate = directory + "/" + std::string(program);
+    std::error_code ignored;
+    if (::access(candidate.c_str(), X_OK) == 0 &&
+        std::filesystem::is_regular_file(candidate, ignored)) {
+      return candidate;
+    }
+  }
+  return {};
+}
+
+std::string find_program(std::string_view program) {
+  const char* path = std::getenv("PATH");
+  return find_program(program, path == nullptr ? "/usr/bin:/bin" : path);
+}
+
 Result<std::filesystem::path> executable_path() {
   std::error_code failure;
   std::filesystem::path path = std::filesystem::read_symlink("/proc/self/exe", failure);

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 
@@ -23,6 +24,11 @@ std::filesystem::path user_config_directory();
 /// A short directory for sockets: /run/cirrus for root, $XDG_RUNTIME_DIR/cirrus, else
 /// /tmp/cirrus-<uid>. A socket path must stay below 108 bytes.
 std::filesystem::path default_runtime_directory();
+
+/// Where `program` is found in a list of directories as in PATH; empty if nowhere.
+std::string find_program(std::string_view program, std::string_view path_variable);
+/// In this process' own PATH.
+std::string find_program(std::string_view program);
 
 /// The path of the running executable.
 Result<std::filesystem::path> executable_path();

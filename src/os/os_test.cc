@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +18,7 @@
 #include "os/files.h"
 #include "os/host.h"
 #include "os/identity.h"
+#include "os/loopback.h"
 #include "os/proc.h"
 #include "os/process.h"
 #include "os/signals.h"
@@ -272,6 +276,22 @@ TEST(User, AMalformedIdentityChangesNothing) {
     EXPECT_EQ(become(text).error().code(), Code::InvalidArgument);
   }
   EXPECT_EQ(::geteuid(), before);
+}
+
+TEST(Loopback, KnowsWhoOpenedAConnection) {
+  const Fd server = std::move(listen_loopback(0)).value();
+  const int port = local_port(server.get());
+  ASSERT_GT(port, 0);
+  EXPECT_EQ(listen_loopback(port).error().code(), Code::AlreadyExists);
+  const Fd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(static_cast<std::uint16_t>(port));
+  ASSERT_EQ(::connect(client.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  const int client_port = local_port(client.get());
+  EXPECT_EQ(loopback_owner(client_port, port).value(), ::geteuid());
+  EXPECT_EQ(loopback_owner(1, port).error().code(), Code::NotFound);
 }
 
 }  // namespace

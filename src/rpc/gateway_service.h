@@ -13,6 +13,7 @@
 #include "base/stop.h"
 #include "cirrus_gateway.pb.h"
 #include "rpc/blob_service.h"
+#include "rpc/byte_channel.h"
 
 namespace cirrus::rpc {
 
@@ -54,6 +55,12 @@ class GatewayService {
   /// Admits one call about a task's caches or artifacts, on a thread that may block.
   /// Errors: Unauthenticated; NotFound for a task that does not run here or has reported its end.
   virtual Result<BlobLease> lend_blobs(const gw::BlobCaller& caller) = 0;
+  /// Carries one tunnel to its end, on a thread that may block. Errors: Unauthenticated, NotFound,
+  /// and what became of the destination; the tunnel ends with that status.
+  virtual Status serve_tunnel(const gw::TunnelMessage::Open& open, ByteChannel& agent) = 0;
+  /// Asks the task's Vault server, on a thread that may block. Errors: Unauthenticated, NotFound,
+  /// FailedPrecondition if the task has none, and those of the connection.
+  virtual Result<gw::VaultReply> call_vault(const gw::VaultRequest& request) = 0;
 };
 
 }  // namespace cirrus::rpc

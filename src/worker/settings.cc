@@ -149,6 +149,7 @@ Status read_life(yaml::StrictMap& map, const std::string& file, LifeSettings& li
 Status read_task_settings(yaml::StrictMap& map, const std::string& file, Settings& settings) {
   CIRRUS_TRY(take_time(map, "cancel-grace", file, settings.cancel_grace));
   settings.task_user = CIRRUS_TRY(take_text(map, "task-user", {}, file));
+  settings.git_mirror = CIRRUS_TRY(take_bool(map, "git-mirror", true, file));
   if (const yaml::Node* node = map.take("min-free-space"); node && !node->is_null()) {
     Result<std::uint64_t> parsed = parse_size(node->is_scalar() ? node->resolved().text : "");
     if (!parsed.ok()) return at(file, node->mark, parsed.error().message());

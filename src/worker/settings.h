@@ -76,6 +76,8 @@ struct Settings {
   /// Absent: tasks inherit the worker's environment less what is the worker's own
   /// (Source: reference worker). Present: only these names.
   std::optional<std::vector<std::string>> inherited_variables;
+  /// Whether tasks clone through mirrors that the worker keeps below its data directory. Ours.
+  bool git_mirror = true;
   /// `host:port` for /metrics and /healthz; empty: none.
   std::string metrics_address;
   /// Empty: `--data-dir` or the default.

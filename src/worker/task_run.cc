@@ -299,6 +299,8 @@ Status TaskRun::open_gateway() {
   options.gateway_secret = Secret(record_.gateway_secret());
   options.log_offsets = record_.log_offsets();
   gateway_ = CIRRUS_TRY(gateway::TaskGateway::open(std::move(options), *service_));
+  gateway_->allow_repository(record_.clone_url());
+  gateway_->allow_vault(record_.vault_url());
   return environment_->gateway->add(gateway_);
 }
 
@@ -350,6 +352,10 @@ bool TaskRun::hand_over(const StopToken& stop) {
   bootstrap.mutable_commands()->clear_servertoken();
   bootstrap.set_pre_created_working_dir(guest.working_directory);
   bootstrap.set_scratch_directory(guest.scratch_directory);
+  bootstrap.set_shares_machine(guest.shares_machine);
+  offer_mirror();
+  offer_vault(guest.shares_machine);
+  bootstrap.set_git_mirror(!record_.clone_url().empty());
   bootstrap.set_task_cookie(record_.task_cookie());
   bootstrap.set_kill_grace_milliseconds(3000);
   bootstrap.set_cgroup_path(record_.cgroup_path());
@@ -372,6 +378,38 @@ bool TaskRun::hand_over(const StopToken& stop) {
   // The agent died while it waited.
   fail(sent.error());
   return false;
+}
+
+void TaskRun::offer_mirror() {
+  if (!environment_->gateway->has_mirrors()) return;
+  const auto& variables = record_.commands().environment();
+  const Result<model::CloneRequest> request =
+      model::read_clone_request([&variables](std::string_view name) {
+        const auto found = variables.find(std::string(name));
+        return found == variables.end() ? std::optional<std::string>()
+                                        : std::optional(found->second);
+      });
+  // What cannot be cloned at all the agent says, if the task wants to clone.
+  if (!request.ok() || !gateway::GitMirrors::takes(request.value().url.clean)) return;
+  record_.set_clone_url(request.value().url.clean);
+  gateway_->allow_repository(record_.clone_url());
+}
+
+void TaskRun::offer_vault(bool shares_machine) {
+  const auto& variables = record_.commands().environment();
+  const auto found = variables.find("CIRRUS_VAULT_URL");
+  if (found == variables.end()) return;
+  std::string url = found->second;
+  while (url.ends_with('/')) url.pop_back();
+  const std::size_t scheme = url.find("://");
+  if (!url.starts_with("http://") && !url.starts_with("https://")) return;
+  const std::string_view host = std::string_view(url).substr(scheme + 3);
+  // This machine's own services are not those of a task that is kept apart from it.
+  for (const char* local : {"localhost", "127.", "[::1]", "0.", "[::]", "169.254."}) {
+    if (!shares_machine && host.starts_with(local)) return;
+  }
+  record_.set_vault_url(url);
+  gateway_->allow_vault(url);
 }
 
 void TaskRun::adopt(const StopToken&) {

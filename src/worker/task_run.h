@@ -106,6 +106,10 @@ class TaskRun {
   void clean_up();
 
   Status open_gateway();
+  /// Lets the task fetch its repository through the worker's mirror, if there are mirrors.
+  void offer_mirror();
+  /// Lets the task ask its Vault server through the worker.
+  void offer_vault(bool shares_machine);
   void remember_instance();
   // A line of the worker's own in the log of the task's first step, once that step is known.
   void note(std::string_view line);

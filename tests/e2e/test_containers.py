@@ -458,6 +458,34 @@ class Containers(Case):
         self.assertIn(str(self.socket), str(failed))
 
     @unittest.skipUnless(os.geteuid() == 0, "engines are started as root only")
+    def test_a_container_without_git_and_without_network_gets_its_sources(self):
+        self.start_engine("podman")
+        self.start_controller()
+        self.start_worker_on_engine("podman", settings="container:\n  network: none\n")
+        source = self.scratch / "source"
+        (source / "sub dir").mkdir(parents=True)
+        (source / "sub dir" / "run.sh").write_text("#!/bin/sh\necho it runs\n")
+        (source / "sub dir" / "run.sh").chmod(0o755)
+        (source / "link").symlink_to("sub dir/run.sh")
+        # What a checkout would run if it ran anything.
+        (source / ".gitattributes").write_text("* filter=evil\n")
+        (source / ".cirrus.yml").write_text(task(
+            "\n    - if which git; then echo HAS GIT; fi\n    - ./link; ls -a .git | head -3"))
+        git = ["git", "-C", str(source), "-c", "user.name=a", "-c", "user.email=a@b"]
+        for arguments in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "one"]):
+            subprocess.run([*git, *arguments], check=True)
+        self.cli("build", "submit", str(source), "--repo", "test/sources", "--output", "json",
+                 check=0)
+        build = self.api("GET", "/api/v1/builds?limit=1")["builds"][0]
+        ended = self.wait_build(build["id"])
+        log = self.log_or_empty(ended["tasks"][0]["id"]).decode()
+        clone = self.log_or_empty(ended["tasks"][0]["id"], "clone").decode()
+        self.assertEqual(ended["status"], "completed", clone + log)
+        self.assertIn("There is no git here; the worker clones", clone)
+        self.assertIn("\nit runs\n", log)
+        self.assertNotIn("\nHAS GIT", log)
+
+    @unittest.skipUnless(os.geteuid() == 0, "engines are started as root only")
     def test_what_a_dead_worker_and_a_dead_agent_left_is_removed_at_the_next_start(self):
         self.start_engine("podman")
         self.start_controller()

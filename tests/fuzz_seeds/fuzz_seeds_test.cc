@@ -45,5 +45,12 @@ TEST(FuzzSeeds, EnvFileSeedsRunClean) {
   replay("env_file", run_env_file);
 }
 
+TEST(FuzzSeeds, ArchiveSeedsRunClean) {
+  replay("archive", run_archive);
+}
+TEST(FuzzSeeds, ReportSeedsRunClean) {
+  replay("report", run_report);
+}
+
 }  // namespace
 }  // namespace cirrus::fuzz

@@ -86,6 +86,7 @@ class TaskFixture : public ::testing::Test {
   FakeGateway::Script script;
   std::size_t outbox_limit = Outbox::kDefaultLimit;
   rpc::testing::FakeBlobService blobs;
+  rpc::VaultLink* vault = nullptr;
   std::unique_ptr<Outbox> outbox;
   std::unique_ptr<TaskControl> control;
 
@@ -107,6 +108,7 @@ class TaskFixture : public ::testing::Test {
                   .control = *control,
                   .clock = system_clock(),
                   .blobs = blobs,
+                  .vault = vault,
                   .on_started = [&uplink] { uplink.start(); },
                   .gateway_patience = gateway_patience});
     task.run();

@@ -9,6 +9,7 @@
 //     logs/<task id>/<step>     one file per step; step names encoded
 //     caches/<owner>/<name>/    one file per cache of a repository; names are hashes of keys
 //     artifacts/<task id>/<artifact>/  its list and its files
+//     reports/<task id>/        annotations, warnings and figures
 //     git/<owner>/<name>.git/   bare repositories
 //     tmp/                      spooled requests; emptied at start
 #pragma once
@@ -50,6 +51,10 @@ class Paths {
   std::filesystem::path artifacts() const { return data_ / "artifacts"; }
   std::filesystem::path artifacts_of(model::TaskId task) const {
     return artifacts() / task.to_string();
+  }
+  std::filesystem::path reports() const { return data_ / "reports"; }
+  std::filesystem::path reports_of(model::TaskId task) const {
+    return reports() / task.to_string();
   }
   std::filesystem::path repositories() const { return data_ / "git"; }
   std::filesystem::path repository(const model::RepositoryName& name) const {

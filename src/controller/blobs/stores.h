@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// The three kinds of bytes a controller keeps, handed around together.
+// The kinds of bytes a controller keeps, handed around together.
 #pragma once
 
 #include "controller/blobs/artifact_store.h"
 #include "controller/blobs/cache_store.h"
 #include "controller/blobs/log_store.h"
+#include "controller/blobs/report_store.h"
 
 namespace cirrus::controller::blobs {
 
@@ -12,9 +13,10 @@ struct Stores {
   LogStore logs;
   CacheStore caches;
   ArtifactStore artifacts;
+  ReportStore reports;
 
   Stores(const Paths& paths, const Clock& clock)
-      : logs(paths), caches(paths, clock), artifacts(paths) {}
+      : logs(paths), caches(paths, clock), artifacts(paths), reports(paths) {}
 };
 
 }  // namespace cirrus::controller::blobs

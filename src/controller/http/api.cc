@@ -57,6 +57,9 @@ void Api::handle(net::ServerRequest request, std::shared_ptr<net::Responder> res
     if (parts[2] == "builds") return route_builds(request, parts, responder);
     const bool artifacts = parts[2] == "tasks" && parts.size() >= 5 && parts[4] == "artifacts";
     if (artifacts && request.method == "GET") return route_artifacts(parts, responder);
+    const bool reports = parts[2] == "tasks" && parts.size() == 5 &&
+                         (parts[4] == "annotations" || parts[4] == "report");
+    if (reports && request.method == "GET") return route_reports(parts, responder);
     if (parts[2] == "caches") return route_caches(request, parts, responder);
     if (parts[2] == "tasks") return route_tasks(request, parts, responder);
     return route_fleet(request, parts, responder);

@@ -39,6 +39,7 @@ class Api {
   void route_fleet(net::ServerRequest& request, const Parts& parts, const Answer& answer);
   // In api_blobs.cc.
   void route_artifacts(const Parts& parts, const Answer& answer);
+  void route_reports(const Parts& parts, const Answer& answer);
   void route_caches(net::ServerRequest& request, const Parts& parts, const Answer& answer);
   void send_file(const core::TaskView& task, const std::string& name, const std::string& path,
                  const Answer& answer);

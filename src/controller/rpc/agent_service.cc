@@ -100,10 +100,41 @@ grpc::ServerUnaryReactor* AgentService::Heartbeat(grpc::CallbackServerContext* c
   return beat(context);
 }
 
+core::Reply<void> AgentService::then_keep(grpc::ServerUnaryReactor* reactor, const std::string& id,
+                                          Keep keep) {
+  return [this, reactor, id, keep = std::move(keep)](const Result<void>& known) {
+    const Result<model::TaskId> task = model::TaskId::parse(id);
+    if (!known.ok() || !task.ok()) return reactor->Finish(to_status(known));
+    const bool queued = pool_.run([this, reactor, task = task.value(), keep](const StopToken&) {
+      const Status kept = keep(parts_.stores.reports, task);
+      // A task does not fail for what it says on the side.
+      if (!kept.ok()) {
+        log_warning("a report is not kept", {{"task", task}, {"error", kept.error()}});
+      }
+      reactor->Finish(grpc::Status::OK);
+    });
+    if (!queued) {
+      reactor->Finish(to_status(error(Code::Unavailable, "too many reports at once: try again")));
+    }
+  };
+}
+
+grpc::ServerUnaryReactor* AgentService::keep(grpc::CallbackServerContext* context, Keep keep) {
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  post_or_refuse(core_, reactor,
+                 [this, reactor, task = task_credential(*context), keep = std::move(keep)](
+                     core::State& state, core::Moment moment) {
+                   state.heartbeat(task, then_keep(reactor, task.id, keep), moment);
+                 });
+  return reactor;
+}
+
 grpc::ServerUnaryReactor* AgentService::ReportAnnotations(
-    grpc::CallbackServerContext* context, const api::ReportAnnotationsCommandRequest*,
+    grpc::CallbackServerContext* context, const api::ReportAnnotationsCommandRequest* request,
     google::protobuf::Empty*) {
-  return beat(context);
+  return keep(context, [report = *request](blobs::ReportStore& reports, model::TaskId task) {
+    return reports.add_annotations(task, report);
+  });
 }
 
 grpc::ServerUnaryReactor* AgentService::ReportStopHook(grpc::CallbackServerContext* context,
@@ -130,7 +161,10 @@ grpc::ServerUnaryReactor* AgentService::ReportAgentWarning(
     google::protobuf::Empty*) {
   log_debug("agent warning", {{"task", header(*context, "org.cirruslabs.task-id")},
                               {"message", shorten(request->message(), 200)}});
-  return beat(context);
+  return keep(context,
+              [message = request->message()](blobs::ReportStore& reports, model::TaskId task) {
+                return reports.add_warning(task, message);
+              });
 }
 
 grpc::ServerUnaryReactor* AgentService::ReportAgentSignal(grpc::CallbackServerContext* context,
@@ -140,21 +174,27 @@ grpc::ServerUnaryReactor* AgentService::ReportAgentSignal(grpc::CallbackServerCo
 }
 
 grpc::ServerUnaryReactor* AgentService::ReportAgentLogs(grpc::CallbackServerContext* context,
-                                                        const api::ReportAgentLogsRequest*,
+                                                        const api::ReportAgentLogsRequest* request,
                                                         google::protobuf::Empty*) {
-  return beat(context);
+  return keep(context, [log = request->logs()](blobs::ReportStore& reports, model::TaskId task) {
+    return reports.put_agent_log(task, log);
+  });
 }
 
 grpc::ServerUnaryReactor* AgentService::ReportAgentFinished(
     grpc::CallbackServerContext* context, const api::ReportAgentFinishedRequest* request,
     api::ReportAgentFinishedResponse*) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  post_or_refuse(
-      core_, reactor,
-      [reactor, task = task_credential(*context), results = updates_of(request->command_results())](
-          core::State& state, core::Moment moment) {
-        state.agent_finished(task, results, finish_with_status(reactor), moment);
-      });
+  post_or_refuse(core_, reactor,
+                 [this, reactor, task = task_credential(*context),
+                  results = updates_of(request->command_results()),
+                  report = *request](core::State& state, core::Moment moment) {
+                   const Keep figures = [report](blobs::ReportStore& reports, model::TaskId id) {
+                     return reports.put_figures(id, report);
+                   };
+                   state.agent_finished(task, results, then_keep(reactor, task.id, figures),
+                                        moment);
+                 });
   return reactor;
 }
 

@@ -67,7 +67,12 @@ class AgentService final : public api::CirrusCIService::CallbackService {
                                                       api::GenerateURLsResponse* response) override;
 
  private:
+  using Keep = std::function<Status(blobs::ReportStore& reports, model::TaskId task)>;
+
   grpc::ServerUnaryReactor* beat(grpc::CallbackServerContext* context);
+  /// Once the core knows the caller: keeps something of its report and answers.
+  grpc::ServerUnaryReactor* keep(grpc::CallbackServerContext* context, Keep keep);
+  core::Reply<void> then_keep(grpc::ServerUnaryReactor* reactor, const std::string& id, Keep keep);
 
   core::Core& core_;       // constant after construction
   blobs::LogStore& logs_;  // constant after construction

@@ -78,17 +78,8 @@ class Fetch {
 
   Status prepare() {
     CIRRUS_TRY(os::make_directories(directory_, 0700));
-    // Nothing of the worker's own: no settings, no keys, no hooks.
-    const os::Environment ours = os::current_environment();
-    for (const char* name : {"PATH", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY",
-                             "NO_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}) {
-      const auto found = ours.find(name);
-      if (found != ours.end()) environment_[name] = found->second;
-    }
+    environment_ = model::clean_git_environment(os::current_environment());
     environment_["HOME"] = directory_.string();
-    environment_["GIT_CONFIG_NOSYSTEM"] = "1";
-    environment_["GIT_TERMINAL_PROMPT"] = "0";
-    environment_["GIT_ALLOW_PROTOCOL"] = "http:https";
     environment_["GIT_DIR"] = (directory_ / "git").string();
     std::vector<std::pair<std::string, std::string>> settings =
         model::credential_settings(request_.url);

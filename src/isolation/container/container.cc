@@ -49,8 +49,9 @@ class ContainerInstance final : public Instance {
 
   const InstanceRecord& record() const override { return record_; }
   GuestPaths guest_paths() const override {
-    return {std::string(ContainerPaths::kGateway) + "/gateway.sock", ContainerPaths::kScratch,
-            ContainerPaths::kWorkingDirectory};
+    return {.gateway_socket = std::string(ContainerPaths::kGateway) + "/gateway.sock",
+            .scratch_directory = ContainerPaths::kScratch,
+            .working_directory = ContainerPaths::kWorkingDirectory};
   }
 
   Status send_bootstrap(std::string_view message) override {

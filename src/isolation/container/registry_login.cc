@@ -8,6 +8,7 @@
 
 #include "base/strings.h"
 #include "os/files.h"
+#include "os/host.h"
 
 namespace cirrus::isolation {
 
@@ -49,22 +50,16 @@ std::string text_at(const json& value, const std::string& key) {
   return found != value.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
-/// Looked up where the engine's own commands would: the environment's PATH, not this process'.
-std::string program_on_path(const std::string& name, const os::Environment& environment) {
-  for (const std::string& folder : split(variable(environment, "PATH"), ':')) {
-    const std::filesystem::path program = std::filesystem::path(folder) / name;
-    std::error_code ignored;
-    if (!folder.empty() && std::filesystem::exists(program, ignored)) return program.string();
-  }
-  return name;
-}
-
 /// What a helper program says about a registry, as an AuthConfig; empty if nothing.
 std::string ask_helper(const std::string& helper, const std::string& registry,
                        const os::Environment& environment, const StopToken& stop) {
   if (helper.find('/') != std::string::npos) return {};
+  // Looked up where the engine's own commands would: the environment's PATH, not this process'.
+  const std::string program =
+      os::find_program("docker-credential-" + helper, variable(environment, "PATH"));
+  if (program.empty()) return {};
   os::SpawnOptions options;
-  options.argv = {program_on_path("docker-credential-" + helper, environment), "get"};
+  options.argv = {program, "get"};
   options.environment = environment;
   const Result<os::CommandOutput> said =
       os::run_command(options, registry, stop, system_clock().now() + kHelperTime, 1U << 20U);

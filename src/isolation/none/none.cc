@@ -82,7 +82,10 @@ class NoneInstance final : public Instance {
       const auto found = record_.handles.find(name);
       return found == record_.handles.end() ? std::string() : found->second;
     };
-    return {handle(kSocketHandle), handle(kScratchHandle), record_.working_directory};
+    return {.gateway_socket = handle(kSocketHandle),
+            .scratch_directory = handle(kScratchHandle),
+            .working_directory = record_.working_directory,
+            .shares_machine = true};
   }
 
   Status send_bootstrap(std::string_view message) override {

@@ -110,6 +110,12 @@ class AgentLeg : public ::testing::Test, private GatewayService {
     }
     return BlobLease{nullptr, &store_, lender_.get_token()};
   }
+  Result<gw::VaultReply> call_vault(const gw::VaultRequest&) override {
+    return error(Code::Unimplemented, "no Vault here");
+  }
+  Status serve_tunnel(const gw::TunnelMessage::Open&, ByteChannel&) override {
+    return error(Code::Unimplemented, "no tunnels here");
+  }
 
   os::TempDir directory_;
   std::unique_ptr<GatewayServer> server_;

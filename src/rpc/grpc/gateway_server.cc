@@ -13,6 +13,7 @@
 #include "os/fd.h"
 #include "rpc/grpc/blob_server.h"
 #include "rpc/grpc/status.h"
+#include "rpc/grpc/tunnel_server.h"
 
 namespace cirrus::rpc {
 
@@ -177,24 +178,33 @@ void Connection::resume_reading() {
   if (reactor_ != nullptr) reactor_->resume();
 }
 
-class Service final : public gw::Gateway::CallbackService {
+// Attach must cost no thread while it idles; a tunnel may have one for its short life.
+class Service final : public gw::Gateway::WithCallbackMethod_Attach<gw::Gateway::Service> {
  public:
   explicit Service(GatewayService& service) : service_(service) {}
   grpc::ServerBidiReactor<gw::AgentMessage, gw::GatewayMessage>* Attach(
       grpc::CallbackServerContext*) override {
     return new AttachReactor(service_);
   }
-  grpc::ServerBidiReactor<gw::TunnelMessage, gw::TunnelMessage>* Tunnel(
-      grpc::CallbackServerContext*) override {
-    class Refuse final : public grpc::ServerBidiReactor<gw::TunnelMessage, gw::TunnelMessage> {
-     public:
-      Refuse() {
-        Finish(grpc::Status(grpc::StatusCode::UNIMPLEMENTED,
-                            "this worker offers no tunnel; the task needs a route of its own"));
-      }
-      void OnDone() override { delete this; }
-    };
-    return new Refuse;
+  grpc::Status Tunnel(
+      grpc::ServerContext* context,
+      grpc::ServerReaderWriter<gw::TunnelMessage, gw::TunnelMessage>* stream) override {
+    return serve_tunnel(service_, *context, *stream);
+  }
+
+ private:
+  GatewayService& service_;
+};
+
+class VaultServer final : public gw::Vault::Service {
+ public:
+  explicit VaultServer(GatewayService& service) : service_(service) {}
+  grpc::Status Call(grpc::ServerContext*, const gw::VaultRequest* request,
+                    gw::VaultReply* reply) override {
+    Result<gw::VaultReply> answer = service_.call_vault(*request);
+    if (!answer.ok()) return to_grpc(answer.error());
+    *reply = std::move(answer).value();
+    return grpc::Status::OK;
   }
 
  private:
@@ -203,11 +213,12 @@ class Service final : public gw::Gateway::CallbackService {
 
 class Server final : public GatewayServer {
  public:
-  explicit Server(GatewayService& service) : service_(service), blobs_(service) {}
+  explicit Server(GatewayService& service) : service_(service), blobs_(service), vault_(service) {}
   Status start() {
     grpc::ServerBuilder builder;
     builder.RegisterService(&service_);
     builder.RegisterService(&blobs_);
+    builder.RegisterService(&vault_);
     builder.SetMaxReceiveMessageSize(64 << 20);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5000);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
@@ -229,6 +240,7 @@ class Server final : public GatewayServer {
  private:
   Service service_;
   BlobServer blobs_;
+  VaultServer vault_;
   std::unique_ptr<grpc::Server> server_;
 };
 

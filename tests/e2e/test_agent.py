@@ -1,0 +1,201 @@
+"""What a task's agent offers its scripts, with real tools. SPDX-License-Identifier: MIT"""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import unittest
+
+from harness import Case, eventually
+
+NONE = "persistent_worker:\n  isolation:\n    none: {}\n  resources:\n    cpu: 1\n"
+
+
+def indented(lines):
+    return "".join(f"    - {json.dumps(line)}\n" for line in lines)
+
+
+class HttpCache(Case):
+    """Conformance list, row 27: the cache on loopback, used by what uses it."""
+
+    def setUp(self):
+        super().setUp()
+        self.start_controller()
+        self.worker = self.start_worker()
+
+    def run_script(self, *lines, status="completed", **more):
+        task = self.wait_build(self.submit(NONE + "task:\n  name: t\n  script:\n" +
+                                           indented(lines), **more), status)["tasks"][0]
+        return self.log(task["id"]).decode()
+
+    def test_curl_puts_what_the_next_build_gets(self):
+        url = "http://$CIRRUS_HTTP_CACHE_HOST"
+        self.run_script(f"head -c 2000000 /dev/zero | tr '\\0' x > f; "
+                        f"curl -sf -T f {url}/name-key", f"curl -sf -X POST -d hello {url}/greeting")
+        log = self.run_script(f"curl -sf {url}/name-key | wc -c", f"curl -sf {url}/greeting; echo",
+                              f"curl -sf -X DELETE {url}/greeting",
+                              f"curl -s -o /dev/null -w '%{{http_code}}\\n' {url}/greeting")
+        self.assertIn("2000000\n", log)
+        self.assertIn("\nhello\n", log)
+        self.assertTrue(log.endswith("\n404\n"))
+        # Another repository does not see it.
+        log = self.run_script(f"curl -s -o /dev/null -w '%{{http_code}}\\n' {url}/name-key",
+                              repository="test/other")
+        self.assertTrue(log.endswith("\n404\n"))
+
+    def test_bazel_and_gradle_routes(self):
+        url = "http://$CIRRUS_HTTP_CACHE_HOST"
+        digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        lines = [f"echo action | curl -sf -T - {url}/ac/{digest}",
+                 f"curl -sf -X PUT --data-binary blob {url}/cas/{digest}",
+                 f"curl -sf -I {url}/cas/{digest} | head -1",
+                 f"curl -sf {url}/ac/{digest}; curl -sf {url}/cas/{digest}; echo",
+                 f"curl -sf -X PUT --data-binary gradle {url}/0123456789abcdef; "
+                 f"curl -sf {url}/0123456789abcdef; echo"]
+        log = self.run_script(*lines)
+        self.assertIn("HTTP/1.1 200 OK", log)
+        self.assertIn("\naction\nblob\n", log)
+        self.assertIn("\ngradle\n", log)
+
+    @unittest.skipUnless(shutil.which("ccache"), "ccache is not installed")
+    def test_ccache_hits_in_the_second_build(self):
+        lines = ["export CCACHE_DIR=$PWD/own CCACHE_REMOTE_STORAGE=http://$CIRRUS_HTTP_CACHE_HOST/cc"
+                 " CCACHE_REMOTE_ONLY=1",
+                 "echo 'int f(void) { return 42; }' > f.c; ccache gcc -c f.c -o f.o",
+                 "ccache -s -v | tr -s ' '"]
+        self.assertRegex(self.run_script(*lines), r"Remote storage:(.|\n)*Hits: 0 / ")
+        self.assertRegex(self.run_script(*lines), r"Remote storage:(.|\n)*Hits: [1-9]")
+
+    def test_the_actions_protocol_as_a_script_speaks_it(self):
+        call = ('curl -sf -H "Authorization: Bearer $ACTIONS_RUNTIME_TOKEN" '
+                '"${ACTIONS_CACHE_URL}_apis/artifactcache/')
+        log = self.run_script(
+            f'{call}cache?keys=deps&version=1" -o miss -w "%{{http_code}}\n"',
+            f'id=$({call}caches" -d \'{{"key":"deps","version":"1"}}\' | tr -dc 0-9)',
+            f'{call}caches/$id" -X PATCH -H "Content-Range: bytes 0-4/*" -d hello',
+            f'{call}caches/$id" -d \'{{"size":5}}\'')
+        self.assertIn("\n204\n", log)
+        log = self.run_script(
+            f'url=$({call}cache?keys=other,de&version=1" | python3 -c '
+            '\'import json,sys; print(json.load(sys.stdin)["archiveLocation"])\')',
+            'curl -sf "$url"; echo')
+        self.assertTrue(log.endswith("\nhello\n"), log)
+
+    def test_t04_a_task_reaches_no_cache_of_another_task_and_none_after_its_end(self):
+        build = self.submit(NONE + "task:\n  name: t\n  script:\n" + indented(
+            ["echo host=$CIRRUS_HTTP_CACHE_HOST token=x${ACTIONS_RUNTIME_TOKEN}",
+             "while [ ! -e go ]; do sleep 0.05; done"]))
+        task = self.task(build, "t")
+        eventually(lambda: b"host=127" in self.log_or_empty(task["id"]), "the script runs")
+        log = self.log_or_empty(task["id"]).decode()
+        host = log.split("host=")[2].split()[0]
+        self.assertIn("token=xHIDDEN-BY-CIRRUS-CI", log)
+
+        def status(path, *arguments):
+            return subprocess.run(
+                ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", *arguments,
+                 f"http://{host}/{path}"], capture_output=True, text=True,
+                check=False).stdout
+        self.assertEqual(status("nothing"), "404")
+        self.assertEqual(status("_apis/artifactcache/cache?keys=a&version=1"), "401")
+        self.assertEqual(status("_apis/artifactcache/cache?keys=a&version=1", "-H",
+                                "Authorization: Bearer guess"), "401")
+        if os.geteuid() == 0:
+            # Somebody else on this machine.
+            other = subprocess.run(
+                ["setpriv", "--reuid=65534", "--clear-groups", "curl", "-s", "-o", "/dev/null",
+                 "-w", "%{http_code}", f"http://{host}/nothing"], capture_output=True, text=True,
+                check=False)
+            self.assertEqual(other.stdout, "403")
+        self.api("POST", f"/api/v1/tasks/{task['id']}/cancel")
+        self.wait_build(build)
+        eventually(lambda: status("nothing") == "000", "nobody listens after the task's end")
+
+
+class Mirror(Case):
+    """Clones through the worker's mirror."""
+
+    def setUp(self):
+        super().setUp()
+        self.start_controller()
+        self.worker = self.start_worker()
+        self.source = self.scratch / "source"
+        self.source.mkdir()
+        self.git("init", "-q", "-b", "main")
+        for number in range(3):
+            (self.source / "file").write_text(f"{number}\n")
+            (self.source / ".cirrus.yml").write_text(
+                NONE + "env:\n  CIRRUS_CLONE_DEPTH: 1\ntask:\n  name: t\n"
+                "  script: cat file; git rev-list --count HEAD; git remote get-url origin\n")
+            self.git("add", "-A")
+            self.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", f"c{number}")
+
+    def git(self, *arguments):
+        subprocess.run(["git", "-C", str(self.source), *arguments], check=True)
+
+    def build_once(self):
+        out = self.cli("build", "submit", str(self.source), "--repo", "test/mirrored",
+                       "--output", "json", check=0).stdout
+        answer = json.loads(out)
+        build_id = answer.get("build", answer)["id"]
+        return self.wait_build(build_id, "completed")["tasks"][0]
+
+    def test_a_clone_comes_through_the_mirror(self):
+        task = self.build_once()
+        self.assertIn(b"2\n", self.log(task["id"]))
+        clone = self.log(task["id"], "clone").decode()
+        self.assertNotIn("mirror is of no help", clone)
+        mirrors = list((self.scratch / "w1" / "mirrors").glob("*.shallow"))
+        self.assertEqual(len(mirrors), 1)
+        # What comes next needs only what is new.
+        (self.source / "file").write_text("3\n")
+        task = self.build_once()
+        self.assertIn(b"3\n", self.log(task["id"]))
+        self.assertNotIn("mirror is of no help", self.log(task["id"], "clone").decode())
+
+    def test_a_mirror_that_is_broken_costs_a_line_and_no_task(self):
+        task = self.build_once()
+        [mirror] = (self.scratch / "w1" / "mirrors").glob("*.shallow")
+        shutil.rmtree(mirror / "objects")
+        task = self.build_once()
+        self.assertIn("The worker's mirror is of no help here",
+                      self.log(task["id"], "clone").decode())
+        self.assertIn(b"2\n", self.log(task["id"]))
+
+    def test_without_mirrors_tasks_clone_themselves(self):
+        self.worker.stop()
+        file = self.scratch / "worker.yml"
+        file.write_text("git-mirror: false\n")
+        worker = self.start_worker(name="plain", extra=("--file", str(file)))
+        task = self.build_once()
+        self.assertIn(b"2\n", self.log(task["id"]))
+        self.assertFalse((self.scratch / "plain" / "mirrors").exists())
+
+
+class Reports(Case):
+    def test_annotations_and_figures_are_kept_and_shown(self):
+        self.start_controller()
+        self.start_worker()
+        build = self.submit(NONE + """task:
+  name: t
+  script:
+    - printf '<testsuite><testcase name="ok"/><testcase name="bad"><failure>a.c:3 no</failure></testcase></testsuite>' > r.xml
+    - touch a.c
+  tests_artifacts:
+    path: r.xml
+    format: junit
+""")
+        task = self.wait_build(build, "completed")["tasks"][0]
+        self.assertIn(b"Annotations: 1; 1 passed.", self.log(task["id"], "tests"))
+        found = self.api("GET", f"/api/v1/tasks/{task['id']}/annotations")["annotations"]
+        self.assertEqual([(a["level"], a["message"], a["path"], a["start_line"]) for a in found],
+                         [("failure", "bad", "a.c", 3)])
+        printed = self.cli("task", "annotations", task["id"], check=0).stdout
+        self.assertEqual(printed, "a.c:3: failure: bad\n")
+        report = self.api("GET", f"/api/v1/tasks/{task['id']}/report")
+        self.assertGreater(report["resources"]["cpu_total"], 0)
+        self.assertGreater(len(report["resources"]["memory"]), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
