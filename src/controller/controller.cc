@@ -11,6 +11,9 @@
 #include "controller/core/core.h"
 #include "controller/http/api.h"
 #include "controller/rpc/rpc_server.h"
+#include "controller/secrets/encrypted_environment.h"
+#include "controller/secrets/secret_box.h"
+#include "controller/store/memory_store.h"
 #include "controller/store/sqlite_store.h"
 #include "net/http_server.h"
 #include "os/file_lock.h"
@@ -69,6 +72,7 @@ class RunningController final : public Controller {
   ~RunningController() override {
     request_stop();
     // Answers of the core need the servers, jobs of the pool need both.
+    if (api_) api_->stop();
     if (http_) http_->stop();
     if (rpc_) rpc_->stop();
     if (pool_) pool_->stop();
@@ -89,11 +93,16 @@ class RunningController final : public Controller {
     CIRRUS_TRY(os::make_directories(paths_.temporary()));
     CIRRUS_TRY(os::make_directories(paths_.logs()));
     CIRRUS_TRY(os::make_directories(paths_.repositories()));
-    store_ = CIRRUS_TRY(store::open_sqlite_store(paths_.database()));
+    if (options_.in_memory) {
+      store_ = std::make_unique<store::MemoryStore>();
+    } else {
+      store_ = CIRRUS_TRY(store::open_sqlite_store(paths_.database()));
+    }
     stores_.emplace(paths_, clock_);
     CIRRUS_TRY(stores_->caches.evict().note("looking through the caches"));
     pool_.emplace(4, 4096);
     git_.emplace(paths_, *pool_);
+    secrets_ = CIRRUS_TRY(secrets::SecretBox::open(paths_.master_key()));
 
     // The HTTP port is part of every task's clone URL, so it is bound before the core starts; a
     // request that is faster than the next lines waits for it.
@@ -119,9 +128,13 @@ class RunningController final : public Controller {
     core::StateOptions state;
     state.http_url = options_.public_http_url;
     state.make_secret = [] { return random_hex(32); };
+    state.open_secrets = [this](const std::string& repository,
+                                google::protobuf::Map<std::string, std::string>& variables) {
+      return secrets::open_values(variables, *secrets_, repository);
+    };
     core_ = CIRRUS_TRY(core::Core::start(*store_, clock_, std::move(state)));
     admit_ = http::make_admission(*core_);
-    api_.emplace(*core_, *stores_, *pool_, *git_);
+    api_.emplace(*core_, *stores_, *pool_, *git_, *secrets_);
     CIRRUS_TRY(make_first_things());
     rpc_ = CIRRUS_TRY(rpc::RpcServer::start(options_.rpc_address, *core_, *stores_, *pool_));
     if (options_.public_rpc_endpoint.empty()) {
@@ -137,6 +150,16 @@ class RunningController final : public Controller {
   std::filesystem::path admin_token_file() const override { return paths_.admin_token(); }
   std::filesystem::path registration_token_file() const override {
     return paths_.registration_token();
+  }
+  Result<model::BuildId> submit(core::NewBuild build) override {
+    auto shared = std::make_shared<core::NewBuild>(std::move(build));
+    return core_->ask<model::BuildId>(
+        [shared](core::State& s, core::Reply<model::BuildId> reply, core::Moment now) {
+          s.submit(std::move(*shared), std::move(reply), now);
+        });
+  }
+  Result<std::filesystem::path> repository_path(const std::string& repository) const override {
+    return paths_.repository(CIRRUS_TRY(model::RepositoryName::create(repository)));
   }
   void request_stop() override {
     if (core_) core_->stop();
@@ -183,6 +206,7 @@ class RunningController final : public Controller {
   std::optional<blobs::Stores> stores_;
   std::optional<blobs::WorkPool> pool_;
   std::optional<http::GitHost> git_;
+  std::optional<secrets::SecretBox> secrets_;
   net::Admit admit_;
   std::optional<http::Api> api_;
   std::unique_ptr<core::Core> core_;

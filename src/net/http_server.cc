@@ -35,6 +35,19 @@ constexpr std::size_t kBacklog = 1 << 20;
 
 class Connection;
 
+/// What is refused before anybody but us has seen it, as RFC 9457 has it. Texts are our own: there
+/// is nothing to escape.
+ServerResponse refusal(int status, const char* title, const std::string& detail) {
+  return {status,
+          {{"Content-Type", "application/problem+json"},
+           {"Cache-Control", "no-store"},
+           {"X-Content-Type-Options", "nosniff"}},
+          fmt::format(R"({{"schema_version":1,"type":"about:blank","title":"{}","status":{},)"
+                      R"("detail":"{}"}})"
+                      "\n",
+                      title, status, detail)};
+}
+
 struct Shared {
   HttpServerOptions options;
   Admit admit;
@@ -225,8 +238,9 @@ class Connection final : public std::enable_shared_from_this<Connection> {
       if (failure == http::error::end_of_stream) return close_gracefully();
       if (failure.category() == http::make_error_code(http::error::bad_method).category()) {
         keep_alive_ = false;
-        const int status = failure == http::error::header_limit ? 431 : 400;
-        write_whole({status, {{"Content-Type", "text/plain"}}, "bad request\n"});
+        write_whole(failure == http::error::header_limit
+                        ? refusal(431, "too large", "the head of the request is too long")
+                        : refusal(400, "bad request", "this is no HTTP request"));
       }
       return;
     }
@@ -269,8 +283,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
       if (!opened.ok()) {
         keep_alive_ = false;
         log_error("request cannot be spooled", {{"error", opened.error()}});
-        return write_whole(
-            {507, {{"Content-Type", "text/plain"}}, "no room for the request body\n"});
+        return write_whole(refusal(507, "no room", "there is no room for the request's body"));
       }
     }
     if (to_lower(request_.header("expect")) == "100-continue") return send_continue();
@@ -312,8 +325,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
       const Status written = os::write_all(spool_->fd.get(), std::string_view(piece_.data(), got));
       if (!written.ok()) {
         keep_alive_ = false;
-        return write_whole(
-            {507, {{"Content-Type", "text/plain"}}, "no room for the request body\n"});
+        return write_whole(refusal(507, "no room", "there is no room for the request's body"));
       }
     } else {
       request_.body.append(piece_.data(), got);
@@ -324,9 +336,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
 
   void refuse_size() {
     keep_alive_ = false;
-    write_whole({413,
-                 {{"Content-Type", "text/plain"}},
-                 fmt::format("the request body exceeds {} bytes\n", limit_)});
+    write_whole(
+        refusal(413, "too large", fmt::format("the request's body exceeds {} bytes", limit_)));
   }
 
   void dispatch();

@@ -72,8 +72,9 @@ class EventStream {
  public:
   /// Answers with the head of an event stream.
   explicit EventStream(Responder& responder);
-  /// One event; `data` may have several lines. False once the client is gone.
-  bool send(std::string_view event, std::string_view data);
+  /// One event; `data` may have several lines. `id` comes back as `Last-Event-ID` from a client
+  /// that reconnects; empty: none. False once the client is gone.
+  bool send(std::string_view event, std::string_view data, std::string_view id = {});
   void finish() { stream_->finish(); }
   std::size_t pending() const { return stream_->pending(); }
   void on_drain(std::function<void()> drained) { stream_->on_drain(std::move(drained)); }
@@ -88,6 +89,8 @@ class EventStream {
 Result<std::string> percent_decode(std::string_view text, bool plus = false);
 /// The decoded parts of a query string. Bad escapes are kept as they are.
 std::map<std::string, std::string> parse_query(std::string_view query);
+/// Whether the bytes are well-formed UTF-8 (no surrogates, nothing over-long).
+bool is_utf8(std::string_view bytes);
 std::string base64_encode(std::string_view bytes);
 /// Errors: InvalidArgument.
 Result<std::string> base64_decode(std::string_view text);

@@ -22,6 +22,7 @@ Status LogFile::write(State& state, std::string_view bytes) {
   // At the offset and not at the end: a write cut short by a full disk is overwritten by the next.
   CIRRUS_TRY(os::write_all_at(state.fd.get(), bytes, state.size));
   state.size += bytes.size();
+  store_.bytes_written_.fetch_add(bytes.size(), std::memory_order_relaxed);
   return {};
 }
 

@@ -9,12 +9,13 @@
 namespace cirrus::controller::blobs {
 
 struct Stores {
+  const Paths paths;
   LogStore logs;
   CacheStore caches;
   ArtifactStore artifacts;
 
-  Stores(const Paths& paths, const Clock& clock)
-      : logs(paths), caches(paths, clock), artifacts(paths) {}
+  Stores(const Paths& all, const Clock& clock)
+      : paths(all), logs(all), caches(all, clock), artifacts(all) {}
 };
 
 }  // namespace cirrus::controller::blobs

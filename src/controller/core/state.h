@@ -16,6 +16,7 @@
 #include "base/secret.h"
 #include "controller/core/calls.h"
 #include "controller/core/session_token.h"
+#include "controller/core/statistics.h"
 #include "controller/core/task_messages.h"
 #include "controller/core/task_spec.h"
 #include "controller/core/views.h"
@@ -43,6 +44,7 @@ struct StateOptions {
   Timing timing;
   std::string http_url;                      ///< base of the git endpoint
   std::function<std::string()> make_secret;  ///< 256 random bits as text
+  OpenSecrets open_secrets;                  ///< for the variables of tasks; may be empty
   /// Looks an attempt up that is no longer in memory; the core takes it from the store.
   std::function<Result<std::optional<store::TaskRecord>>(model::TaskId)> find_task;
 };
@@ -150,6 +152,8 @@ class State {
   Result<TaskView> view_task(model::TaskId id) const;
   std::vector<WorkerView> view_workers(Moment moment) const;
   std::vector<PoolView> view_pools() const;
+  /// Cost: one look at every task in memory (state_statistics.cc).
+  Statistics statistics(Moment moment) const;
   /// Turns stored rows into the same view.
   static BuildView view_of_rows(const store::BuildRows& rows);
   using BuildWatcher = std::function<void()>;
@@ -183,9 +187,10 @@ class State {
     std::vector<store::StepRecord> steps;
     Build* build = nullptr;
     std::shared_ptr<AttemptGate> gate = std::make_shared<AttemptGate>();
-    Monotonic deadline{};      ///< of an executing task
-    Monotonic last_heard{};    ///< from its agent
-    bool agent_heard = false;  ///< ever, since the controller started
+    std::optional<Monotonic> ready_at;  ///< since when it waits for a worker
+    Monotonic deadline{};               ///< of an executing task
+    Monotonic last_heard{};             ///< from its agent
+    bool agent_heard = false;           ///< ever, since the controller started
     bool unreachable = false;
     bool confirmed = false;  ///< its worker is known to have got it
     int missing_polls = 0;   ///< lists in a row that lacked it
@@ -334,6 +339,7 @@ class State {
   scheduler::Scheduler scheduler_;
   Monotonic next_silence_check_{};
 
+  LatencyHistogram dispatch_;
   store::Changes changes_;
   std::set<model::TaskId> dirty_tasks_;
   std::set<model::TaskId> dirty_steps_;

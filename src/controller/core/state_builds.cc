@@ -15,8 +15,13 @@ TaskContext State::context_of(const Task& task) const {
     if (number == task.record.node) break;
     ++index;
   }
-  return {build.record,     task.record, *task.spec, index, static_cast<int>(build.nodes.size()),
-          options_.http_url};
+  return {build.record,
+          task.record,
+          *task.spec,
+          index,
+          static_cast<int>(build.nodes.size()),
+          options_.http_url,
+          options_.open_secrets};
 }
 
 State::Task& State::add_attempt(Build& build, Node& node, int attempt, Moment moment) {
@@ -100,6 +105,7 @@ void State::make_ready(Task& task, Moment moment) {
           task.record.id) {
     if (!scheduler_.is_waiting(task.record.id)) {
       scheduler_.add_task(task.record.id, task.spec->demand);
+      task.ready_at = moment.now;
     }
   }
 }

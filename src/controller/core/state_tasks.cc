@@ -207,7 +207,8 @@ void State::log_permit(const TaskCredential& credential, const std::string& step
     confirm(task, moment);
     heard(task, moment);
   }
-  hint<LogPermit>(std::move(reply), LogPermit{task.record.id, task.gate, secrets_of(task.record)});
+  hint<LogPermit>(std::move(reply),
+                  LogPermit{task.record.id, task.gate, secrets_of(context_of(task))});
 }
 
 void State::blob_permit(const TaskCredential& credential, Reply<BlobPermit> reply, Moment moment) {

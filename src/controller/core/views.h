@@ -54,6 +54,7 @@ struct WorkerView {
   std::string instance;
   model::Labels labels;
   model::Resources resources;
+  model::Resources resources_in_use;  ///< what its tasks hold
   std::vector<model::TaskId> tasks;
   std::int64_t last_seen_ago_ms = -1;  ///< -1: not since the controller started
   std::string conflict;                ///< empty, or what is wrong with its name

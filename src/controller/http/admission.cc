@@ -3,12 +3,11 @@
 
 #include "base/strings.h"
 #include "controller/http/problem.h"
+#include "controller/http/routes.h"
 
 namespace cirrus::controller::http {
 
 namespace {
-constexpr std::uint64_t kSmallBody = 64U << 10U;
-constexpr std::uint64_t kBuildBody = 8U << 20U;
 constexpr std::uint64_t kFetchBody = 64U << 20U;
 constexpr std::uint64_t kPushBody = std::uint64_t{4} << 30U;
 
@@ -41,14 +40,6 @@ std::string basic_password(const net::ServerRequest& head) {
   return colon == std::string::npos ? std::string() : pair.substr(colon + 1);
 }
 
-core::Role needed_role(const net::ServerRequest& head, const std::vector<std::string>& parts) {
-  if (head.method == "GET" || head.method == "HEAD") return core::Role::Reader;
-  const std::string kind = parts.size() > 2 ? parts[2] : "";
-  if (kind == "builds" || kind == "tasks") return core::Role::Submitter;
-  if (kind == "workers" || kind == "caches") return core::Role::Operator;
-  return core::Role::Admin;
-}
-
 const char* role_name(core::Role role) {
   switch (role) {
     case core::Role::Reader: return "reader";
@@ -57,6 +48,13 @@ const char* role_name(core::Role role) {
     case core::Role::Admin: return "admin";
   }
   return "";
+}
+
+net::ServerResponse no_route(const RouteMatch& match) {
+  if (match.allow.empty()) return problem(404, "no such route");
+  net::ServerResponse response = problem(405, fmt::format("this route takes {} only", match.allow));
+  response.headers.emplace_back("Allow", match.allow);
+  return response;
 }
 
 bool is_push(const net::ServerRequest& head) {
@@ -108,6 +106,9 @@ Result<std::vector<std::string>> split_path(const std::string& path) {
     return error(Code::InvalidArgument, "the path is not absolute");
   for (const std::string& part : split(std::string_view(path).substr(1), '/')) {
     parts.push_back(CIRRUS_TRY(net::percent_decode(part)));
+    if (!net::is_utf8(parts.back())) {
+      return error(Code::InvalidArgument, "the path is not UTF-8");
+    }
   }
   return parts;
 }
@@ -117,39 +118,37 @@ net::Admit make_admission(core::Core& core) {
                  const std::function<void(net::Admission)>& decided) {
     const Result<std::vector<std::string>> parts = split_path(head.path);
     if (!parts.ok()) return decided(refuse(problem(parts.error())));
-    if (head.path == "/healthz") {
+    if (parts.value().front() == "git") return admit_git(core, head, decided);
+    const RouteMatch match = find_route(head.method, parts.value());
+    if (match.route != nullptr && !match.route->role) {
       net::Admission open;
-      open.body_limit = 0;
+      open.body_limit = match.route->body_limit;
       return decided(std::move(open));
     }
-    if (parts.value().front() == "git") return admit_git(core, head, decided);
-
     const std::string token = bearer_token(head);
     if (token.empty()) return decided(unauthenticated(false));
-    const core::Role needed = needed_role(head, parts.value());
-    const bool large = head.method == "POST" && head.path == "/api/v1/builds";
-    const bool posted =
-        core.post([token, needed, large, decided](core::State& state, core::Moment moment) {
-          state.authorize(
-              token,
-              [needed, large, decided](const Result<core::ApiIdentity>& identity) {
-                if (!identity.ok()) {
-                  return decided(identity.error().code() == Code::Unauthenticated
-                                     ? unauthenticated(false)
-                                     : refuse(problem(identity.error())));
-                }
-                if (identity.value().role < needed) {
-                  return decided(
-                      refuse(problem(403, fmt::format("this needs a token of role '{}' or higher",
-                                                      role_name(needed)))));
-                }
-                net::Admission admission;
-                admission.body_limit = large ? kBuildBody : kSmallBody;
-                admission.principal = Caller{identity.value(), false, ""};
-                decided(std::move(admission));
-              },
-              moment);
-        });
+    const bool posted = core.post([token, match, decided](core::State& state, core::Moment moment) {
+      state.authorize(
+          token,
+          [match, decided](const Result<core::ApiIdentity>& identity) {
+            if (!identity.ok()) {
+              return decided(identity.error().code() == Code::Unauthenticated
+                                 ? unauthenticated(false)
+                                 : refuse(problem(identity.error())));
+            }
+            if (match.route == nullptr) return decided(refuse(no_route(match)));
+            if (identity.value().role < *match.route->role) {
+              return decided(
+                  refuse(problem(403, fmt::format("this needs a token of role '{}' or higher",
+                                                  role_name(*match.route->role)))));
+            }
+            net::Admission admission;
+            admission.body_limit = match.route->body_limit;
+            admission.principal = Caller{identity.value(), false, ""};
+            decided(std::move(admission));
+          },
+          moment);
+    });
     if (!posted) decided(refuse(problem(503, "the controller is shutting down")));
   };
 }

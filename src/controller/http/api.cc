@@ -3,29 +3,48 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 
 #include <nlohmann/json.hpp>
 
 #include "controller/http/event_streams.h"
 #include "controller/http/json_views.h"
 #include "controller/http/problem.h"
+#include "controller/http/routes.h"
 #include "model/safe_name.h"
 
 namespace cirrus::controller::http {
 
 namespace {
-std::int64_t number_of(const std::map<std::string, std::string>& query, const std::string& name,
-                       std::int64_t fallback) {
+/// A whole number of the query. Errors: InvalidArgument, naming it and its range.
+Result<std::int64_t> number_of(const std::map<std::string, std::string>& query,
+                               const std::string& name, std::int64_t fallback, std::int64_t least,
+                               std::int64_t most) {
   const auto found = query.find(name);
   if (found == query.end()) return fallback;
-  std::int64_t value = fallback;
-  std::from_chars(found->second.data(), found->second.data() + found->second.size(), value);
+  std::int64_t value = 0;
+  const char* const end = found->second.data() + found->second.size();
+  const auto read = std::from_chars(found->second.data(), end, value);
+  if (read.ec != std::errc() || read.ptr != end || value < least || value > most) {
+    return error(Code::InvalidArgument, "'{}' must be a whole number from {} to {}", name, least,
+                 most);
+  }
   return value;
 }
 
-std::string actor_of(const net::ServerRequest& request) {
+constexpr std::int64_t kMostNumber = std::numeric_limits<std::int64_t>::max();
+
+std::string last_event_id(const net::ServerRequest& request) {
+  return std::string(request.header("last-event-id"));
+}
+
+core::ApiIdentity identity_of(const net::ServerRequest& request) {
   const auto* const caller = std::any_cast<Caller>(&request.principal);
-  return caller == nullptr ? "nobody" : caller->identity.name;
+  return caller == nullptr ? core::ApiIdentity{} : caller->identity;
+}
+
+std::string actor_of(const net::ServerRequest& request) {
+  return identity_of(request).name;
 }
 
 /// Answers 202 without a body, or the problem.
@@ -44,24 +63,22 @@ void Api::post(const Answer& answer, core::Core::Command command) {
 }
 
 void Api::handle(net::ServerRequest request, std::shared_ptr<net::Responder> responder) {
-  if (request.path == "/healthz") {
-    const std::optional<std::string> poison = core_.poisoned();
-    return responder->respond(poison ? problem(503, *poison)
-                                     : json_response(200, R"({"schema_version":1,"status":"ok"})"));
-  }
   Result<Parts> split = split_path(request.path);
   if (!split.ok()) return responder->respond(problem(split.error()));
   const Parts& parts = split.value();
+  requests_.count(find_route(request.method, parts).route);
   if (parts.front() == "git") return route_git(std::move(request), parts, responder);
   if (parts.size() >= 3 && parts[0] == "api" && parts[1] == "v1") {
+    if (parts[2] == "secrets") return seal_secret(request, responder);
     if (parts[2] == "builds") return route_builds(request, parts, responder);
+    if (parts[2] == "openapi.yaml") return route_service(request, parts, responder);
     const bool artifacts = parts[2] == "tasks" && parts.size() >= 5 && parts[4] == "artifacts";
     if (artifacts && request.method == "GET") return route_artifacts(parts, responder);
     if (parts[2] == "caches") return route_caches(request, parts, responder);
     if (parts[2] == "tasks") return route_tasks(request, parts, responder);
     return route_fleet(request, parts, responder);
   }
-  responder->respond(problem(404, "no such route"));
+  route_service(request, parts, responder);
 }
 
 void Api::with_build(const std::string& id, const Answer& answer,
@@ -118,12 +135,16 @@ void Api::with_task(const std::string& id, const Answer& answer,
 }
 
 void Api::list_builds(const net::ServerRequest& request, const Answer& answer) {
-  const int limit =
-      static_cast<int>(std::clamp<std::int64_t>(number_of(request.query, "limit", 20), 1, 100));
-  const std::int64_t before = std::max<std::int64_t>(0, number_of(request.query, "before", 0));
-  const bool queued = pool_.run([this, limit, before, answer](const StopToken&) {
-    const auto ids = core_.store().list_builds(before, limit);
+  const Result<std::int64_t> limit = number_of(request.query, "limit", 20, 1, 100);
+  if (!limit.ok()) return answer->respond(problem(limit.error()));
+  const Result<std::int64_t> before = number_of(request.query, "before", 0, 0, kMostNumber);
+  if (!before.ok()) return answer->respond(problem(before.error()));
+  const bool queued = pool_.run([this, limit = static_cast<int>(limit.value()),
+                                 before = before.value(), answer](const StopToken&) {
+    auto ids = core_.store().list_builds(before, limit + 1);
     if (!ids.ok()) return answer->respond(problem(ids.error()));
+    const bool more = ids.value().size() > static_cast<std::size_t>(limit);
+    if (more) ids.value().pop_back();
     // From the store: everything shown is durable, and the loop is left alone.
     std::vector<core::BuildView> builds;
     for (const model::BuildId id : ids.value()) {
@@ -131,7 +152,7 @@ void Api::list_builds(const net::ServerRequest& request, const Answer& answer) {
       if (!rows.ok()) return answer->respond(problem(rows.error()));
       if (rows.value()) builds.push_back(core::State::view_of_rows(*rows.value()));
     }
-    answer->respond(json_response(200, builds_json(builds)));
+    answer->respond(json_response(200, builds_json(builds, more)));
   });
   if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
 }
@@ -141,7 +162,10 @@ void Api::route_builds(net::ServerRequest& request, const Parts& parts, const An
   const bool is_post = request.method == "POST";
   if (parts.size() == 3 && get) return list_builds(request, answer);
   if (parts.size() == 3 && is_post) {
-    return submission_.submit(std::move(request.body), actor_of(request), answer);
+    return submission_.submit(std::move(request.body), identity_of(request), answer);
+  }
+  if (parts.size() == 4 && parts[3] == "events" && get) {
+    return feeds_.stream(LiveFeeds::Topic::Builds, last_event_id(request), answer);
   }
   if (parts.size() == 4 && get) {
     return with_build(parts[3], answer, [answer](const core::BuildView& build) {
@@ -149,9 +173,10 @@ void Api::route_builds(net::ServerRequest& request, const Parts& parts, const An
     });
   }
   if (parts.size() == 5 && parts[4] == "events" && get) {
-    return with_build(parts[3], answer, [this, answer](const core::BuildView& build) {
-      stream_build(core_, build, answer);
-    });
+    return with_build(parts[3], answer,
+                      [this, answer, last = last_event_id(request)](const core::BuildView& build) {
+                        stream_build(core_, build, last, answer);
+                      });
   }
   if (parts.size() == 5 && parts[4] == "cancel" && is_post) {
     const Result<model::BuildId> id = model::BuildId::parse(parts[3]);
@@ -193,29 +218,37 @@ void Api::route_tasks(net::ServerRequest& request, const Parts& parts, const Ans
       answer->respond(json_response(200, task_json(task)));
     });
   }
+  if (parts.size() == 5 && parts[4] == "events" && get) {
+    return with_task(parts[3], answer,
+                     [this, answer, last = last_event_id(request)](const core::TaskView& task) {
+                       stream_task(core_, task, last, answer);
+                     });
+  }
   if (parts.size() == 5 && parts[4] == "why" && get) {
     return with_task(parts[3], answer, [answer](const core::TaskView& task) {
       answer->respond(json_response(200, why_json(task)));
     });
   }
   if (parts.size() == 6 && parts[4] == "logs" && get) {
-    const std::int64_t offset = number_of(request.query, "offset", 0);
-    if (offset < 0) return answer->respond(problem(400, "'offset' is negative"));
     const bool follow = request.query["follow"] == "1";
-    return with_task(parts[3], answer,
-                     [this, answer, follow, step = parts[5],
-                      offset = static_cast<std::uint64_t>(offset)](const core::TaskView& task) {
-                       const bool known =
-                           std::any_of(task.steps.begin(), task.steps.end(),
-                                       [&](const core::StepView& s) { return s.name == step; });
-                       if (!known) {
-                         return answer->respond(problem(
-                             404, fmt::format("task {} has no step '{:.200}'", task.id, step)));
-                       }
-                       if (follow)
-                         return stream_log(core_, logs_, pool_, task, step, offset, answer);
-                       send_log(task, step, offset, answer);
-                     });
+    // A client that lost the stream says where it was.
+    const std::string last = last_event_id(request);
+    if (follow && !last.empty()) request.query["offset"] = last;
+    const Result<std::int64_t> offset = number_of(request.query, "offset", 0, 0, kMostNumber);
+    if (!offset.ok()) return answer->respond(problem(offset.error()));
+    return with_task(
+        parts[3], answer,
+        [this, answer, follow, step = parts[5],
+         offset = static_cast<std::uint64_t>(offset.value())](const core::TaskView& task) {
+          const bool known = std::any_of(task.steps.begin(), task.steps.end(),
+                                         [&](const core::StepView& s) { return s.name == step; });
+          if (!known) {
+            return answer->respond(
+                problem(404, fmt::format("task {} has no step '{:.200}'", task.id, step)));
+          }
+          if (follow) return stream_log(core_, logs_, pool_, task, step, offset, answer);
+          send_log(task, step, offset, answer);
+        });
   }
   const Result<model::TaskId> id = model::TaskId::parse(parts.size() > 3 ? parts[3] : "");
   if (parts.size() == 5 && is_post && id.ok()) {
@@ -263,19 +296,43 @@ void Api::rerun(const core::TaskView& task, const std::string& actor, const Answ
   if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
 }
 
+// GET /api/v1/workers[?pool=&limit=&after=pool/name], in the order of pools and names.
+void Api::list_workers(const net::ServerRequest& request, const Answer& answer) {
+  const Result<std::int64_t> limit = number_of(request.query, "limit", 1000, 1, 5000);
+  if (!limit.ok()) return answer->respond(problem(limit.error()));
+  const auto text = [&](const char* name) {
+    const auto found = request.query.find(name);
+    return found == request.query.end() ? std::string() : found->second;
+  };
+  post(answer, [this, answer, pool = text("pool"), after = text("after"),
+                most = static_cast<std::size_t>(limit.value())](core::State& state,
+                                                                core::Moment moment) {
+    // Drawn elsewhere: thousands of workers are a lot of text.
+    auto workers = std::make_shared<std::vector<core::WorkerView>>(state.view_workers(moment));
+    const bool queued = pool_.run([answer, pool, after, most, workers](const StopToken&) {
+      const auto key = [](const core::WorkerView& worker) {
+        return worker.pool + "/" + worker.name;
+      };
+      std::erase_if(*workers, [&](const core::WorkerView& worker) {
+        return (!pool.empty() && worker.pool != pool) || (!after.empty() && key(worker) <= after);
+      });
+      std::sort(workers->begin(), workers->end(),
+                [&](const auto& a, const auto& b) { return key(a) < key(b); });
+      const bool more = workers->size() > most;
+      if (more) workers->resize(most);
+      answer->respond(json_response(200, workers_json(*workers, more ? key(workers->back()) : "")));
+    });
+    if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
+  });
+}
+
 void Api::route_fleet(net::ServerRequest& request, const Parts& parts, const Answer& answer) {
   const bool get = request.method == "GET";
   const bool is_post = request.method == "POST";
   const std::string actor = actor_of(request);
-  if (parts.size() == 3 && parts[2] == "workers" && get) {
-    return post(answer, [answer](core::State& state, core::Moment moment) {
-      state.answer<std::vector<core::WorkerView>>(
-          [answer](const Result<std::vector<core::WorkerView>>& workers) {
-            if (!workers.ok()) return answer->respond(problem(workers.error()));
-            answer->respond(json_response(200, workers_json(workers.value())));
-          },
-          state.view_workers(moment));
-    });
+  if (parts.size() == 3 && parts[2] == "workers" && get) return list_workers(request, answer);
+  if (parts.size() == 4 && parts[2] == "workers" && parts[3] == "events" && get) {
+    return feeds_.stream(LiveFeeds::Topic::Fleet, last_event_id(request), answer);
   }
   // POST /api/v1/workers/{pool}/{name}/cordon|uncordon
   if (parts.size() == 6 && parts[2] == "workers" && is_post &&

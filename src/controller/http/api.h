@@ -11,7 +11,10 @@
 #include "controller/core/core.h"
 #include "controller/http/admission.h"
 #include "controller/http/git_host.h"
+#include "controller/http/live_feeds.h"
+#include "controller/http/metrics.h"
 #include "controller/http/submit.h"
+#include "controller/secrets/secret_box.h"
 #include "net/http_server.h"
 
 namespace cirrus::controller::http {
@@ -19,16 +22,21 @@ namespace cirrus::controller::http {
 /// All routes. What they answer is documented in `docs/api.md`. Everything given must outlive it.
 class Api {
  public:
-  Api(core::Core& core, blobs::Stores& stores, blobs::WorkPool& pool, GitHost& git)
+  Api(core::Core& core, blobs::Stores& stores, blobs::WorkPool& pool, GitHost& git,
+      const secrets::SecretBox& secrets)
       : core_(core),
         stores_(stores),
         logs_(stores.logs),
         pool_(pool),
         git_(git),
-        submission_(core, git, pool) {}
+        submission_(core, git, pool, secrets),
+        feeds_(core, pool),
+        secrets_(secrets) {}
 
   /// For HttpServer: routes one admitted request.
   void handle(net::ServerRequest request, std::shared_ptr<net::Responder> responder);
+  /// Ends what runs by itself; requests are answered until the server stops.
+  void stop() { feeds_.stop(); }
 
  private:
   using Parts = std::vector<std::string>;
@@ -44,6 +52,11 @@ class Api {
                  const Answer& answer);
   void route_git(net::ServerRequest request, const Parts& parts, const Answer& answer);
   void rerun(const core::TaskView& task, const std::string& actor, const Answer& answer);
+  void list_workers(const net::ServerRequest& request, const Answer& answer);
+  // In api_service.cc: what runs and watches the controller itself.
+  void route_service(const net::ServerRequest& request, const Parts& parts, const Answer& answer);
+  void send_metrics(const Answer& answer);
+  void seal_secret(const net::ServerRequest& request, const Answer& answer);
   void list_builds(const net::ServerRequest& request, const Answer& answer);
   void send_log(const core::TaskView& task, const std::string& step, std::uint64_t offset,
                 const Answer& answer);
@@ -61,6 +74,9 @@ class Api {
   blobs::WorkPool& pool_;  // constant after construction
   GitHost& git_;           // constant after construction
   Submission submission_;
+  LiveFeeds feeds_;
+  RequestCounts requests_;
+  const secrets::SecretBox& secrets_;  // constant after construction
   /// A slow reader of a large file holds a thread: these are for nothing else.
   blobs::WorkPool downloads_{8, 256};
 };

@@ -82,6 +82,16 @@ json task_value(const core::TaskView& task) {
           {"steps", std::move(steps)}};
 }
 
+json worker_value(const core::WorkerView& worker) {
+  json tasks = json::array();
+  for (const model::TaskId id : worker.tasks) tasks.push_back(id.to_string());
+  return {{"pool", worker.pool},           {"name", worker.name},
+          {"state", worker.state},         {"disabled", worker.disabled},
+          {"connected", worker.connected}, {"labels", worker.labels},
+          {"resources", worker.resources}, {"resources_in_use", worker.resources_in_use},
+          {"tasks", std::move(tasks)},     {"conflict", worker.conflict}};
+}
+
 json issue_list(const std::string& bytes) {
   json list = json::array();
   api::EvaluateConfigResponse issues;
@@ -120,10 +130,11 @@ std::string build_json(const core::BuildView& build) {
   return text_of({{"schema_version", 1}, {"build", build_value(build)}});
 }
 
-std::string builds_json(const std::vector<core::BuildView>& builds) {
+std::string builds_json(const std::vector<core::BuildView>& builds, bool more) {
   json list = json::array();
   for (const core::BuildView& build : builds) list.push_back(build_value(build));
-  return text_of({{"schema_version", 1}, {"builds", std::move(list)}});
+  const json next = more && !builds.empty() ? json(builds.back().record.id.to_string()) : json();
+  return text_of({{"schema_version", 1}, {"builds", std::move(list)}, {"next_before", next}});
 }
 
 std::string task_json(const core::TaskView& task) {
@@ -144,24 +155,55 @@ std::string why_json(const core::TaskView& task) {
                   {"details", std::move(details)}});
 }
 
-std::string workers_json(const std::vector<core::WorkerView>& workers) {
+std::string workers_json(const std::vector<core::WorkerView>& workers,
+                         const std::string& next_after) {
   json list = json::array();
   for (const core::WorkerView& worker : workers) {
-    json tasks = json::array();
-    for (const model::TaskId id : worker.tasks) tasks.push_back(id.to_string());
-    list.push_back({{"pool", worker.pool},
-                    {"name", worker.name},
-                    {"state", worker.state},
-                    {"disabled", worker.disabled},
-                    {"connected", worker.connected},
-                    {"labels", worker.labels},
-                    {"resources", worker.resources},
-                    {"tasks", std::move(tasks)},
-                    {"last_seen_ms_ago",
-                     worker.last_seen_ago_ms < 0 ? json(nullptr) : json(worker.last_seen_ago_ms)},
-                    {"conflict", worker.conflict}});
+    json value = worker_value(worker);
+    value["last_seen_ms_ago"] =
+        worker.last_seen_ago_ms < 0 ? json(nullptr) : json(worker.last_seen_ago_ms);
+    list.push_back(std::move(value));
   }
-  return text_of({{"schema_version", 1}, {"workers", std::move(list)}});
+  const json next = next_after.empty() ? json() : json(next_after);
+  return text_of({{"schema_version", 1}, {"workers", std::move(list)}, {"next_after", next}});
+}
+
+std::string worker_event_json(const core::WorkerView& worker, WallTime now) {
+  json value = worker_value(worker);
+  value["key"] = "worker/" + worker.pool + "/" + worker.name;
+  const std::int64_t seen = to_unix_millis(now) - worker.last_seen_ago_ms;
+  value["last_seen_at"] = worker.last_seen_ago_ms < 0 ? json() : time_of(seen - seen % 60'000);
+  return text_of(value);
+}
+
+std::string pool_event_json(const core::PoolView& pool) {
+  return text_of({{"key", "pool/" + pool.record.name},
+                  {"name", pool.record.name},
+                  {"paused", pool.record.paused},
+                  {"workers", pool.workers},
+                  {"connected", pool.connected}});
+}
+
+std::string build_event_json(const core::BuildView& build) {
+  std::map<std::string, int> tasks;
+  for (const core::TaskView& task : build.tasks) {
+    if (task.current) ++tasks[std::string(model::to_string(task.status))];
+  }
+  const store::BuildRecord& record = build.record;
+  return text_of({{"key", "build/" + record.id.to_string()},
+                  {"id", record.id.to_string()},
+                  {"repository", record.repository},
+                  {"branch", record.branch},
+                  {"commit", record.commit},
+                  {"message", shorten(record.message, 400)},
+                  {"status", model::to_string(record.status)},
+                  {"created_at", time_of(record.created_ms)},
+                  {"finished_at", time_of(record.finished_ms)},
+                  {"tasks", tasks}});
+}
+
+std::string removed_event_json(const std::string& key) {
+  return text_of({{"key", key}});
 }
 
 std::string pools_json(const std::vector<core::PoolView>& pools) {
