@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "controller/controller.h"
 
+#include <limits>
 #include <optional>
 
 #include "base/ids.h"
@@ -34,19 +35,28 @@ bool is_loopback(const std::string& address) {
 }
 
 /// What to call a listener on this machine.
-std::string url_of(const std::string& address, int port) {
+std::string url_of(const std::string& address, int port, bool tls) {
   std::string host = host_of(address);
   if (host == "0.0.0.0" || host == "::" || host.empty()) host = "127.0.0.1";
   if (host.find(':') != std::string::npos) host = "[" + host + "]";
-  return fmt::format("http://{}:{}", host, port);
+  return fmt::format("{}://{}:{}", tls ? "https" : "http", host, port);
+}
+
+bool has_tls(const ControllerOptions& options) {
+  return !options.tls_certificate.empty();
 }
 
 Status check_cleartext(const ControllerOptions& options) {
+  if (options.tls_certificate.empty() != options.tls_key.empty()) {
+    return error(Code::InvalidArgument,
+                 "TLS needs both --tls-certificate and --tls-key: only one of them is given");
+  }
+  if (has_tls(options)) return {};
   for (const std::string& address : {options.rpc_address, options.http_address}) {
     if (is_loopback(address) || options.allow_cleartext) continue;
     return error(Code::FailedPrecondition,
-                 "{} is not a loopback address and nothing would be encrypted: put a TLS proxy in "
-                 "front, or pass --allow-cleartext on a network you trust",
+                 "{} is not a loopback address and nothing would be encrypted: pass "
+                 "--tls-certificate and --tls-key, or --allow-cleartext on a network you trust",
                  address);
   }
   return {};
@@ -61,6 +71,8 @@ ControllerOptions with_absolute_paths(ControllerOptions options) {
   return options;
 }
 
+constexpr std::chrono::minutes kRoomPeriod{10};
+
 /// Members are in the order of their making; they go in the reverse order.
 class RunningController final : public Controller {
  public:
@@ -70,6 +82,8 @@ class RunningController final : public Controller {
         paths_(options_.data_dir) {}
 
   ~RunningController() override {
+    keeper_.request_stop();
+    if (keeper_.joinable()) keeper_.join();
     request_stop();
     // Answers of the core need the servers, jobs of the pool need both.
     if (api_) api_->stop();
@@ -109,6 +123,7 @@ class RunningController final : public Controller {
     net::HttpServerOptions http;
     http.address = options_.http_address;
     http.spool_directory = paths_.temporary();
+    if (has_tls(options_)) http.tls = {options_.tls_certificate, options_.tls_key};
     http_ = CIRRUS_TRY(net::HttpServer::start(
         std::move(http),
         [this](const net::ServerRequest& head, const std::function<void(net::Admission)>& decided) {
@@ -123,7 +138,7 @@ class RunningController final : public Controller {
           api_->handle(std::move(request), std::move(responder));
         }));
     if (options_.public_http_url.empty()) {
-      options_.public_http_url = url_of(options_.http_address, http_->port());
+      options_.public_http_url = url_of(options_.http_address, http_->port(), has_tls(options_));
     }
     core::StateOptions state;
     state.http_url = options_.public_http_url;
@@ -136,9 +151,14 @@ class RunningController final : public Controller {
     admit_ = http::make_admission(*core_);
     api_.emplace(*core_, *stores_, *pool_, *git_, *secrets_);
     CIRRUS_TRY(make_first_things());
-    rpc_ = CIRRUS_TRY(rpc::RpcServer::start(options_.rpc_address, *core_, *stores_, *pool_));
+    rpc_ = CIRRUS_TRY(
+        rpc::RpcServer::start({options_.rpc_address, options_.tls_certificate, options_.tls_key},
+                              *core_, *stores_, *pool_));
     if (options_.public_rpc_endpoint.empty()) {
-      options_.public_rpc_endpoint = url_of(options_.rpc_address, rpc_->port());
+      options_.public_rpc_endpoint = url_of(options_.rpc_address, rpc_->port(), has_tls(options_));
+    }
+    if (!options_.in_memory) {
+      keeper_ = Thread([this](const StopToken& stop) { keep_room(stop); });
     }
     serving_ = true;
     log_info("controller serves", {{"rpc", rpc_endpoint()}, {"http", http_url()}});
@@ -166,6 +186,24 @@ class RunningController final : public Controller {
   }
 
  private:
+  /// The body of its thread: old bytes go, at the start and every ten minutes.
+  void keep_room(const StopToken& stop) {
+    blobs::Retention retention(paths_, clock_, stores_->caches, options_.retention);
+    const auto free = [this] {
+      return os::free_space(options_.data_dir).value_or(std::numeric_limits<std::uint64_t>::max());
+    };
+    do {
+      const Result<blobs::RetentionReport> report = retention.sweep(free, stop);
+      if (!report.ok() && !stop.stop_requested()) {
+        log_warning("old bytes not removed", {{"error", report.error()}});
+      }
+      if (report.ok() && report.value().still_low) {
+        log_warning("disk is nearly full and nothing old is left",
+                    {{"directory", options_.data_dir.string()}, {"free_bytes", free()}});
+      }
+    } while (wait_for(stop, kRoomPeriod));
+  }
+
   /// The pool, its token and the admin token; each only if it is missing, so that a start that was
   /// killed half-way is completed by the next.
   Status make_first_things() {
@@ -212,6 +250,7 @@ class RunningController final : public Controller {
   std::unique_ptr<core::Core> core_;
   std::unique_ptr<rpc::RpcServer> rpc_;
   std::unique_ptr<net::HttpServer> http_;
+  Thread keeper_;
   std::atomic<bool> serving_{false};  // published after everything above is there
 };
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "controller/blobs/retention.h"
 #include "controller/core/calls.h"
 #include "model/entity_ids.h"
 
@@ -21,10 +22,14 @@ struct ControllerOptions {
   std::string public_http_url;
   /// What workers use to reach the gRPC port; empty: derived from the address.
   std::string public_rpc_endpoint;
+  /// PEM files for both ports; both or none. Taken anew when they change.
+  std::filesystem::path tls_certificate;
+  std::filesystem::path tls_key;
   /// Listen on addresses other than loopback although nothing is encrypted.
   bool allow_cleartext = false;
   /// Rows live in memory and end with the controller; logs and blobs still need `data_dir`.
   bool in_memory = false;
+  blobs::RetentionLimits retention;
   /// Of the pool `default`, when it is made: silence after which a worker's tasks run again.
   std::chrono::milliseconds lost_after{std::chrono::minutes(10)};
 };
@@ -39,7 +44,7 @@ class Controller {
   static Result<std::unique_ptr<Controller>> start(ControllerOptions options, const Clock& clock);
   virtual ~Controller() = default;
 
-  virtual std::string rpc_endpoint() const = 0;  ///< `http://127.0.0.1:PORT`
+  virtual std::string rpc_endpoint() const = 0;  ///< `http://127.0.0.1:PORT`, with TLS `https:`
   virtual std::string http_url() const = 0;
   virtual std::filesystem::path admin_token_file() const = 0;         ///< mode 0600
   virtual std::filesystem::path registration_token_file() const = 0;  ///< mode 0600
