@@ -29,6 +29,12 @@ void add_build_commands(CLI::App& root, Invocation& invocation);
 void add_task_commands(CLI::App& root, Invocation& invocation);
 void add_artifact_commands(CLI::App& root, Invocation& invocation);
 void add_cache_commands(CLI::App& root, Invocation& invocation);
+/// After add_controller_commands.
+void add_backup_commands(CLI::App& root, Invocation& invocation);
+void add_context_commands(CLI::App& root, Invocation& invocation);
+void add_help_commands(CLI::App& root, Invocation& invocation);
+void add_run_command(CLI::App& root, Invocation& invocation);
+void add_secret_commands(CLI::App& root, Invocation& invocation);
 void add_validate_command(CLI::App& root, Invocation& invocation);
 
 /// `0.1.0`.

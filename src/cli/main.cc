@@ -26,19 +26,25 @@ int main_impl(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(
       "Examples:\n"
+      "  cirrus run                            run the .cirrus.yml of this directory, here\n"
       "  cirrus standalone                     a controller and a worker, to try things out\n"
       "  cirrus worker run --token TOKEN       turn this machine into a worker\n"
       "  cirrus build submit . --follow        run the .cirrus.yml of this directory\n");
   Invocation invocation;
   add_worker_commands(app, invocation);
   add_controller_commands(app, invocation);
+  add_backup_commands(app, invocation);
   add_standalone_command(app, invocation);
   add_build_commands(app, invocation);
   add_task_commands(app, invocation);
   add_artifact_commands(app, invocation);
   add_cache_commands(app, invocation);
+  add_run_command(app, invocation);
+  add_secret_commands(app, invocation);
+  add_context_commands(app, invocation);
   add_validate_command(app, invocation);
   add_agent_command(app, invocation);
+  add_help_commands(app, invocation);
   const bool reference = argc > 1 && std::strcmp(argv[1], "worker") == 0;
   try {
     app.parse(argc, argv);

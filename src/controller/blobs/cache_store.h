@@ -106,8 +106,9 @@ class CacheStore {
   std::uint64_t total_bytes() const {
     return state_.with([](const State& state) { return state.total; });
   }
-  /// Removes what was not used for too long, and the longest unused while all are too large.
-  Status evict();
+  /// Removes what was not used for too long, and the longest unused while all are larger than the
+  /// limit, or than `at_most` if that is less.
+  Status evict(std::optional<std::uint64_t> at_most = std::nullopt);
 
  private:
   friend class CacheUpload;

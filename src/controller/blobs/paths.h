@@ -28,6 +28,10 @@ namespace cirrus::controller::blobs {
 /// different names never give the same component.
 std::string encode_component(std::string_view name);
 
+/// The file that stands in a task's folder for what retention removed; never an encoded name,
+/// because `%x` begins no escape.
+inline constexpr const char* kExpiredMarker = "%xpired";
+
 /// In lower-case hex.
 std::string sha256_hex(std::string_view bytes);
 
