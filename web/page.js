@@ -259,9 +259,7 @@ function drawBuild(build) {
       ['Submitted', when(build.created_at)], ['Message', build.message.split('\n')[0]]]),
     issues.length ? h('div', { class: 'notice' }, h('ul', {}, issues.map((issue) =>
       h('li', {}, issue.path ? `${issue.path}:${issue.line}: ` : '', issue.message)))) : null,
-    edges && build.tasks.length <= 120 ? h('h2', {}, 'Graph') : null,
     edges && build.tasks.length <= 120 ? h('div', { class: 'card' }, graph(build.tasks)) : null,
-    edges ? h('h2', {}, 'All tasks') : null,
     h('div', { class: 'card' }, element));
 }
 
@@ -469,7 +467,7 @@ function showWorkers(signal) {
   const empty = h('p', { class: 'empty' }, 'No workers yet. On any machine: ', h('code', {}, 'cirrus worker run --token TOKEN --rpc-endpoint URL'));
   empty.hidden = true;
   show('Workers', h('h1', { tabindex: '-1' }, 'Workers'), h('div', { class: 'card' }, pools.element),
-    h('h2', {}, 'Machines'), h('div', { class: 'card' }, workers.element, empty));
+    h('div', { class: 'card' }, workers.element, empty));
   return follow('/api/v1/workers/events', token, signal, (name, data) => {
     const item = JSON.parse(data);
     if (name === 'reset') { poolRows.clear(); workerRows.clear(); }
