@@ -31,6 +31,9 @@ void add_artifact_commands(CLI::App& root, Invocation& invocation);
 void add_cache_commands(CLI::App& root, Invocation& invocation);
 void add_validate_command(CLI::App& root, Invocation& invocation);
 
+/// The whole program; returns the exit code.
+int run_cirrus(int argc, char** argv);
+
 /// `0.1.0`.
 std::string program_version();
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The composition root of `cirrus`: wires the commands and nothing else.
+// Wires the commands and nothing else.
 #include <cstdio>
 #include <cstring>
 
@@ -17,9 +17,7 @@ void complain(const std::string& sentence) {
   std::fprintf(stderr, "cirrus: %s\n", sentence.c_str());
 }
 
-namespace {
-
-int main_impl(int argc, char** argv) {
+int run_cirrus(int argc, char** argv) {
   CLI::App app("Cirrus for your own machines: CI workers, their agent and their controller",
                "cirrus");
   app.set_version_flag("--version", "cirrus " + program_version());
@@ -51,9 +49,4 @@ int main_impl(int argc, char** argv) {
   return invocation.run ? invocation.run() : kOk;
 }
 
-}  // namespace
 }  // namespace cirrus::cli
-
-int main(int argc, char** argv) {
-  return cirrus::cli::main_impl(argc, argv);
-}
