@@ -27,6 +27,11 @@ net::Admission unauthenticated(bool git) {
   return refuse(std::move(response));
 }
 
+/// For a token that is not valid, or that comes from where too many such came from.
+net::Admission refused(const Error& why, bool git) {
+  return why.code() == Code::Unauthenticated ? unauthenticated(git) : refuse(problem(why));
+}
+
 std::string bearer_token(const net::ServerRequest& head) {
   const std::string_view value = head.header("authorization");
   if (to_lower(value.substr(0, 7)) != "bearer ") return {};
@@ -42,10 +47,17 @@ std::string basic_password(const net::ServerRequest& head) {
 }
 
 core::Role needed_role(const net::ServerRequest& head, const std::vector<std::string>& parts) {
-  if (head.method == "GET" || head.method == "HEAD") return core::Role::Reader;
   const std::string kind = parts.size() > 2 ? parts[2] : "";
+  if (head.method == "GET" || head.method == "HEAD") {
+    // Who may do what, and who did what, is nothing for everybody.
+    if (kind == "tokens") return core::Role::Admin;
+    return kind == "audit" ? core::Role::Operator : core::Role::Reader;
+  }
   if (kind == "builds" || kind == "tasks") return core::Role::Submitter;
   if (kind == "workers" || kind == "caches") return core::Role::Operator;
+  const bool pauses =
+      kind == "pools" && parts.size() == 5 && (parts[4] == "pause" || parts[4] == "resume");
+  if (pauses) return core::Role::Operator;
   return core::Role::Admin;
 }
 
@@ -77,26 +89,25 @@ void admit_git(core::Core& core, const net::ServerRequest& head,
     admission.principal = std::move(caller);
     decided(std::move(admission));
   };
-  const bool posted = core.post([token, push, admit, decided](core::State& state,
-                                                              core::Moment moment) {
-    // Both are asked; the first that knows the token decides, and the second always answers.
-    const auto known = std::make_shared<bool>(false);
+  const bool posted = core.post([token, push, admit, decided, peer = head.peer](
+                                    core::State& state, core::Moment moment) {
+    if (state.is_clone_token(token)) {
+      return state.clone_permit(token, [push, admit, decided](const Result<std::string>& found) {
+        if (!found.ok()) return decided(unauthenticated(true));
+        if (push) return decided(refuse(problem(403, "a task may not push")));
+        admit(Caller{{}, true, found.value()});
+      });
+    }
     state.authorize(
-        token,
-        [known, push, admit, decided](const Result<core::ApiIdentity>& identity) {
-          if (!identity.ok()) return;
-          *known = true;
+        token, peer,
+        [push, admit, decided](const Result<core::ApiIdentity>& identity) {
+          if (!identity.ok()) return decided(refused(identity.error(), true));
           if (push && identity.value().role < core::Role::Submitter) {
             return decided(refuse(problem(403, "this token may not push")));
           }
           admit(Caller{identity.value(), false, ""});
         },
         moment);
-    state.clone_permit(token, [known, push, admit, decided](const Result<std::string>& repository) {
-      if (*known) return;
-      if (!repository.ok() || push) return decided(unauthenticated(true));
-      admit(Caller{{}, true, repository.value()});
-    });
   });
   if (!posted) decided(refuse(problem(503, "the controller is shutting down")));
 }
@@ -113,31 +124,27 @@ Result<std::vector<std::string>> split_path(const std::string& path) {
 }
 
 net::Admit make_admission(core::Core& core) {
-  return [&core](const net::ServerRequest& head,
-                 const std::function<void(net::Admission)>& decided) {
-    const Result<std::vector<std::string>> parts = split_path(head.path);
-    if (!parts.ok()) return decided(refuse(problem(parts.error())));
-    if (head.path == "/healthz") {
-      net::Admission open;
-      open.body_limit = 0;
-      return decided(std::move(open));
-    }
-    if (parts.value().front() == "git") return admit_git(core, head, decided);
+  return
+      [&core](const net::ServerRequest& head, const std::function<void(net::Admission)>& decided) {
+        const Result<std::vector<std::string>> parts = split_path(head.path);
+        if (!parts.ok()) return decided(refuse(problem(parts.error())));
+        if (head.path == "/healthz") {
+          net::Admission open;
+          open.body_limit = 0;
+          return decided(std::move(open));
+        }
+        if (parts.value().front() == "git") return admit_git(core, head, decided);
 
-    const std::string token = bearer_token(head);
-    if (token.empty()) return decided(unauthenticated(false));
-    const core::Role needed = needed_role(head, parts.value());
-    const bool large = head.method == "POST" && head.path == "/api/v1/builds";
-    const bool posted =
-        core.post([token, needed, large, decided](core::State& state, core::Moment moment) {
+        const std::string token = bearer_token(head);
+        if (token.empty()) return decided(unauthenticated(false));
+        const core::Role needed = needed_role(head, parts.value());
+        const bool large = head.method == "POST" && head.path == "/api/v1/builds";
+        const bool posted = core.post([token, needed, large, decided, peer = head.peer](
+                                          core::State& state, core::Moment moment) {
           state.authorize(
-              token,
+              token, peer,
               [needed, large, decided](const Result<core::ApiIdentity>& identity) {
-                if (!identity.ok()) {
-                  return decided(identity.error().code() == Code::Unauthenticated
-                                     ? unauthenticated(false)
-                                     : refuse(problem(identity.error())));
-                }
+                if (!identity.ok()) return decided(refused(identity.error(), false));
                 if (identity.value().role < needed) {
                   return decided(
                       refuse(problem(403, fmt::format("this needs a token of role '{}' or higher",
@@ -150,8 +157,8 @@ net::Admit make_admission(core::Core& core) {
               },
               moment);
         });
-    if (!posted) decided(refuse(problem(503, "the controller is shutting down")));
-  };
+        if (!posted) decided(refuse(problem(503, "the controller is shutting down")));
+      };
 }
 
 }  // namespace cirrus::controller::http

@@ -114,6 +114,42 @@ json build_value(const core::BuildView& build) {
           {"issues", issue_list(record.issues)},
           {"tasks", std::move(tasks)}};
 }
+
+json worker_value(const core::WorkerView& worker) {
+  json tasks = json::array();
+  for (const model::TaskId id : worker.tasks) tasks.push_back(id.to_string());
+  return {{"pool", worker.pool},
+          {"name", worker.name},
+          {"state", worker.state},
+          {"disabled", worker.disabled},
+          {"draining", worker.draining},
+          {"connected", worker.connected},
+          {"labels", worker.labels},
+          {"resources", worker.resources},
+          {"tasks", std::move(tasks)},
+          {"last_seen_ms_ago",
+           worker.last_seen_ago_ms < 0 ? json(nullptr) : json(worker.last_seen_ago_ms)},
+          {"conflict", worker.conflict}};
+}
+
+json pool_value(const core::PoolView& pool) {
+  json tokens = json::array();
+  for (const store::RegistrationTokenRecord& token : pool.tokens) {
+    tokens.push_back({{"id", token.id},
+                      {"note", token.note},
+                      {"worker_names", token.worker_names},
+                      {"created_at", time_of(token.created_ms)},
+                      {"expires_at", time_of(token.expires_ms)},
+                      {"revoked_at", time_of(token.revoked_ms)}});
+  }
+  return {{"name", pool.record.name},
+          {"paused", pool.record.paused},
+          {"hold_reference_polls", pool.record.hold_reference_polls},
+          {"lost_after_ms", pool.record.lost_after_ms},
+          {"workers", pool.workers},
+          {"connected", pool.connected},
+          {"tokens", std::move(tokens)}};
+}
 }  // namespace
 
 std::string build_json(const core::BuildView& build) {
@@ -146,49 +182,52 @@ std::string why_json(const core::TaskView& task) {
 
 std::string workers_json(const std::vector<core::WorkerView>& workers) {
   json list = json::array();
-  for (const core::WorkerView& worker : workers) {
-    json tasks = json::array();
-    for (const model::TaskId id : worker.tasks) tasks.push_back(id.to_string());
-    list.push_back({{"pool", worker.pool},
-                    {"name", worker.name},
-                    {"state", worker.state},
-                    {"disabled", worker.disabled},
-                    {"connected", worker.connected},
-                    {"labels", worker.labels},
-                    {"resources", worker.resources},
-                    {"tasks", std::move(tasks)},
-                    {"last_seen_ms_ago",
-                     worker.last_seen_ago_ms < 0 ? json(nullptr) : json(worker.last_seen_ago_ms)},
-                    {"conflict", worker.conflict}});
-  }
+  for (const core::WorkerView& worker : workers) list.push_back(worker_value(worker));
   return text_of({{"schema_version", 1}, {"workers", std::move(list)}});
+}
+
+std::string worker_json(const core::WorkerView& worker) {
+  return text_of({{"schema_version", 1}, {"worker", worker_value(worker)}});
 }
 
 std::string pools_json(const std::vector<core::PoolView>& pools) {
   json list = json::array();
-  for (const core::PoolView& pool : pools) {
-    json tokens = json::array();
-    for (const store::RegistrationTokenRecord& token : pool.tokens) {
-      tokens.push_back({{"id", token.id},
-                        {"created_at", time_of(token.created_ms)},
-                        {"expires_at", time_of(token.expires_ms)},
-                        {"revoked_at", time_of(token.revoked_ms)}});
-    }
-    list.push_back({{"name", pool.record.name},
-                    {"paused", pool.record.paused},
-                    {"hold_reference_polls", pool.record.hold_reference_polls},
-                    {"lost_after_ms", pool.record.lost_after_ms},
-                    {"workers", pool.workers},
-                    {"connected", pool.connected},
-                    {"tokens", std::move(tokens)}});
-  }
+  for (const core::PoolView& pool : pools) list.push_back(pool_value(pool));
   return text_of({{"schema_version", 1}, {"pools", std::move(list)}});
+}
+
+std::string pool_json(const core::PoolView& pool) {
+  return text_of({{"schema_version", 1}, {"pool", pool_value(pool)}});
+}
+
+std::string identity_json(const core::ApiIdentity& identity) {
+  return text_of({{"schema_version", 1},
+                  {"id", identity.token_id},
+                  {"name", identity.name},
+                  {"role", core::to_string(identity.role)},
+                  {"repositories", identity.repositories},
+                  {"trusted", identity.trusted}});
+}
+
+std::string tokens_json(const core::ApiTokenViews& tokens) {
+  json list = json::array();
+  for (const store::ApiTokenRecord& token : tokens) {
+    list.push_back({{"id", token.id},
+                    {"name", token.name},
+                    {"role", token.role},
+                    {"repositories", token.repositories},
+                    {"trusted", token.trusted},
+                    {"created_at", time_of(token.created_ms)},
+                    {"revoked_at", time_of(token.revoked_ms)}});
+  }
+  return text_of({{"schema_version", 1}, {"tokens", std::move(list)}});
 }
 
 std::string audit_json(const std::vector<store::AuditRecord>& entries) {
   json list = json::array();
   for (const store::AuditRecord& entry : entries) {
-    list.push_back({{"at", time_of(entry.at_ms)},
+    list.push_back({{"id", entry.id},
+                    {"at", time_of(entry.at_ms)},
                     {"actor", entry.actor},
                     {"action", entry.action},
                     {"subject", entry.subject}});
@@ -202,6 +241,12 @@ std::string token_json(const core::State::NewToken& token) {
 
 std::string id_json(const std::string& id) {
   return text_of({{"schema_version", 1}, {"id", id}});
+}
+
+std::string ids_json(const std::vector<model::TaskId>& ids) {
+  json list = json::array();
+  for (const model::TaskId id : ids) list.push_back(id.to_string());
+  return text_of({{"schema_version", 1}, {"tasks", std::move(list)}});
 }
 
 std::string log_event_json(std::uint64_t offset, const std::string& bytes) {

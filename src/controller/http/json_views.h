@@ -19,12 +19,22 @@ std::string task_json(const core::TaskView& task);
 /// `{"schema_version":1,"reasons":[...]}`
 std::string why_json(const core::TaskView& task);
 std::string workers_json(const std::vector<core::WorkerView>& workers);
+/// `{"schema_version":1,"worker":{...}}`
+std::string worker_json(const core::WorkerView& worker);
 std::string pools_json(const std::vector<core::PoolView>& pools);
+/// `{"schema_version":1,"pool":{...}}`
+std::string pool_json(const core::PoolView& pool);
+/// `{"schema_version":1,"name":...,"role":...}`
+std::string identity_json(const core::ApiIdentity& identity);
+/// `{"schema_version":1,"tokens":[...]}`, without anything that is secret.
+std::string tokens_json(const core::ApiTokenViews& tokens);
 std::string audit_json(const std::vector<store::AuditRecord>& entries);
 /// `{"schema_version":1,"id":...,"token":...}`: the only time a token is shown.
 std::string token_json(const core::State::NewToken& token);
 /// `{"schema_version":1,"id":...}`
 std::string id_json(const std::string& id);
+/// `{"schema_version":1,"tasks":[...]}`: ids.
+std::string ids_json(const std::vector<model::TaskId>& ids);
 /// Data of a `log` event.
 std::string log_event_json(std::uint64_t offset, const std::string& bytes);
 

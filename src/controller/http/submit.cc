@@ -106,13 +106,16 @@ void drop_clone(core::api::Task& task) {
 }
 }  // namespace
 
-void Submission::submit(std::string body, std::string actor,
+void Submission::submit(std::string body, core::Actor actor,
                         std::shared_ptr<net::Responder> responder) {
   const bool queued = pool_.run(
       [this, body = std::move(body), actor = std::move(actor), responder](const StopToken& stop) {
         Result<SubmitRequest> read = read_request(body);
         if (!read.ok()) return responder->respond(problem(read.error()));
         SubmitRequest request = std::move(read).value();
+        // Before anything of the repository is looked at.
+        const Status allowed = actor.check_may_act_on(request.build.repository);
+        if (!allowed.ok()) return responder->respond(problem(allowed.error()));
         std::unique_ptr<lang::SourceTree> files = std::make_unique<lang::MemorySourceTree>();
         std::string path = ".cirrus.yml";
         if (!request.build.commit.empty()) {

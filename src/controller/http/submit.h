@@ -18,7 +18,8 @@ class Submission {
   Submission(core::Core& core, GitHost& git, blobs::WorkPool& pool)
       : core_(core), git_(git), pool_(pool) {}
   /// Answers 201 with the build, 422 with the place of a configuration error, or another problem.
-  void submit(std::string body, std::string actor, std::shared_ptr<net::Responder> responder);
+  /// `actor`: on whose behalf; what its token does not cover is refused with 403.
+  void submit(std::string body, core::Actor actor, std::shared_ptr<net::Responder> responder);
 
  private:
   core::Core& core_;       // constant after construction
