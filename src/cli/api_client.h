@@ -33,7 +33,8 @@ class ApiClient {
   const std::string& url() const { return url_; }
   const Secret& token() const { return token_; }
 
-  /// Errors carry the server's sentence. Codes: InvalidArgument for 4xx, NotFound, Unauthenticated,
+  /// Errors carry the server's sentence. Codes: InvalidArgument for 4xx, NotFound,
+  /// FailedPrecondition (409), Unauthenticated,
   /// PermissionDenied, Unavailable if it cannot be reached or answers 5xx.
   Result<nlohmann::json> get(const std::string& path) const;
   Result<nlohmann::json> post(const std::string& path, const nlohmann::json& body) const;

@@ -35,9 +35,14 @@ int run_cirrus(int argc, char** argv) {
   add_task_commands(app, invocation);
   add_artifact_commands(app, invocation);
   add_cache_commands(app, invocation);
+  add_pool_commands(app, invocation);
+  add_token_commands(app, invocation);
+  add_audit_commands(app, invocation);
+  add_fleet_commands(*app.get_subcommand("worker"), invocation);
   add_validate_command(app, invocation);
   add_agent_command(app, invocation);
-  const bool reference = argc > 1 && std::strcmp(argv[1], "worker") == 0;
+  const bool reference =
+      argc > 1 && std::strcmp(argv[1], "worker") == 0 && !(argc > 2 && is_fleet_command(argv[2]));
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& failure) {

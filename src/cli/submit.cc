@@ -132,6 +132,8 @@ Result<Submission> push_directory(const std::filesystem::path& directory, std::s
   }
   submission.repository =
       repository.empty() ? "local/" + safe_part(root.filename().string()) : std::move(repository);
+  // Asked first, because a push that is refused comes back as git's words, without the reason.
+  CIRRUS_TRY(api.get("/api/v1/whoami?repository=" + submission.repository));
   // The credential travels in the environment, which only this user can read.
   git.environment["GIT_CONFIG_COUNT"] = "2";
   git.environment["GIT_CONFIG_KEY_0"] = "http.extraHeader";
