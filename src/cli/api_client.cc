@@ -27,6 +27,7 @@ Result<net::HttpResponse> checked(Result<net::HttpResponse> response) {
     case 401: return Error(Code::Unauthenticated, sentence);
     case 403: return Error(Code::PermissionDenied, sentence);
     case 404: return Error(Code::NotFound, sentence);
+    case 409: return Error(Code::FailedPrecondition, sentence);
     case 429:
     case 503: return Error(Code::Unavailable, sentence);
     default:

@@ -44,7 +44,8 @@ class ApiClient {
   /// For each request that is no stream; half a minute unless set.
   void set_timeout(std::chrono::milliseconds timeout) { timeout_ = timeout; }
 
-  /// Errors carry the server's sentence. Codes: InvalidArgument for 4xx, NotFound, Unauthenticated,
+  /// Errors carry the server's sentence. Codes: InvalidArgument for 4xx, NotFound,
+  /// FailedPrecondition (409), Unauthenticated,
   /// PermissionDenied, Unavailable if it cannot be reached or answers 5xx.
   Result<nlohmann::json> get(const std::string& path) const;
   Result<nlohmann::json> post(const std::string& path, const nlohmann::json& body) const;

@@ -214,22 +214,25 @@ class RunningController final : public Controller {
     if (pools.empty()) {
       CIRRUS_TRY(core_->ask<void>([lost_after = options_.lost_after](
                                       core::State& s, core::Reply<void> reply, core::Moment now) {
-        s.create_pool("default", lost_after, "first start", std::move(reply), now);
+        s.create_pool("default", {lost_after, {}, {}}, "first start", std::move(reply), now);
       }));
     }
     std::error_code ignored;
     if (!std::filesystem::exists(paths_.registration_token(), ignored)) {
       const auto token = CIRRUS_TRY(core_->ask<core::State::NewToken>(
           [](core::State& s, core::Reply<core::State::NewToken> reply, core::Moment now) {
-            s.create_registration_token("default", std::nullopt, "first start", std::move(reply),
-                                        now);
+            s.create_registration_token({"default", {}, "made at first start", ""}, "first start",
+                                        std::move(reply), now);
           }));
       CIRRUS_TRY(os::write_file(paths_.registration_token(), token.token + "\n", 0600, true));
     }
     if (!std::filesystem::exists(paths_.admin_token(), ignored)) {
       const auto token = CIRRUS_TRY(core_->ask<core::State::NewToken>(
           [](core::State& s, core::Reply<core::State::NewToken> reply, core::Moment now) {
-            s.create_api_token("admin", core::Role::Admin, "first start", std::move(reply), now);
+            // One of that name may be live already: of a start that was killed before it wrote the
+            // file, or because an administrator keeps it elsewhere.
+            s.create_api_token({s.free_token_name("admin"), core::Role::Admin, {}, {}},
+                               "first start", std::move(reply), now);
           }));
       CIRRUS_TRY(os::write_file(paths_.admin_token(), token.token + "\n", 0600, true));
     }

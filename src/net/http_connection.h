@@ -154,6 +154,9 @@ class HttpConnection : public Connection,
     keep_alive_ = head.keep_alive();
     request_.method = std::string(head.method_string());
     request_.target = std::string(head.target());
+    ErrorCode unknown;
+    const auto peer = lowest().socket().remote_endpoint(unknown);
+    if (!unknown) request_.peer = peer.address().to_string();
     const std::size_t question = request_.target.find('?');
     request_.path = request_.target.substr(0, question);
     if (question != std::string::npos) {

@@ -27,6 +27,7 @@ struct ServerRequest {
   std::string body;                              ///< unless it was spooled
   std::optional<std::filesystem::path> spooled;  ///< the body as a file, removed with the request
   std::shared_ptr<void> spool_owner;             ///< keeps that file
+  std::string peer;                              ///< the client's address, without its port
   std::any principal;                            ///< what admission found out about the caller
 
   /// The value of a header; empty if absent.

@@ -63,11 +63,15 @@ TEST_F(Authorization, T13_EveryRouteTakesItsRoleAndNothingLess) {
     expect_problem(anonymous, 401);
     EXPECT_EQ(anonymous.headers.count("www-authenticate"), 1U);
     const net::HttpResponse wrong = call(route.method, path, "", "0123456789abcdef");
-    expect_problem(wrong, 401);
-    EXPECT_EQ(wrong.body, anonymous.body) << "a wrong token is told nothing more";
+    // Who tries many is sent away for a while; what is said has nothing to do with the route.
+    expect_problem(wrong, wrong.status == 429 ? 429 : 401);
+    if (wrong.status == 401) {
+      EXPECT_EQ(wrong.body, anonymous.body) << "a wrong token is told nothing more";
+    }
     // A worker's token is for another port.
     const std::string foreign = first_token(controller_->registration_token_file());
-    expect_problem(call(route.method, path, "", foreign), 401);
+    const net::HttpResponse stranger = call(route.method, path, "", foreign);
+    expect_problem(stranger, stranger.status == 429 ? 429 : 401);
     for (const core::Role role : all_roles()) {
       SCOPED_TRACE(name_of(role));
       if (role < *route.role) {
@@ -82,7 +86,8 @@ TEST_F(Authorization, T13_EveryRouteTakesItsRoleAndNothingLess) {
       EXPECT_TRUE(status != 401 && status != 403) << status;
     }
   }
-  EXPECT_EQ(audit_entries(), before) << "what was refused or missed must not change anything";
+  // One entry says that somebody tries tokens.
+  EXPECT_LE(audit_entries(), before + 1) << "what was refused or missed must not change anything";
 }
 
 TEST_F(Authorization, UnknownRoutesAndMethodsAreToldNothingWithoutAToken) {

@@ -69,7 +69,8 @@ class ControllerCase : public testing::Test {
   }
   std::string token_of_role(const std::string& role) {
     const net::HttpResponse made =
-        call("POST", "/api/v1/tokens", json{{"name", "test-" + role}, {"role", role}}.dump());
+        call("POST", "/api/v1/tokens",
+             json{{"name", "test-" + role}, {"role", role}, {"repositories", {"*"}}}.dump());
     EXPECT_EQ(made.status, 201) << made.body;
     return json::parse(made.body)["token"];
   }

@@ -65,6 +65,7 @@ void State::confirm(Task& task, Moment moment) {
 void State::heard(Task& task, Moment moment) {
   task.last_heard = moment.now;
   task.agent_heard = true;
+  task.maybe_ran = true;
   if (task.unreachable) {
     task.unreachable = false;
     touch(*task.build);
@@ -221,8 +222,8 @@ void State::blob_permit(const TaskCredential& credential, Reply<BlobPermit> repl
   }
   confirm(task, moment);
   heard(task, moment);
-  hint<BlobPermit>(std::move(reply),
-                   BlobPermit{task.record.id, task.build->record.repository, task.gate});
+  hint<BlobPermit>(std::move(reply), BlobPermit{task.record.id, task.build->record.repository,
+                                                task.build->record.cache_space, task.gate});
 }
 
 void State::clone_permit(const std::string& token, Reply<std::string> reply) {
@@ -263,6 +264,7 @@ void State::finish_from_steps(Task& task, Unreported unreported, const std::stri
 
 void State::finish(Task& task, model::TaskStatus status, std::string reason, Moment moment) {
   scheduler_.remove_task(task.record.id);
+  avoiding_.erase(task.record.id);
   move_to(task, status);
   task.record.reason = std::move(reason);
   task.record.finished_ms = moment.millis();

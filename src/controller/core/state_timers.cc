@@ -20,6 +20,7 @@ void State::settle(Moment moment) {
     next_silence_check_ = moment.now + std::chrono::seconds(1);
     judge_silence(moment);
     judge_tasks(moment);
+    review_avoided();
     place_tasks(moment);
   }
 }

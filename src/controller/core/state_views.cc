@@ -143,6 +143,7 @@ std::vector<WorkerView> State::view_workers(Moment moment) const {
     view.pool = key.first;
     view.name = key.second;
     view.disabled = worker.record.disabled;
+    view.draining = worker.draining;
     view.connected = worker.polled && !worker.silent;
     view.state = !worker.polled           ? "never seen"
                  : worker.silent          ? "silent"

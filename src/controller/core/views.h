@@ -50,6 +50,7 @@ struct WorkerView {
   std::string name;
   std::string state;  ///< `idle`, `busy`, `paused`, `silent`, `never seen`
   bool disabled = false;
+  bool draining = false;  ///< as it says itself
   bool connected = false;
   std::string instance;
   model::Labels labels;
@@ -66,5 +67,8 @@ struct PoolView {
   int connected = 0;
   std::vector<store::RegistrationTokenRecord> tokens;  ///< with empty hashes
 };
+
+/// API tokens, with empty hashes.
+using ApiTokenViews = std::vector<store::ApiTokenRecord>;
 
 }  // namespace cirrus::controller::core

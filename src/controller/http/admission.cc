@@ -26,6 +26,11 @@ net::Admission unauthenticated(bool git) {
   return refuse(std::move(response));
 }
 
+/// For a token that is not valid, or that comes from where too many such came from.
+net::Admission refused(const Error& why, bool git) {
+  return why.code() == Code::Unauthenticated ? unauthenticated(git) : refuse(problem(why));
+}
+
 std::string bearer_token(const net::ServerRequest& head) {
   const std::string_view value = head.header("authorization");
   if (to_lower(value.substr(0, 7)) != "bearer ") return {};
@@ -38,16 +43,6 @@ std::string basic_password(const net::ServerRequest& head) {
   const std::string pair = net::base64_decode(trim(value.substr(6))).value_or("");
   const std::size_t colon = pair.find(':');
   return colon == std::string::npos ? std::string() : pair.substr(colon + 1);
-}
-
-const char* role_name(core::Role role) {
-  switch (role) {
-    case core::Role::Reader: return "reader";
-    case core::Role::Submitter: return "submitter";
-    case core::Role::Operator: return "operator";
-    case core::Role::Admin: return "admin";
-  }
-  return "";
 }
 
 net::ServerResponse no_route(const RouteMatch& match) {
@@ -75,26 +70,25 @@ void admit_git(core::Core& core, const net::ServerRequest& head,
     admission.principal = std::move(caller);
     decided(std::move(admission));
   };
-  const bool posted = core.post([token, push, admit, decided](core::State& state,
-                                                              core::Moment moment) {
-    // Both are asked; the first that knows the token decides, and the second always answers.
-    const auto known = std::make_shared<bool>(false);
+  const bool posted = core.post([token, push, admit, decided, peer = head.peer](
+                                    core::State& state, core::Moment moment) {
+    if (state.is_clone_token(token)) {
+      return state.clone_permit(token, [push, admit, decided](const Result<std::string>& found) {
+        if (!found.ok()) return decided(unauthenticated(true));
+        if (push) return decided(refuse(problem(403, "a task may not push")));
+        admit(Caller{{}, true, found.value()});
+      });
+    }
     state.authorize(
-        token,
-        [known, push, admit, decided](const Result<core::ApiIdentity>& identity) {
-          if (!identity.ok()) return;
-          *known = true;
+        token, peer,
+        [push, admit, decided](const Result<core::ApiIdentity>& identity) {
+          if (!identity.ok()) return decided(refused(identity.error(), true));
           if (push && identity.value().role < core::Role::Submitter) {
             return decided(refuse(problem(403, "this token may not push")));
           }
           admit(Caller{identity.value(), false, ""});
         },
         moment);
-    state.clone_permit(token, [known, push, admit, decided](const Result<std::string>& repository) {
-      if (*known) return;
-      if (!repository.ok() || push) return decided(unauthenticated(true));
-      admit(Caller{{}, true, repository.value()});
-    });
   });
   if (!posted) decided(refuse(problem(503, "the controller is shutting down")));
 }
@@ -114,43 +108,40 @@ Result<std::vector<std::string>> split_path(const std::string& path) {
 }
 
 net::Admit make_admission(core::Core& core) {
-  return [&core](const net::ServerRequest& head,
-                 const std::function<void(net::Admission)>& decided) {
-    const Result<std::vector<std::string>> parts = split_path(head.path);
-    if (!parts.ok()) return decided(refuse(problem(parts.error())));
-    if (parts.value().front() == "git") return admit_git(core, head, decided);
-    const RouteMatch match = find_route(head.method, parts.value());
-    if (match.route != nullptr && !match.route->role) {
-      net::Admission open;
-      open.body_limit = match.route->body_limit;
-      return decided(std::move(open));
-    }
-    const std::string token = bearer_token(head);
-    if (token.empty()) return decided(unauthenticated(false));
-    const bool posted = core.post([token, match, decided](core::State& state, core::Moment moment) {
-      state.authorize(
-          token,
-          [match, decided](const Result<core::ApiIdentity>& identity) {
-            if (!identity.ok()) {
-              return decided(identity.error().code() == Code::Unauthenticated
-                                 ? unauthenticated(false)
-                                 : refuse(problem(identity.error())));
-            }
-            if (match.route == nullptr) return decided(refuse(no_route(match)));
-            if (identity.value().role < *match.route->role) {
-              return decided(
-                  refuse(problem(403, fmt::format("this needs a token of role '{}' or higher",
-                                                  role_name(*match.route->role)))));
-            }
-            net::Admission admission;
-            admission.body_limit = match.route->body_limit;
-            admission.principal = Caller{identity.value(), false, ""};
-            decided(std::move(admission));
-          },
-          moment);
-    });
-    if (!posted) decided(refuse(problem(503, "the controller is shutting down")));
-  };
+  return
+      [&core](const net::ServerRequest& head, const std::function<void(net::Admission)>& decided) {
+        const Result<std::vector<std::string>> parts = split_path(head.path);
+        if (!parts.ok()) return decided(refuse(problem(parts.error())));
+        if (parts.value().front() == "git") return admit_git(core, head, decided);
+        const RouteMatch match = find_route(head.method, parts.value());
+        if (match.route != nullptr && !match.route->role) {
+          net::Admission open;
+          open.body_limit = match.route->body_limit;
+          return decided(std::move(open));
+        }
+        const std::string token = bearer_token(head);
+        if (token.empty()) return decided(unauthenticated(false));
+        const bool posted = core.post([token, match, decided, peer = head.peer](
+                                          core::State& state, core::Moment moment) {
+          state.authorize(
+              token, peer,
+              [match, decided](const Result<core::ApiIdentity>& identity) {
+                if (!identity.ok()) return decided(refused(identity.error(), false));
+                if (match.route == nullptr) return decided(refuse(no_route(match)));
+                if (identity.value().role < *match.route->role) {
+                  return decided(
+                      refuse(problem(403, fmt::format("this needs a token of role '{}' or higher",
+                                                      core::to_string(*match.route->role)))));
+                }
+                net::Admission admission;
+                admission.body_limit = match.route->body_limit;
+                admission.principal = Caller{identity.value(), false, ""};
+                decided(std::move(admission));
+              },
+              moment);
+        });
+        if (!posted) decided(refuse(problem(503, "the controller is shutting down")));
+      };
 }
 
 }  // namespace cirrus::controller::http

@@ -2,11 +2,10 @@
 #include "controller/http/api.h"
 
 #include <algorithm>
-#include <charconv>
-#include <limits>
 
 #include <nlohmann/json.hpp>
 
+#include "controller/http/answers.h"
 #include "controller/http/event_streams.h"
 #include "controller/http/json_views.h"
 #include "controller/http/problem.h"
@@ -14,47 +13,6 @@
 #include "model/safe_name.h"
 
 namespace cirrus::controller::http {
-
-namespace {
-/// A whole number of the query. Errors: InvalidArgument, naming it and its range.
-Result<std::int64_t> number_of(const std::map<std::string, std::string>& query,
-                               const std::string& name, std::int64_t fallback, std::int64_t least,
-                               std::int64_t most) {
-  const auto found = query.find(name);
-  if (found == query.end()) return fallback;
-  std::int64_t value = 0;
-  const char* const end = found->second.data() + found->second.size();
-  const auto read = std::from_chars(found->second.data(), end, value);
-  if (read.ec != std::errc() || read.ptr != end || value < least || value > most) {
-    return error(Code::InvalidArgument, "'{}' must be a whole number from {} to {}", name, least,
-                 most);
-  }
-  return value;
-}
-
-constexpr std::int64_t kMostNumber = std::numeric_limits<std::int64_t>::max();
-
-std::string last_event_id(const net::ServerRequest& request) {
-  return std::string(request.header("last-event-id"));
-}
-
-core::ApiIdentity identity_of(const net::ServerRequest& request) {
-  const auto* const caller = std::any_cast<Caller>(&request.principal);
-  return caller == nullptr ? core::ApiIdentity{} : caller->identity;
-}
-
-std::string actor_of(const net::ServerRequest& request) {
-  return identity_of(request).name;
-}
-
-/// Answers 202 without a body, or the problem.
-core::Reply<void> accepted(const std::shared_ptr<net::Responder>& answer) {
-  return [answer](const Result<void>& result) {
-    if (!result.ok()) return answer->respond(problem(result.error()));
-    answer->respond(json_response(202, R"({"schema_version":1})"));
-  };
-}
-}  // namespace
 
 void Api::post(const Answer& answer, core::Core::Command command) {
   if (!core_.post(std::move(command))) {
@@ -162,7 +120,7 @@ void Api::route_builds(net::ServerRequest& request, const Parts& parts, const An
   const bool is_post = request.method == "POST";
   if (parts.size() == 3 && get) return list_builds(request, answer);
   if (parts.size() == 3 && is_post) {
-    return submission_.submit(std::move(request.body), identity_of(request), answer);
+    return submission_.submit(std::move(request.body), actor_of(request), answer);
   }
   if (parts.size() == 4 && parts[3] == "events" && get) {
     return feeds_.stream(LiveFeeds::Topic::Builds, last_event_id(request), answer);
@@ -177,6 +135,9 @@ void Api::route_builds(net::ServerRequest& request, const Parts& parts, const An
                       [this, answer, last = last_event_id(request)](const core::BuildView& build) {
                         stream_build(core_, build, last, answer);
                       });
+  }
+  if (parts.size() == 5 && parts[4] == "rerun" && is_post) {
+    return rerun_build(parts[3], actor_of(request), answer);
   }
   if (parts.size() == 5 && parts[4] == "cancel" && is_post) {
     const Result<model::BuildId> id = model::BuildId::parse(parts[3]);
@@ -252,7 +213,7 @@ void Api::route_tasks(net::ServerRequest& request, const Parts& parts, const Ans
   }
   const Result<model::TaskId> id = model::TaskId::parse(parts.size() > 3 ? parts[3] : "");
   if (parts.size() == 5 && is_post && id.ok()) {
-    const std::string actor = actor_of(request);
+    const core::Actor actor = actor_of(request);
     if (parts[4] == "cancel") {
       return post(answer,
                   [id = id.value(), actor, answer](core::State& state, core::Moment moment) {
@@ -275,138 +236,47 @@ void Api::route_tasks(net::ServerRequest& request, const Parts& parts, const Ans
   answer->respond(problem(404, "no such route"));
 }
 
-void Api::rerun(const core::TaskView& task, const std::string& actor, const Answer& answer) {
+void Api::with_rows(model::BuildId build, const Answer& answer,
+                    std::function<void(core::State&, core::Moment)> command) {
   const bool queued =
-      pool_.run([this, id = task.id, build = task.build, actor, answer](const StopToken&) {
+      pool_.run([this, build, answer, command = std::move(command)](const StopToken&) {
         const auto rows = core_.store().read_build(build);
         if (!rows.ok()) return answer->respond(problem(rows.error()));
         if (!rows.value()) return answer->respond(problem(404, fmt::format("no build {}", build)));
-        post(answer,
-             [id, actor, answer, rows = *rows.value()](core::State& state, core::Moment moment) {
-               state.adopt_build(rows, moment);
-               state.rerun_task(
-                   id, actor,
-                   [answer](const Result<model::TaskId>& fresh) {
-                     if (!fresh.ok()) return answer->respond(problem(fresh.error()));
-                     answer->respond(json_response(202, id_json(fresh.value().to_string())));
-                   },
-                   moment);
-             });
+        post(answer, [rows = *rows.value(), command](core::State& state, core::Moment moment) {
+          state.adopt_build(rows, moment);
+          command(state, moment);
+        });
       });
   if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
 }
 
-// GET /api/v1/workers[?pool=&limit=&after=pool/name], in the order of pools and names.
-void Api::list_workers(const net::ServerRequest& request, const Answer& answer) {
-  const Result<std::int64_t> limit = number_of(request.query, "limit", 1000, 1, 5000);
-  if (!limit.ok()) return answer->respond(problem(limit.error()));
-  const auto text = [&](const char* name) {
-    const auto found = request.query.find(name);
-    return found == request.query.end() ? std::string() : found->second;
-  };
-  post(answer, [this, answer, pool = text("pool"), after = text("after"),
-                most = static_cast<std::size_t>(limit.value())](core::State& state,
-                                                                core::Moment moment) {
-    // Drawn elsewhere: thousands of workers are a lot of text.
-    auto workers = std::make_shared<std::vector<core::WorkerView>>(state.view_workers(moment));
-    const bool queued = pool_.run([answer, pool, after, most, workers](const StopToken&) {
-      const auto key = [](const core::WorkerView& worker) {
-        return worker.pool + "/" + worker.name;
-      };
-      std::erase_if(*workers, [&](const core::WorkerView& worker) {
-        return (!pool.empty() && worker.pool != pool) || (!after.empty() && key(worker) <= after);
-      });
-      std::sort(workers->begin(), workers->end(),
-                [&](const auto& a, const auto& b) { return key(a) < key(b); });
-      const bool more = workers->size() > most;
-      if (more) workers->resize(most);
-      answer->respond(json_response(200, workers_json(*workers, more ? key(workers->back()) : "")));
-    });
-    if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
-  });
+void Api::rerun(const core::TaskView& task, const core::Actor& actor, const Answer& answer) {
+  with_rows(task.build, answer,
+            [id = task.id, actor, answer](core::State& state, core::Moment moment) {
+              state.rerun_task(
+                  id, actor,
+                  [answer](const Result<model::TaskId>& fresh) {
+                    if (!fresh.ok()) return answer->respond(problem(fresh.error()));
+                    answer->respond(json_response(202, id_json(fresh.value().to_string())));
+                  },
+                  moment);
+            });
 }
 
-void Api::route_fleet(net::ServerRequest& request, const Parts& parts, const Answer& answer) {
-  const bool get = request.method == "GET";
-  const bool is_post = request.method == "POST";
-  const std::string actor = actor_of(request);
-  if (parts.size() == 3 && parts[2] == "workers" && get) return list_workers(request, answer);
-  if (parts.size() == 4 && parts[2] == "workers" && parts[3] == "events" && get) {
-    return feeds_.stream(LiveFeeds::Topic::Fleet, last_event_id(request), answer);
-  }
-  // POST /api/v1/workers/{pool}/{name}/cordon|uncordon
-  if (parts.size() == 6 && parts[2] == "workers" && is_post &&
-      (parts[5] == "cordon" || parts[5] == "uncordon")) {
-    return post(answer, [answer, actor, pool = parts[3], name = parts[4],
-                         off = parts[5] == "cordon"](core::State& state, core::Moment moment) {
-      state.set_worker_disabled(pool, name, off, actor, accepted(answer), moment);
-    });
-  }
-  if (parts.size() == 3 && parts[2] == "pools" && get) {
-    return post(answer, [answer](core::State& state, core::Moment) {
-      state.answer<std::vector<core::PoolView>>(
-          [answer](const Result<std::vector<core::PoolView>>& pools) {
-            if (!pools.ok()) return answer->respond(problem(pools.error()));
-            answer->respond(json_response(200, pools_json(pools.value())));
-          },
-          state.view_pools());
-    });
-  }
-  const nlohmann::json body = nlohmann::json::parse(request.body, nullptr, false);
-  const auto text = [&](const char* name) {
-    const bool there = body.is_object() && body.contains(name) && body[name].is_string();
-    return there ? body[name].get<std::string>() : std::string();
-  };
-  if (parts.size() == 3 && parts[2] == "pools" && is_post) {
-    return post(
-        answer, [answer, actor, name = text("name")](core::State& state, core::Moment moment) {
-          state.create_pool(name, std::chrono::minutes(10), actor, accepted(answer), moment);
-        });
-  }
-  const auto token_made = [answer](const Result<core::State::NewToken>& token) {
-    if (!token.ok()) return answer->respond(problem(token.error()));
-    answer->respond(json_response(201, token_json(token.value())));
-  };
-  // POST /api/v1/pools/{pool}/tokens, with {"overlap_seconds": N} to replace the others.
-  if (parts.size() == 5 && parts[2] == "pools" && parts[4] == "tokens" && is_post) {
-    std::optional<std::chrono::seconds> overlap;
-    if (body.is_object() && body.contains("overlap_seconds") &&
-        body["overlap_seconds"].is_number_unsigned()) {
-      overlap = std::chrono::seconds(
-          std::min<std::uint64_t>(body["overlap_seconds"].get<std::uint64_t>(), 366U * 86400U));
-    }
-    return post(answer, [pool = parts[3], overlap, actor, token_made](core::State& state,
-                                                                      core::Moment moment) {
-      state.create_registration_token(pool, overlap, actor, token_made, moment);
-    });
-  }
-  // POST /api/v1/registration-tokens/{id}/revoke
-  if (parts.size() == 5 && parts[2] == "registration-tokens" && parts[4] == "revoke" && is_post) {
-    return post(answer, [id = parts[3], actor, answer](core::State& state, core::Moment moment) {
-      state.revoke_registration_token(id, actor, accepted(answer), moment);
-    });
-  }
-  if (parts.size() == 3 && parts[2] == "tokens" && is_post) {
-    const std::string role = text("role");
-    const core::Role wanted = role == "admin"       ? core::Role::Admin
-                              : role == "operator"  ? core::Role::Operator
-                              : role == "submitter" ? core::Role::Submitter
-                                                    : core::Role::Reader;
-    return post(answer, [name = text("name"), wanted, actor, token_made](core::State& state,
-                                                                         core::Moment moment) {
-      state.create_api_token(name, wanted, actor, token_made, moment);
-    });
-  }
-  if (parts.size() == 3 && parts[2] == "audit" && get) {
-    const bool queued = pool_.run([this, answer](const StopToken&) {
-      const auto entries = core_.store().list_audit(200);
-      if (!entries.ok()) return answer->respond(problem(entries.error()));
-      answer->respond(json_response(200, audit_json(entries.value())));
-    });
-    if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
-    return;
-  }
-  answer->respond(problem(404, "no such route"));
+void Api::rerun_build(const std::string& id, const core::Actor& actor, const Answer& answer) {
+  const Result<model::BuildId> build = model::BuildId::parse(id);
+  if (!build.ok()) return answer->respond(problem(404, build.error().message()));
+  with_rows(build.value(), answer,
+            [id = build.value(), actor, answer](core::State& state, core::Moment moment) {
+              state.rerun_build(
+                  id, actor,
+                  [answer](const Result<std::vector<model::TaskId>>& fresh) {
+                    if (!fresh.ok()) return answer->respond(problem(fresh.error()));
+                    answer->respond(json_response(202, ids_json(fresh.value())));
+                  },
+                  moment);
+            });
 }
 
 void Api::route_git(net::ServerRequest request, const Parts& parts, const Answer& answer) {
@@ -428,6 +298,10 @@ void Api::route_git(net::ServerRequest request, const Parts& parts, const Answer
   if (caller == nullptr) return answer->respond(problem(401, "no token"));
   if (caller->task && caller->repository != repository.value().full()) {
     return answer->respond(problem(403, "this task may read its own repository only"));
+  }
+  if (operation == "git-receive-pack" || request.query["service"] == "git-receive-pack") {
+    const Status allowed = actor_of(request).check_may_act_on(repository.value().full());
+    if (!allowed.ok()) return answer->respond(problem(403, allowed.error().message()));
   }
   git_.serve(std::move(request), repository.value(), operation, answer);
 }

@@ -44,14 +44,21 @@ class Api {
 
   void route_builds(net::ServerRequest& request, const Parts& parts, const Answer& answer);
   void route_tasks(net::ServerRequest& request, const Parts& parts, const Answer& answer);
+  // In api_fleet.cc.
   void route_fleet(net::ServerRequest& request, const Parts& parts, const Answer& answer);
+  void route_workers(net::ServerRequest& request, const Parts& parts, const Answer& answer);
+  void route_pools(net::ServerRequest& request, const Parts& parts, const Answer& answer);
+  void route_tokens(net::ServerRequest& request, const Parts& parts, const Answer& answer);
+  void list_audit(const net::ServerRequest& request, const Answer& answer);
+  void who_am_i(const net::ServerRequest& request, const Answer& answer);
   // In api_blobs.cc.
   void route_artifacts(const Parts& parts, const Answer& answer);
   void route_caches(net::ServerRequest& request, const Parts& parts, const Answer& answer);
   void send_file(const core::TaskView& task, const std::string& name, const std::string& path,
                  const Answer& answer);
   void route_git(net::ServerRequest request, const Parts& parts, const Answer& answer);
-  void rerun(const core::TaskView& task, const std::string& actor, const Answer& answer);
+  void rerun(const core::TaskView& task, const core::Actor& actor, const Answer& answer);
+  void rerun_build(const std::string& id, const core::Actor& actor, const Answer& answer);
   void list_workers(const net::ServerRequest& request, const Answer& answer);
   // In api_service.cc: what runs and watches the controller itself.
   void route_service(const net::ServerRequest& request, const Parts& parts, const Answer& answer);
@@ -66,6 +73,9 @@ class Api {
                   std::function<void(const core::BuildView&)> found);
   void with_task(const std::string& id, const Answer& answer,
                  std::function<void(const core::TaskView&)> found);
+  /// Runs `command` on the loop once the build is in memory, also if it had left it.
+  void with_rows(model::BuildId build, const Answer& answer,
+                 std::function<void(core::State&, core::Moment)> command);
   void post(const Answer& answer, core::Core::Command command);
 
   core::Core& core_;       // constant after construction

@@ -2,6 +2,7 @@
 // Api: the page, health, figures, the API's own document, and sealing secrets.
 #include <nlohmann/json.hpp>
 
+#include "controller/http/answers.h"
 #include "controller/http/api.h"
 #include "controller/http/assets.h"
 #include "controller/http/json_fields.h"
@@ -55,6 +56,7 @@ void Api::seal_secret(const net::ServerRequest& request, const Answer& answer) {
     CIRRUS_TRY(only_fields(body, {"repository", "value", "force"}));
     const model::RepositoryName repository =
         CIRRUS_TRY(model::RepositoryName::create(CIRRUS_TRY(text_field(body, "repository"))));
+    CIRRUS_TRY(actor_of(request).check_may_act_on(repository.full()));
     const std::string value = CIRRUS_TRY(text_field(body, "value"));
     const bool force = CIRRUS_TRY(bool_field(body, "force"));
     if (value.size() < secrets::SecretBox::kShortest && !force) {

@@ -82,16 +82,6 @@ json task_value(const core::TaskView& task) {
           {"steps", std::move(steps)}};
 }
 
-json worker_value(const core::WorkerView& worker) {
-  json tasks = json::array();
-  for (const model::TaskId id : worker.tasks) tasks.push_back(id.to_string());
-  return {{"pool", worker.pool},           {"name", worker.name},
-          {"state", worker.state},         {"disabled", worker.disabled},
-          {"connected", worker.connected}, {"labels", worker.labels},
-          {"resources", worker.resources}, {"resources_in_use", worker.resources_in_use},
-          {"tasks", std::move(tasks)},     {"conflict", worker.conflict}};
-}
-
 json issue_list(const std::string& bytes) {
   json list = json::array();
   api::EvaluateConfigResponse issues;
@@ -123,6 +113,43 @@ json build_value(const core::BuildView& build) {
           {"finished_at", time_of(record.finished_ms)},
           {"issues", issue_list(record.issues)},
           {"tasks", std::move(tasks)}};
+}
+
+json worker_value(const core::WorkerView& worker) {
+  json tasks = json::array();
+  for (const model::TaskId id : worker.tasks) tasks.push_back(id.to_string());
+  return {{"pool", worker.pool},
+          {"name", worker.name},
+          {"state", worker.state},
+          {"disabled", worker.disabled},
+          {"draining", worker.draining},
+          {"connected", worker.connected},
+          {"labels", worker.labels},
+          {"resources", worker.resources},
+          {"resources_in_use", worker.resources_in_use},
+          {"tasks", std::move(tasks)},
+          {"last_seen_ms_ago",
+           worker.last_seen_ago_ms < 0 ? json(nullptr) : json(worker.last_seen_ago_ms)},
+          {"conflict", worker.conflict}};
+}
+
+json pool_value(const core::PoolView& pool) {
+  json tokens = json::array();
+  for (const store::RegistrationTokenRecord& token : pool.tokens) {
+    tokens.push_back({{"id", token.id},
+                      {"note", token.note},
+                      {"worker_names", token.worker_names},
+                      {"created_at", time_of(token.created_ms)},
+                      {"expires_at", time_of(token.expires_ms)},
+                      {"revoked_at", time_of(token.revoked_ms)}});
+  }
+  return {{"name", pool.record.name},
+          {"paused", pool.record.paused},
+          {"hold_reference_polls", pool.record.hold_reference_polls},
+          {"lost_after_ms", pool.record.lost_after_ms},
+          {"workers", pool.workers},
+          {"connected", pool.connected},
+          {"tokens", std::move(tokens)}};
 }
 }  // namespace
 
@@ -158,12 +185,7 @@ std::string why_json(const core::TaskView& task) {
 std::string workers_json(const std::vector<core::WorkerView>& workers,
                          const std::string& next_after) {
   json list = json::array();
-  for (const core::WorkerView& worker : workers) {
-    json value = worker_value(worker);
-    value["last_seen_ms_ago"] =
-        worker.last_seen_ago_ms < 0 ? json(nullptr) : json(worker.last_seen_ago_ms);
-    list.push_back(std::move(value));
-  }
+  for (const core::WorkerView& worker : workers) list.push_back(worker_value(worker));
   const json next = next_after.empty() ? json() : json(next_after);
   return text_of({{"schema_version", 1}, {"workers", std::move(list)}, {"next_after", next}});
 }
@@ -171,6 +193,7 @@ std::string workers_json(const std::vector<core::WorkerView>& workers,
 std::string worker_event_json(const core::WorkerView& worker, WallTime now) {
   json value = worker_value(worker);
   value["key"] = "worker/" + worker.pool + "/" + worker.name;
+  value.erase("last_seen_ms_ago");  // changes all the time
   const std::int64_t seen = to_unix_millis(now) - worker.last_seen_ago_ms;
   value["last_seen_at"] = worker.last_seen_ago_ms < 0 ? json() : time_of(seen - seen % 60'000);
   return text_of(value);
@@ -206,31 +229,48 @@ std::string removed_event_json(const std::string& key) {
   return text_of({{"key", key}});
 }
 
+std::string worker_json(const core::WorkerView& worker) {
+  return text_of({{"schema_version", 1}, {"worker", worker_value(worker)}});
+}
+
 std::string pools_json(const std::vector<core::PoolView>& pools) {
   json list = json::array();
-  for (const core::PoolView& pool : pools) {
-    json tokens = json::array();
-    for (const store::RegistrationTokenRecord& token : pool.tokens) {
-      tokens.push_back({{"id", token.id},
-                        {"created_at", time_of(token.created_ms)},
-                        {"expires_at", time_of(token.expires_ms)},
-                        {"revoked_at", time_of(token.revoked_ms)}});
-    }
-    list.push_back({{"name", pool.record.name},
-                    {"paused", pool.record.paused},
-                    {"hold_reference_polls", pool.record.hold_reference_polls},
-                    {"lost_after_ms", pool.record.lost_after_ms},
-                    {"workers", pool.workers},
-                    {"connected", pool.connected},
-                    {"tokens", std::move(tokens)}});
-  }
+  for (const core::PoolView& pool : pools) list.push_back(pool_value(pool));
   return text_of({{"schema_version", 1}, {"pools", std::move(list)}});
+}
+
+std::string pool_json(const core::PoolView& pool) {
+  return text_of({{"schema_version", 1}, {"pool", pool_value(pool)}});
+}
+
+std::string identity_json(const core::ApiIdentity& identity) {
+  return text_of({{"schema_version", 1},
+                  {"id", identity.token_id},
+                  {"name", identity.name},
+                  {"role", core::to_string(identity.role)},
+                  {"repositories", identity.repositories},
+                  {"trusted", identity.trusted}});
+}
+
+std::string tokens_json(const core::ApiTokenViews& tokens) {
+  json list = json::array();
+  for (const store::ApiTokenRecord& token : tokens) {
+    list.push_back({{"id", token.id},
+                    {"name", token.name},
+                    {"role", token.role},
+                    {"repositories", token.repositories},
+                    {"trusted", token.trusted},
+                    {"created_at", time_of(token.created_ms)},
+                    {"revoked_at", time_of(token.revoked_ms)}});
+  }
+  return text_of({{"schema_version", 1}, {"tokens", std::move(list)}});
 }
 
 std::string audit_json(const std::vector<store::AuditRecord>& entries) {
   json list = json::array();
   for (const store::AuditRecord& entry : entries) {
-    list.push_back({{"at", time_of(entry.at_ms)},
+    list.push_back({{"id", entry.id},
+                    {"at", time_of(entry.at_ms)},
                     {"actor", entry.actor},
                     {"action", entry.action},
                     {"subject", entry.subject}});
@@ -244,6 +284,12 @@ std::string token_json(const core::State::NewToken& token) {
 
 std::string id_json(const std::string& id) {
   return text_of({{"schema_version", 1}, {"id", id}});
+}
+
+std::string ids_json(const std::vector<model::TaskId>& ids) {
+  json list = json::array();
+  for (const model::TaskId id : ids) list.push_back(id.to_string());
+  return text_of({{"schema_version", 1}, {"tasks", std::move(list)}});
 }
 
 std::string log_event_json(std::uint64_t offset, const std::string& bytes) {

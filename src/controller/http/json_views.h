@@ -22,7 +22,15 @@ std::string why_json(const core::TaskView& task);
 /// `next_after`: pass it to see the next page; empty: this is the last one.
 std::string workers_json(const std::vector<core::WorkerView>& workers,
                          const std::string& next_after);
+/// `{"schema_version":1,"worker":{...}}`
+std::string worker_json(const core::WorkerView& worker);
 std::string pools_json(const std::vector<core::PoolView>& pools);
+/// `{"schema_version":1,"pool":{...}}`
+std::string pool_json(const core::PoolView& pool);
+/// `{"schema_version":1,"name":...,"role":...}`
+std::string identity_json(const core::ApiIdentity& identity);
+/// `{"schema_version":1,"tokens":[...]}`, without anything that is secret.
+std::string tokens_json(const core::ApiTokenViews& tokens);
 std::string audit_json(const std::vector<store::AuditRecord>& entries);
 /// `{"schema_version":1,"id":...,"token":...}`: the only time a token is shown.
 std::string token_json(const core::State::NewToken& token);
@@ -35,6 +43,8 @@ std::string worker_event_json(const core::WorkerView& worker, WallTime now);
 std::string pool_event_json(const core::PoolView& pool);
 /// `{"key":"worker/default/mac-1"}`
 std::string removed_event_json(const std::string& key);
+/// `{"schema_version":1,"tasks":[...]}`: ids.
+std::string ids_json(const std::vector<model::TaskId>& ids);
 /// Data of a `log` event.
 std::string log_event_json(std::uint64_t offset, const std::string& bytes);
 

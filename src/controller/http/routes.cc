@@ -38,6 +38,7 @@ const std::vector<Route>& routes() {
       {"GET", "/api/v1/builds/events", Role::Reader},
       {"GET", "/api/v1/builds/{id}", Role::Reader},
       {"GET", "/api/v1/builds/{id}/events", Role::Reader},
+      {"POST", "/api/v1/builds/{id}/rerun", Role::Submitter, kSmallBody},
       {"POST", "/api/v1/builds/{id}/cancel", Role::Submitter, kSmallBody},
       {"GET", "/api/v1/tasks/{id}", Role::Reader},
       {"GET", "/api/v1/tasks/{id}/events", Role::Reader},
@@ -52,15 +53,24 @@ const std::vector<Route>& routes() {
       {"DELETE", "/api/v1/caches/{owner}/{name}", Role::Operator, kSmallBody},
       {"GET", "/api/v1/workers", Role::Reader},
       {"GET", "/api/v1/workers/events", Role::Reader},
+      {"GET", "/api/v1/workers/{pool}/{name}", Role::Reader},
       {"POST", "/api/v1/workers/{pool}/{name}/cordon", Role::Operator, kSmallBody},
       {"POST", "/api/v1/workers/{pool}/{name}/uncordon", Role::Operator, kSmallBody},
       {"GET", "/api/v1/pools", Role::Reader},
       {"POST", "/api/v1/pools", Role::Admin, kSmallBody},
+      {"GET", "/api/v1/pools/{pool}", Role::Reader},
+      {"POST", "/api/v1/pools/{pool}", Role::Admin, kSmallBody},
+      {"POST", "/api/v1/pools/{pool}/pause", Role::Operator, kSmallBody},
+      {"POST", "/api/v1/pools/{pool}/resume", Role::Operator, kSmallBody},
       {"POST", "/api/v1/pools/{pool}/tokens", Role::Admin, kSmallBody},
       {"POST", "/api/v1/registration-tokens/{id}/revoke", Role::Admin, kSmallBody},
+      // Who may do what, and who did what, is nothing for everybody.
+      {"GET", "/api/v1/tokens", Role::Admin},
       {"POST", "/api/v1/tokens", Role::Admin, kSmallBody},
+      {"POST", "/api/v1/tokens/{id}/revoke", Role::Admin, kSmallBody},
+      {"GET", "/api/v1/whoami", Role::Reader},
       {"POST", "/api/v1/secrets", Role::Submitter, kSmallBody},
-      {"GET", "/api/v1/audit", Role::Reader},
+      {"GET", "/api/v1/audit", Role::Operator},
   };
   return table;
 }

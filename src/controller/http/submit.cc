@@ -24,11 +24,6 @@ struct SubmitRequest {
   bool has_config = false;
 };
 
-/// Which tokens' builds may open secrets.
-bool may_use_secrets(const core::ApiIdentity& caller) {
-  return caller.role >= core::Role::Operator;
-}
-
 Result<SubmitRequest> read_request(const std::string& text) {
   const json body = CIRRUS_TRY(json_object(text));
   CIRRUS_TRY(only_fields(
@@ -141,13 +136,16 @@ void drop_clone(core::api::Task& task) {
 }
 }  // namespace
 
-void Submission::submit(std::string body, core::ApiIdentity caller,
+void Submission::submit(std::string body, core::Actor actor,
                         std::shared_ptr<net::Responder> responder) {
   const bool queued = pool_.run(
-      [this, body = std::move(body), caller = std::move(caller), responder](const StopToken& stop) {
+      [this, body = std::move(body), actor = std::move(actor), responder](const StopToken& stop) {
         Result<SubmitRequest> read = read_request(body);
         if (!read.ok()) return responder->respond(problem(read.error()));
         SubmitRequest request = std::move(read).value();
+        // Before anything of the repository is looked at.
+        const Status allowed = actor.check_may_act_on(request.build.repository);
+        if (!allowed.ok()) return responder->respond(problem(allowed.error()));
         std::unique_ptr<lang::SourceTree> files = std::make_unique<lang::MemorySourceTree>();
         std::string path = ".cirrus.yml";
         if (!request.build.commit.empty()) {
@@ -180,8 +178,8 @@ void Submission::submit(std::string body, core::ApiIdentity caller,
         }
         request.build.tasks = std::move(outcome.evaluation.tasks);
         request.build.issues = std::move(outcome.evaluation.issues);
-        request.build.actor = caller.name;
-        remove_secrets(request, secrets_, may_use_secrets(caller), path);
+        request.build.actor = actor;
+        remove_secrets(request, secrets_, actor.trusted, path);
         if (request.build.commit.empty()) {
           for (core::api::Task& task : request.build.tasks) drop_clone(task);
         }

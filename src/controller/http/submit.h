@@ -20,9 +20,8 @@ class Submission {
              const secrets::SecretBox& secrets)
       : core_(core), git_(git), pool_(pool), secrets_(secrets) {}
   /// Answers 201 with the build, 422 with the place of a configuration error, or another problem.
-  /// Encrypted values that `caller` may not use are left out, with a warning in the build.
-  void submit(std::string body, core::ApiIdentity caller,
-              std::shared_ptr<net::Responder> responder);
+  /// Encrypted values that `actor` may not use are left out, with a warning in the build.
+  void submit(std::string body, core::Actor actor, std::shared_ptr<net::Responder> responder);
 
  private:
   core::Core& core_;                   // constant after construction
