@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 JOBS ?= 2
 
-.PHONY: setup build test demo check bench agent-arm64 clean
+.PHONY: setup build test demo check bench package install agent-arm64 clean
 
 setup:
 	@scripts/setup
@@ -24,6 +24,14 @@ check: setup
 
 bench: build
 	scripts/bench
+
+# A .deb and a tarball in build/release.
+package: build
+	cd build/release && cpack
+
+# PREFIX=/usr/local unless given.
+install: build
+	cmake --install build/release --prefix $(or $(PREFIX),/usr/local)
 
 agent-arm64: setup
 	scripts/agent-arm64

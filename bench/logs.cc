@@ -13,8 +13,8 @@ namespace {
 
 /// The producer is not the bottleneck: lines of a hundred bytes, from memory.
 std::string writer(std::size_t megabytes) {
-  return "yes 'the quick brown fox jumps over the lazy dog, again and again and again, until the "
-         "log is full enough' | head -c " +
+  return "(yes 'the quick brown fox jumps over the lazy dog, again and again and again, until the "
+         "log is full enough' || true) | head -c " +
          std::to_string(megabytes * 1'000'000);
 }
 

@@ -27,6 +27,7 @@ Result<net::HttpResponse> checked(Result<net::HttpResponse> response) {
     case 401: return Error(Code::Unauthenticated, sentence);
     case 403: return Error(Code::PermissionDenied, sentence);
     case 404: return Error(Code::NotFound, sentence);
+    case 409: return Error(Code::FailedPrecondition, sentence);
     case 429:
     case 503: return Error(Code::Unavailable, sentence);
     default:
@@ -48,30 +49,65 @@ void add_api_flags(CLI::App& command, ApiFlags& flags) {
       ->type_name("URL");
   command.add_option("--api-token-file", flags.token_file, "file that holds an API token")
       ->type_name("FILE");
+  command
+      .add_option("--api-ca-file", flags.ca_file, "certificates to trust instead of the system's")
+      ->type_name("FILE");
+  command.add_option("--context", flags.context, "a saved controller, see 'cirrus context'")
+      ->type_name("NAME");
 }
+
+Result<ApiClient> ApiClient::create(const Context& context) {
+  return ApiClient(context.url, context.token, context.ca_file);
+}
+
+namespace {
+/// The named context, or the one in use; nullopt if none is.
+Result<std::optional<Context>> saved_context(const ApiFlags& flags) {
+  const std::string named =
+      flags.context.empty() ? variable("CIRRUS_CONTEXT").value_or("") : flags.context;
+  const Contexts contexts = CIRRUS_TRY(load_contexts(contexts_file()));
+  const auto found = contexts.known.find(named.empty() ? contexts.current : named);
+  if (found != contexts.known.end()) return std::optional(found->second);
+  if (named.empty()) return std::optional<Context>();
+  return error(Code::InvalidArgument, "there is no context '{}': see 'cirrus context list'", named);
+}
+}  // namespace
 
 Result<ApiClient> ApiClient::create(const ApiFlags& flags) {
   std::string url = flags.url.empty() ? variable("CIRRUS_API_URL").value_or("") : flags.url;
+  std::optional<Context> saved;
+  // A saved token is for its own controller only.
+  if (url.empty() || !flags.context.empty()) saved = CIRRUS_TRY(saved_context(flags));
+  if (saved && url.empty()) url = saved->url;
   if (url.empty()) {
-    return error(Code::InvalidArgument, "which controller? pass --api-url or set CIRRUS_API_URL");
+    return error(Code::InvalidArgument,
+                 "which controller? pass --api-url, set CIRRUS_API_URL, or save one with 'cirrus "
+                 "context add'");
   }
   while (url.ends_with('/')) url.pop_back();
+  std::string ca_file =
+      flags.ca_file.empty() ? variable("CIRRUS_API_CA_FILE").value_or("") : flags.ca_file;
+  if (saved && ca_file.empty()) ca_file = saved->ca_file;
   Secret token;
   if (!flags.token_file.empty()) {
     token = CIRRUS_TRY(read_secret_file(flags.token_file));
+  } else if (saved && saved->url == url) {
+    token = saved->token;
   } else if (const auto known = CIRRUS_TRY(secret_variable("CIRRUS_API_TOKEN"))) {
     token = *known;
   } else {
     return error(Code::InvalidArgument,
                  "as whom? pass --api-token-file or set CIRRUS_API_TOKEN or CIRRUS_API_TOKEN_FILE");
   }
-  return ApiClient(std::move(url), std::move(token));
+  return ApiClient(std::move(url), std::move(token), std::move(ca_file));
 }
 
 net::HttpRequest ApiClient::request(const std::string& method, const std::string& path) const {
   net::HttpRequest request;
   request.method = method;
   request.url = url_ + path;
+  request.ca_file = ca_file_;
+  request.timeout = timeout_;
   request.headers = {{"Authorization", "Bearer " + token_.reveal()}};
   return request;
 }

@@ -2,6 +2,7 @@
 // ApiClient: the controller's HTTP API as commands use it.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -10,6 +11,7 @@
 
 #include "base/result.h"
 #include "base/secret.h"
+#include "cli/contexts.h"
 #include "net/http_client.h"
 
 namespace CLI {
@@ -18,10 +20,12 @@ class App;
 
 namespace cirrus::cli {
 
-/// Which controller, and as whom. Flags first, then the environment.
+/// Which controller, and as whom. Flags first, then the environment, then a saved context.
 struct ApiFlags {
   std::string url;
   std::string token_file;
+  std::string ca_file = {};
+  std::string context = {};
 };
 void add_api_flags(CLI::App& command, ApiFlags& flags);
 
@@ -29,11 +33,19 @@ class ApiClient {
  public:
   /// Errors: InvalidArgument with what to pass if no address or token is known.
   static Result<ApiClient> create(const ApiFlags& flags);
+  /// Of a saved context.
+  static Result<ApiClient> create(const Context& context);
 
   const std::string& url() const { return url_; }
   const Secret& token() const { return token_; }
+  /// Certificates to trust; empty: the system's.
+  const std::string& ca_file() const { return ca_file_; }
 
-  /// Errors carry the server's sentence. Codes: InvalidArgument for 4xx, NotFound, Unauthenticated,
+  /// For each request that is no stream; half a minute unless set.
+  void set_timeout(std::chrono::milliseconds timeout) { timeout_ = timeout; }
+
+  /// Errors carry the server's sentence. Codes: InvalidArgument for 4xx, NotFound,
+  /// FailedPrecondition (409), Unauthenticated,
   /// PermissionDenied, Unavailable if it cannot be reached or answers 5xx.
   Result<nlohmann::json> get(const std::string& path) const;
   Result<nlohmann::json> post(const std::string& path, const nlohmann::json& body) const;
@@ -50,11 +62,14 @@ class ApiClient {
                 const StopToken& stop = {}) const;
 
  private:
-  ApiClient(std::string url, Secret token) : url_(std::move(url)), token_(std::move(token)) {}
+  ApiClient(std::string url, Secret token, std::string ca_file)
+      : url_(std::move(url)), token_(std::move(token)), ca_file_(std::move(ca_file)) {}
   net::HttpRequest request(const std::string& method, const std::string& path) const;
 
   std::string url_;
   Secret token_;
+  std::string ca_file_;
+  std::chrono::milliseconds timeout_{30'000};
   net::HttpClient http_;
 };
 

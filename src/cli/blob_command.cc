@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 // `cirrus artifact list|get` and `cirrus cache list|delete`.
-#include <fcntl.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -8,12 +7,10 @@
 
 #include <CLI/CLI.hpp>
 
-#include "base/ids.h"
 #include "base/strings.h"
 #include "cli/api_client.h"
+#include "cli/artifact_download.h"
 #include "cli/command.h"
-#include "os/fd.h"
-#include "os/files.h"
 
 namespace cirrus::cli {
 
@@ -83,50 +80,6 @@ int list_artifacts(const BlobFlags& flags) {
   return kOk;
 }
 
-/// One file to its place, under another name until it is complete.
-Status download(const ApiClient& api, const BlobFlags& flags, const json& file) {
-  const std::string path = file.value("path", "");
-  const std::vector<std::string> parts = split(path, '/');
-  // The server checks this as well; a client does not write where a server tells it to.
-  if (path.empty() || path.front() == '/' ||
-      std::find(parts.begin(), parts.end(), "..") != parts.end()) {
-    return error(Code::InvalidArgument, "the controller names a file '{}', which is no safe place",
-                 path);
-  }
-  const std::filesystem::path target = std::filesystem::path(flags.into) / path;
-  std::error_code ignored;
-  if (!flags.force && std::filesystem::exists(target, ignored)) {
-    return error(Code::AlreadyExists, "'{}' is there already: pass --force to replace it",
-                 target.string());
-  }
-  CIRRUS_TRY(os::make_directories(std::filesystem::absolute(target.parent_path(), ignored), 0755));
-  const std::filesystem::path temporary = target.string() + ".part-" + random_hex(4);
-  os::Fd fd = CIRRUS_TRY(os::open_file(temporary, O_WRONLY | O_CREAT | O_EXCL, 0644));
-  const Status done = [&]() -> Status {
-    std::uint64_t got = 0;
-    Status written;
-    CIRRUS_TRY(api.download("/api/v1/tasks/" + net::percent_encode(flags.task) + "/artifacts/" +
-                                net::percent_encode(flags.artifact) + "/" + escaped_path(path),
-                            [&](std::string_view bytes) {
-                              written = os::write_all(fd.get(), bytes);
-                              got += bytes.size();
-                              return written.ok();
-                            }));
-    CIRRUS_TRY(std::move(written).note("writing '{}'", temporary.string()));
-    const auto size = file.value("size", std::uint64_t{0});
-    if (got != size) {
-      return error(Code::DataLoss, "'{}' has {} bytes, only {} arrived: try again", path, size,
-                   got);
-    }
-    std::error_code failure;
-    std::filesystem::rename(temporary, target, failure);
-    if (failure) return error(Code::Internal, "'{}': {}", target.string(), failure.message());
-    return {};
-  }();
-  if (!done.ok()) std::filesystem::remove(temporary, ignored);
-  return done;
-}
-
 int get_artifact(const BlobFlags& flags) {
   const Result<ApiClient> api = ApiClient::create(flags.api);
   if (!api.ok()) return report(api.error());
@@ -139,7 +92,8 @@ int get_artifact(const BlobFlags& flags) {
     std::size_t count = 0;
     for (const json& file : artifact.value("files", json::array())) {
       if (!flags.path.empty() && file.value("path", "") != flags.path) continue;
-      const Status got = download(api.value(), flags, file);
+      const Status got = download_artifact_file(
+          api.value(), {flags.task, flags.artifact, flags.into, flags.force}, file);
       if (!got.ok()) return report(got.error());
       ++count;
       std::printf("%10s  %s\n", human_size(file.value("size", std::uint64_t{0})).c_str(),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// `cirrus build submit|list|show|cancel`.
+// `cirrus build submit|list|show|cancel|rerun`.
 #include <signal.h>
 #include <unistd.h>
 
@@ -7,9 +7,8 @@
 
 #include <CLI/CLI.hpp>
 
-#include "cli/api_client.h"
+#include "cli/api_command.h"
 #include "cli/build_view.h"
-#include "cli/command.h"
 #include "cli/submit.h"
 #include "os/signals.h"
 
@@ -31,11 +30,6 @@ struct BuildFlags {
   int priority = 0;
   bool follow = false;
 };
-
-int report(const Error& failure) {
-  complain(failure.to_string());
-  return exit_code_for(failure);
-}
 
 bool as_json(const BuildFlags& flags) {
   return flags.output == "json";
@@ -181,8 +175,34 @@ int cancel(const BuildFlags& flags) {
   const Result<json> done =
       api.value().post("/api/v1/builds/" + flags.id + "/cancel", json::object());
   if (!done.ok()) return report(done.error());
-  std::printf("cancelling build %s\n", flags.id.c_str());
+  if (as_json(flags)) {
+    print_json(done.value());
+  } else {
+    std::printf("cancelling build %s\n", flags.id.c_str());
+  }
   return kOk;
+}
+
+int rerun(const BuildFlags& flags) {
+  const Result<ApiClient> api = ApiClient::create(flags.api);
+  if (!api.ok()) return report(api.error());
+  const Result<json> done =
+      api.value().post("/api/v1/builds/" + path_component(flags.id) + "/rerun", json::object());
+  if (!done.ok()) return report(done.error());
+  if (!flags.follow) {
+    if (as_json(flags)) {
+      print_json(done.value());
+      return kOk;
+    }
+    for (const json& id : done.value().value("tasks", json::array())) {
+      std::printf("runs again as task %s\n", id.get<std::string>().c_str());
+    }
+    return kOk;
+  }
+  const Result<json> last = follow_build(api.value(), flags.id, as_json(flags), StopToken());
+  if (!last.ok()) return report(last.error());
+  print_build(flags, last.value());
+  return exit_code_of(last.value());
 }
 
 }  // namespace
@@ -230,6 +250,14 @@ void add_build_commands(CLI::App& root, Invocation& invocation) {
   cancel_command->add_option("id", flags.id, "build")->required();
   cancel_command->footer("Example:\n  cirrus build cancel 12\n");
   runs(cancel_command, cancel);
+
+  CLI::App* rerun_command =
+      build->add_subcommand("rerun", "Run again what failed or was cancelled in a build");
+  common(rerun_command);
+  rerun_command->add_option("id", flags.id, "build")->required();
+  rerun_command->add_flag("--follow", flags.follow, "show progress; exit 1 if the build fails");
+  rerun_command->footer("Example:\n  cirrus build rerun 12 --follow\n");
+  runs(rerun_command, rerun);
 }
 
 }  // namespace cirrus::cli

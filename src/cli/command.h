@@ -29,7 +29,23 @@ void add_build_commands(CLI::App& root, Invocation& invocation);
 void add_task_commands(CLI::App& root, Invocation& invocation);
 void add_artifact_commands(CLI::App& root, Invocation& invocation);
 void add_cache_commands(CLI::App& root, Invocation& invocation);
+/// After add_controller_commands.
+void add_backup_commands(CLI::App& root, Invocation& invocation);
+void add_context_commands(CLI::App& root, Invocation& invocation);
+void add_help_commands(CLI::App& root, Invocation& invocation);
+void add_run_command(CLI::App& root, Invocation& invocation);
+void add_secret_commands(CLI::App& root, Invocation& invocation);
+void add_pool_commands(CLI::App& root, Invocation& invocation);
+void add_token_commands(CLI::App& root, Invocation& invocation);
+void add_audit_commands(CLI::App& root, Invocation& invocation);
+/// Below `worker`, which the reference has: those of them that ask a controller are ours, and
+/// answer wrong flags as all of ours do.
+void add_fleet_commands(CLI::App& worker, Invocation& invocation);
+bool is_fleet_command(const std::string& name);
 void add_validate_command(CLI::App& root, Invocation& invocation);
+
+/// The whole program; returns the exit code.
+int run_cirrus(int argc, char** argv);
 
 /// `0.1.0`.
 std::string program_version();

@@ -8,6 +8,7 @@
 #include "cli/command.h"
 #include "cli/controller_flags.h"
 #include "cli/ready_file.h"
+#include "cli/service_notify.h"
 #include "os/host.h"
 #include "os/signals.h"
 
@@ -39,6 +40,10 @@ int run_controller(ControllerFlags& flags) {
   }
   log_info("controller is running",
            {{"rpc", running->rpc_endpoint()}, {"http", running->http_url()}});
+  const ServiceNotifier notifier([&] {
+    return fmt::format("serving workers at {} and people at {}", running->rpc_endpoint(),
+                       running->http_url());
+  });
   // Nothing to do here but to wait for a signal.
   while (wait_for(over.get_token(), std::chrono::hours(24))) {
   }
@@ -64,7 +69,31 @@ void add_controller_flags(CLI::App& command, ControllerFlags& flags) {
                   "how tasks reach the HTTP address, if not as it is bound")
       ->envname("CIRRUS_CONTROLLER_PUBLIC_HTTP_URL")
       ->type_name("URL");
+  command
+      .add_option("--tls-certificate", flags.tls_certificate,
+                  "PEM file with the chain, for both ports; taken anew when it changes")
+      ->envname("CIRRUS_CONTROLLER_TLS_CERTIFICATE")
+      ->type_name("FILE");
+  command.add_option("--tls-key", flags.tls_key, "PEM file with the certificate's key")
+      ->envname("CIRRUS_CONTROLLER_TLS_KEY")
+      ->type_name("FILE");
   command.add_flag("--allow-cleartext", flags.allow_cleartext, "serve other machines without TLS");
+  command.add_option("--keep-logs", flags.keep_logs_days, "days; 0: for ever (default 90)")
+      ->envname("CIRRUS_CONTROLLER_KEEP_LOGS")
+      ->check(CLI::Range(0, 36500))
+      ->type_name("DAYS");
+  command
+      .add_option("--keep-artifacts", flags.keep_artifacts_days, "days; 0: for ever (default 90)")
+      ->envname("CIRRUS_CONTROLLER_KEEP_ARTIFACTS")
+      ->check(CLI::Range(0, 36500))
+      ->type_name("DAYS");
+  command
+      .add_option("--least-free", flags.least_free_megabytes,
+                  "with less free on the disk the oldest caches, artifacts and logs go (default "
+                  "1024)")
+      ->envname("CIRRUS_CONTROLLER_LEAST_FREE")
+      ->check(CLI::Range(0, 1'000'000'000))
+      ->type_name("MB");
   command.add_option("--ready-file", flags.ready_file, "written once everything serves")
       ->type_name("FILE");
 }
@@ -75,7 +104,13 @@ controller::ControllerOptions controller_options(const ControllerFlags& flags) {
   options.rpc_address = flags.rpc_address;
   options.http_address = flags.http_address;
   options.public_http_url = flags.public_http_url;
+  options.tls_certificate = flags.tls_certificate;
+  options.tls_key = flags.tls_key;
   options.allow_cleartext = flags.allow_cleartext;
+  options.retention.logs = std::chrono::hours(24) * flags.keep_logs_days;
+  options.retention.artifacts = std::chrono::hours(24) * flags.keep_artifacts_days;
+  options.retention.least_free_bytes = static_cast<std::uint64_t>(flags.least_free_megabytes)
+                                       << 20U;
   return options;
 }
 

@@ -19,7 +19,12 @@ struct ControllerFlags {
   std::string http_address = "127.0.0.1:7480";
   std::string public_http_url;
   std::string ready_file;
+  std::string tls_certificate;
+  std::string tls_key;
   bool allow_cleartext = false;
+  int keep_logs_days = 90;
+  int keep_artifacts_days = 90;
+  int least_free_megabytes = 1024;
 };
 
 void add_controller_flags(CLI::App& command, ControllerFlags& flags);

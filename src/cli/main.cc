@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The composition root of `cirrus`: wires the commands and nothing else.
+// Wires the commands and nothing else.
 #include <cstdio>
 #include <cstring>
 
@@ -17,29 +17,38 @@ void complain(const std::string& sentence) {
   std::fprintf(stderr, "cirrus: %s\n", sentence.c_str());
 }
 
-namespace {
-
-int main_impl(int argc, char** argv) {
+int run_cirrus(int argc, char** argv) {
   CLI::App app("Cirrus for your own machines: CI workers, their agent and their controller",
                "cirrus");
   app.set_version_flag("--version", "cirrus " + program_version());
   app.require_subcommand(1);
   app.footer(
       "Examples:\n"
+      "  cirrus run                            run the .cirrus.yml of this directory, here\n"
       "  cirrus standalone                     a controller and a worker, to try things out\n"
       "  cirrus worker run --token TOKEN       turn this machine into a worker\n"
       "  cirrus build submit . --follow        run the .cirrus.yml of this directory\n");
   Invocation invocation;
   add_worker_commands(app, invocation);
   add_controller_commands(app, invocation);
+  add_backup_commands(app, invocation);
   add_standalone_command(app, invocation);
   add_build_commands(app, invocation);
   add_task_commands(app, invocation);
   add_artifact_commands(app, invocation);
   add_cache_commands(app, invocation);
+  add_pool_commands(app, invocation);
+  add_token_commands(app, invocation);
+  add_audit_commands(app, invocation);
+  add_fleet_commands(*app.get_subcommand("worker"), invocation);
+  add_run_command(app, invocation);
+  add_secret_commands(app, invocation);
+  add_context_commands(app, invocation);
   add_validate_command(app, invocation);
   add_agent_command(app, invocation);
-  const bool reference = argc > 1 && std::strcmp(argv[1], "worker") == 0;
+  add_help_commands(app, invocation);
+  const bool reference =
+      argc > 1 && std::strcmp(argv[1], "worker") == 0 && !(argc > 2 && is_fleet_command(argv[2]));
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& failure) {
@@ -51,9 +60,4 @@ int main_impl(int argc, char** argv) {
   return invocation.run ? invocation.run() : kOk;
 }
 
-}  // namespace
 }  // namespace cirrus::cli
-
-int main(int argc, char** argv) {
-  return cirrus::cli::main_impl(argc, argv);
-}

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
-// `cirrus task show|logs|why|cancel`.
+// `cirrus task list|show|logs|why|cancel|rerun|trigger`.
 #include <cstdio>
 
 #include <CLI/CLI.hpp>
 
-#include "cli/api_client.h"
+#include "cli/api_command.h"
 #include "cli/build_view.h"
-#include "cli/command.h"
 
 namespace cirrus::cli {
 
@@ -21,22 +20,6 @@ struct TaskFlags {
   std::string output = "text";
   bool follow = false;
 };
-
-int report(const Error& failure) {
-  complain(failure.to_string());
-  return exit_code_for(failure);
-}
-
-// A step's name in a path.
-std::string escaped(const std::string& text) {
-  std::string path;
-  for (const char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       c == '_' || c == '-';
-    path += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
-  }
-  return path;
-}
 
 std::string decode_base64(const std::string& text) {
   std::string bytes;
@@ -67,7 +50,7 @@ std::string decode_base64(const std::string& text) {
 }
 
 Result<json> fetch(const ApiClient& api, const std::string& id) {
-  json found = CIRRUS_TRY(api.get("/api/v1/tasks/" + escaped(id)));
+  json found = CIRRUS_TRY(api.get("/api/v1/tasks/" + path_component(id)));
   return found.contains("task") ? found["task"] : found;
 }
 
@@ -78,23 +61,24 @@ void print(const std::string& bytes) {
 
 Status follow_step(const ApiClient& api, const std::string& id, const std::string& step) {
   std::uint64_t printed = 0;
-  return api.events("/api/v1/tasks/" + escaped(id) + "/logs/" + escaped(step) + "?follow=1",
-                    [&](const net::EventParser::Event& event) {
-                      if (event.name == "end") return false;
-                      if (event.name != "log") return true;
-                      const json chunk = json::parse(event.data, nullptr, false);
-                      if (!chunk.is_object()) return true;
-                      std::string bytes = decode_base64(chunk.value("data", ""));
-                      const auto offset = chunk.value("offset", std::uint64_t{0});
-                      // A stream that was opened again repeats what we have.
-                      if (offset + bytes.size() <= printed) return true;
-                      if (offset < printed) {
-                        bytes.erase(0, static_cast<std::size_t>(printed - offset));
-                      }
-                      print(bytes);
-                      printed = std::max(printed, offset) + bytes.size();
-                      return true;
-                    });
+  return api.events(
+      "/api/v1/tasks/" + path_component(id) + "/logs/" + path_component(step) + "?follow=1",
+      [&](const net::EventParser::Event& event) {
+        if (event.name == "end") return false;
+        if (event.name != "log") return true;
+        const json chunk = json::parse(event.data, nullptr, false);
+        if (!chunk.is_object()) return true;
+        std::string bytes = decode_base64(chunk.value("data", ""));
+        const auto offset = chunk.value("offset", std::uint64_t{0});
+        // A stream that was opened again repeats what we have.
+        if (offset + bytes.size() <= printed) return true;
+        if (offset < printed) {
+          bytes.erase(0, static_cast<std::size_t>(printed - offset));
+        }
+        print(bytes);
+        printed = std::max(printed, offset) + bytes.size();
+        return true;
+      });
 }
 
 int logs(const TaskFlags& flags) {
@@ -118,8 +102,8 @@ int logs(const TaskFlags& flags) {
       if (!followed.ok()) return report(followed.error());
       continue;
     }
-    const Result<std::string> text =
-        api.value().get_text("/api/v1/tasks/" + escaped(flags.id) + "/logs/" + escaped(step));
+    const Result<std::string> text = api.value().get_text(
+        "/api/v1/tasks/" + path_component(flags.id) + "/logs/" + path_component(step));
     if (!text.ok() && text.error().code() != Code::NotFound) return report(text.error());
     if (!text.ok()) continue;
     print(text.value());
@@ -150,7 +134,7 @@ int show(const TaskFlags& flags) {
 int why(const TaskFlags& flags) {
   const Result<ApiClient> api = ApiClient::create(flags.api);
   if (!api.ok()) return report(api.error());
-  const Result<json> answer = api.value().get("/api/v1/tasks/" + escaped(flags.id) + "/why");
+  const Result<json> answer = api.value().get("/api/v1/tasks/" + path_component(flags.id) + "/why");
   if (!answer.ok()) return report(answer.error());
   if (flags.output == "json") {
     std::printf("%s\n", answer.value().dump(2).c_str());
@@ -186,13 +170,56 @@ int annotations(const TaskFlags& flags) {
   return kOk;
 }
 
-int cancel(const TaskFlags& flags) {
+/// One of the calls that change a task; its answer as JSON, or what `sentence` makes of it.
+int change(const TaskFlags& flags, const char* verb,
+           const std::function<std::string(const json&)>& sentence) {
   const Result<ApiClient> api = ApiClient::create(flags.api);
   if (!api.ok()) return report(api.error());
   const Result<json> done =
-      api.value().post("/api/v1/tasks/" + escaped(flags.id) + "/cancel", json::object());
+      api.value().post("/api/v1/tasks/" + path_component(flags.id) + "/" + verb, json::object());
   if (!done.ok()) return report(done.error());
-  std::printf("cancelling task %s\n", flags.id.c_str());
+  if (flags.output == "json") {
+    print_json(done.value());
+  } else {
+    std::printf("%s\n", sentence(done.value()).c_str());
+  }
+  return kOk;
+}
+
+int cancel(const TaskFlags& flags) {
+  return change(flags, "cancel", [&](const json&) { return "cancelling task " + flags.id; });
+}
+
+int rerun(const TaskFlags& flags) {
+  return change(flags, "rerun", [&](const json& answer) {
+    return "task " + flags.id + " runs again as task " + text_of(answer, "id");
+  });
+}
+
+int trigger(const TaskFlags& flags) {
+  return change(flags, "trigger", [&](const json&) { return "triggered task " + flags.id; });
+}
+
+int list(const TaskFlags& flags) {
+  const Result<ApiClient> api = ApiClient::create(flags.api);
+  if (!api.ok()) return report(api.error());
+  const Result<json> found = api.value().get("/api/v1/builds/" + path_component(flags.id));
+  if (!found.ok()) return report(found.error());
+  const json build = found.value().value("build", json::object());
+  const json tasks = build.value("tasks", json::array());
+  if (flags.output == "json") {
+    print_json({{"schema_version", 1}, {"tasks", tasks}});
+    return kOk;
+  }
+  std::vector<std::vector<std::string>> rows = {
+      {"TASK", "NAME", "STATUS", "ATTEMPT", "WORKER", "WHY"}};
+  for (const json& task : tasks) {
+    const std::string reason = text_of(task, "reason");
+    rows.push_back({text_of(task, "id"), text_of(task, "name"), text_of(task, "status"),
+                    text_of(task, "attempt"), text_of(task, "worker"),
+                    reason.empty() ? text_of(task, "waiting_reason") : reason});
+  }
+  std::printf("%s", render_columns(rows).c_str());
   return kOk;
 }
 
@@ -203,10 +230,10 @@ void add_task_commands(CLI::App& root, Invocation& invocation) {
   CLI::App* task = root.add_subcommand("task", "Look at tasks and their logs");
   task->require_subcommand(1);
   const auto add = [&](const char* name, const char* help, const char* example,
-                       int (*body)(const TaskFlags&)) {
+                       int (*body)(const TaskFlags&), const char* what = "task") {
     CLI::App* command = task->add_subcommand(name, help);
     add_api_flags(*command, flags.api);
-    command->add_option("id", flags.id, "task")->required();
+    command->add_option("id", flags.id, what)->required();
     command->add_option("--output", flags.output, "text or json")
         ->check(CLI::IsMember({"text", "json"}));
     command->footer(std::string("Example:\n  ") + example + "\n");
@@ -222,6 +249,10 @@ void add_task_commands(CLI::App& root, Invocation& invocation) {
   add("annotations", "Print what a task's reports of tests and linters found",
       "cirrus task annotations 7", annotations);
   add("cancel", "Stop a task", "cirrus task cancel 7", cancel);
+  add("rerun", "Run a task that ended again, and what was skipped because of it",
+      "cirrus task rerun 7", rerun);
+  add("trigger", "Let a task start that waits for a person", "cirrus task trigger 7", trigger);
+  add("list", "List the tasks of a build", "cirrus task list 3", list, "build");
 }
 
 }  // namespace cirrus::cli

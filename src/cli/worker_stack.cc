@@ -93,7 +93,8 @@ class Stack final : public WorkerStack {
   }
   worker::Worker& worker() override { return *worker_; }
 
-  Status start(worker::Settings settings, const std::filesystem::path& data_directory) {
+  Status start(worker::Settings settings, const std::filesystem::path& data_directory,
+               std::filesystem::path agents) {
     CIRRUS_TRY(os::make_directories(data_directory, 0700));
     std::error_code failure;
     const std::filesystem::path data = std::filesystem::canonical(data_directory, failure);
@@ -104,9 +105,9 @@ class Stack final : public WorkerStack {
     worker::WorkerParts parts;
     parts.state_directory = data;
     parts.run_directory = run_directory_for(data);
-    CIRRUS_TRY(os::make_directories(data / "agents", 0755));
-    parts.agent_program =
-        CIRRUS_TRY(unpack_embedded_agent(data / "agents").note("unpacking the agent"));
+    if (agents.empty()) agents = data / "agents";
+    CIRRUS_TRY(os::make_directories(agents, 0755));
+    parts.agent_program = CIRRUS_TRY(unpack_embedded_agent(agents).note("unpacking the agent"));
     parts.version = program_version();
     gateway_ = CIRRUS_TRY(gateway::Gateway::create());
     server_ = CIRRUS_TRY(rpc::GatewayServer::start(*gateway_));
@@ -175,10 +176,11 @@ rpc::UpstreamOptions upstream_options(const worker::UpstreamSettings& upstream,
   return options;
 }
 
-Result<std::unique_ptr<WorkerStack>> WorkerStack::start(
-    worker::Settings settings, const std::filesystem::path& data_directory) {
+Result<std::unique_ptr<WorkerStack>> WorkerStack::start(worker::Settings settings,
+                                                        const std::filesystem::path& data_directory,
+                                                        const std::filesystem::path& agents) {
   auto stack = std::make_unique<Stack>();
-  CIRRUS_TRY(stack->start(std::move(settings), data_directory));
+  CIRRUS_TRY(stack->start(std::move(settings), data_directory, agents));
   return std::unique_ptr<WorkerStack>(std::move(stack));
 }
 

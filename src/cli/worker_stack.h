@@ -17,9 +17,11 @@ rpc::UpstreamOptions upstream_options(const worker::UpstreamSettings& upstream,
 
 class WorkerStack {
  public:
-  /// Serves when it returns. `data_directory` holds all state. Errors: as Worker::start.
+  /// Serves when it returns. `data_directory` holds all state; `agents` the unpacked agent, by
+  /// default a folder of that. Errors: as Worker::start.
   static Result<std::unique_ptr<WorkerStack>> start(worker::Settings settings,
-                                                    const std::filesystem::path& data_directory);
+                                                    const std::filesystem::path& data_directory,
+                                                    const std::filesystem::path& agents = {});
   virtual ~WorkerStack() = default;
   virtual worker::Worker& worker() = 0;
 };

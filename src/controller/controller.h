@@ -8,6 +8,9 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "controller/blobs/retention.h"
+#include "controller/core/calls.h"
+#include "model/entity_ids.h"
 
 namespace cirrus::controller {
 
@@ -19,8 +22,14 @@ struct ControllerOptions {
   std::string public_http_url;
   /// What workers use to reach the gRPC port; empty: derived from the address.
   std::string public_rpc_endpoint;
+  /// PEM files for both ports; both or none. Taken anew when they change.
+  std::filesystem::path tls_certificate;
+  std::filesystem::path tls_key;
   /// Listen on addresses other than loopback although nothing is encrypted.
   bool allow_cleartext = false;
+  /// Rows live in memory and end with the controller; logs and blobs still need `data_dir`.
+  bool in_memory = false;
+  blobs::RetentionLimits retention;
   /// Of the pool `default`, when it is made: silence after which a worker's tasks run again.
   std::chrono::milliseconds lost_after{std::chrono::minutes(10)};
 };
@@ -35,10 +44,15 @@ class Controller {
   static Result<std::unique_ptr<Controller>> start(ControllerOptions options, const Clock& clock);
   virtual ~Controller() = default;
 
-  virtual std::string rpc_endpoint() const = 0;  ///< `http://127.0.0.1:PORT`
+  virtual std::string rpc_endpoint() const = 0;  ///< `http://127.0.0.1:PORT`, with TLS `https:`
   virtual std::string http_url() const = 0;
   virtual std::filesystem::path admin_token_file() const = 0;         ///< mode 0600
   virtual std::filesystem::path registration_token_file() const = 0;  ///< mode 0600
+  /// A build whose tasks were evaluated here, as `POST /api/v1/builds` makes one. Blocks until it
+  /// is stored. Errors: as the core's `submit`.
+  virtual Result<model::BuildId> submit(core::NewBuild build) = 0;
+  /// Where the repository `owner/name` is kept, or would be.
+  virtual Result<std::filesystem::path> repository_path(const std::string& repository) const = 0;
   /// Answers parked polls and takes no more work; destroy it next. Safe from any thread.
   virtual void request_stop() = 0;
 };

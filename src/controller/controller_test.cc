@@ -7,8 +7,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "base/strings.h"
-#include "controller/rpc/testing/scripted_peer.h"
+#include "controller/testing/controller_fixture.h"
 #include "model/archive_mark.h"
 #include "net/http_client.h"
 #include "os/files.h"
@@ -26,59 +25,6 @@ constexpr const char* kConfig = R"(task:
   one_script: echo one
   two_script: echo two
 )";
-
-class ControllerTest : public testing::Test {
- protected:
-  void SetUp() override { start(); }
-
-  void start() {
-    ControllerOptions options;
-    options.data_dir = directory_.path() / "data";
-    options.rpc_address = "127.0.0.1:0";
-    options.http_address = "127.0.0.1:0";
-    auto started = Controller::start(options, system_clock());
-    ASSERT_TRUE(started.ok()) << started.error().to_string();
-    controller_ = std::move(started).value();
-    admin_token_ = token(controller_->admin_token_file());
-  }
-  void restart() {
-    controller_.reset();
-    start();
-  }
-  static std::string token(const std::filesystem::path& file) {
-    return std::string(trim(os::read_file(file).value()));
-  }
-  net::HttpResponse call(const std::string& method, const std::string& path, const json& body = {},
-                         const std::string& bearer = {}) {
-    net::HttpRequest request;
-    request.method = method;
-    request.url = controller_->http_url() + path;
-    request.headers = {{"Authorization", "Bearer " + (bearer.empty() ? admin_token_ : bearer)}};
-    if (!body.is_null()) request.body = body.dump();
-    const auto response = net::HttpClient().send(request);
-    EXPECT_TRUE(response.ok()) << response.error().to_string();
-    return response.ok() ? response.value() : net::HttpResponse{};
-  }
-  json get(const std::string& path) { return json::parse(call("GET", path).body); }
-  json submit(const std::string& config, const json& more = json::object()) {
-    json body = more;
-    body["config"] = config;
-    const net::HttpResponse response = call("POST", "/api/v1/builds", body);
-    EXPECT_EQ(response.status, 201) << response.body;
-    return response.status == 201 ? json::parse(response.body)["build"] : json();
-  }
-  ScriptedWorker worker(const std::string& name = "w1") {
-    return ScriptedWorker(controller_->rpc_endpoint(),
-                          token(controller_->registration_token_file()), name);
-  }
-  ScriptedAgent agent(const api::PollResponse::AgentAwareTask& task) {
-    return ScriptedAgent(controller_->rpc_endpoint(), task.task_id(), task.client_secret());
-  }
-
-  os::TempDir directory_ = os::TempDir::create("controller-test").value();
-  std::unique_ptr<Controller> controller_;
-  std::string admin_token_;
-};
 }  // namespace
 
 TEST_F(ControllerTest, AReferenceWorkerAndAgentRunATask) {

@@ -23,6 +23,7 @@ struct WaitingReason {
     PoolPaused,    ///< `pool`
     Draining,      ///< matching workers drain
     NotConnected,  ///< matching workers are not heard of
+    Avoided,       ///< matching workers lost or refused it before
     Lock,          ///< execution lock `label` is held by `task`
     DependsOn,     ///< `task` has not ended
     Manual,        ///< a person has to trigger it

@@ -32,6 +32,8 @@ struct HttpRequest {
   std::optional<StreamedBody> streamed_body = {};
   /// Connect here instead of to the URL's host; empty: TCP.
   std::string unix_socket = {};
+  /// Certificates to trust instead of the system's, for `https`; empty: the system's.
+  std::string ca_file = {};
   /// For the whole exchange; 0: no limit (streams end by their own means).
   std::chrono::milliseconds timeout{30'000};
   /// Ends an exchange in which nothing moved for so long; 0: no limit.

@@ -20,15 +20,23 @@ struct Admission {
   std::any principal;
 };
 
+/// PEM files. Replaced files are taken for new connections without a restart.
+struct TlsFiles {
+  std::filesystem::path certificate;  ///< with its chain
+  std::filesystem::path key;
+};
+
 struct HttpServerOptions {
   std::string address;   ///< HOST:PORT; port 0 picks a free one
   os::Fd listener = {};  ///< a listening IPv4 socket; if valid, served instead of `address`
   std::filesystem::path spool_directory;
+  std::optional<TlsFiles> tls;  ///< absent: cleartext
   std::size_t max_connections = 4096;
   std::size_t max_header_bytes = 16 * 1024;
   std::chrono::seconds header_timeout{30};
   std::chrono::seconds transfer_timeout{60};   ///< without any progress
   std::chrono::seconds keepalive_comment{20};  ///< on idle event streams
+  std::chrono::seconds drain_timeout{2};       ///< for answers under way when it stops
 };
 
 /// Decides about a request by its head; may answer later, from any thread, exactly once.
@@ -41,12 +49,13 @@ using Handle = std::function<void(ServerRequest request, std::shared_ptr<Respond
 class HttpServer {
  public:
   /// Serves when it returns. Errors: Unavailable if the address cannot be listened on,
-  /// InvalidArgument if it is none.
+  /// InvalidArgument if it is none or the TLS files cannot be used.
   static Result<std::unique_ptr<HttpServer>> start(HttpServerOptions options, Admit admit,
                                                    Handle handle);
   virtual ~HttpServer() = default;
   virtual int port() const = 0;
-  /// Closes everything and joins. Safe to call twice.
+  /// Takes no more, lets answers under way end, ends event streams cleanly, closes what is slow,
+  /// and joins. Safe to call twice.
   virtual void stop() = 0;
 };
 

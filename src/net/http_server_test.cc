@@ -106,7 +106,7 @@ TEST_F(HttpServerTest, ServesASocketThatListensAlready) {
   auto started = HttpServer::start(
       std::move(options), admit_all(),
       [&peer](const ServerRequest& request, const std::shared_ptr<Responder>& responder) {
-        EXPECT_EQ(request.peer_address, "127.0.0.1");
+        EXPECT_EQ(request.peer, "127.0.0.1");
         peer = request.peer_port;
         responder->respond({200, {}, "here"});
       });

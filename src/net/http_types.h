@@ -28,9 +28,9 @@ struct ServerRequest {
   std::string body;                              ///< unless it was spooled
   std::optional<std::filesystem::path> spooled;  ///< the body as a file, removed with the request
   std::shared_ptr<void> spool_owner;             ///< keeps that file
-  std::any principal;                            ///< what admission found out about the caller
-  std::string peer_address;                      ///< the client's, numeric
+  std::string peer;                              ///< the client's address, without its port
   int peer_port = 0;
+  std::any principal;                            ///< what admission found out about the caller
 
   /// The value of a header; empty if absent.
   std::string_view header(const std::string& lower_case_name) const;
@@ -79,8 +79,9 @@ class EventStream {
  public:
   /// Answers with the head of an event stream.
   explicit EventStream(Responder& responder);
-  /// One event; `data` may have several lines. False once the client is gone.
-  bool send(std::string_view event, std::string_view data);
+  /// One event; `data` may have several lines. `id` comes back as `Last-Event-ID` from a client
+  /// that reconnects; empty: none. False once the client is gone.
+  bool send(std::string_view event, std::string_view data, std::string_view id = {});
   void finish() { stream_->finish(); }
   std::size_t pending() const { return stream_->pending(); }
   void on_drain(std::function<void()> drained) { stream_->on_drain(std::move(drained)); }
@@ -92,6 +93,8 @@ class EventStream {
 
 /// The decoded parts of a query string. Bad escapes are kept as they are.
 std::map<std::string, std::string> parse_query(std::string_view query);
+/// Whether the bytes are well-formed UTF-8 (no surrogates, nothing over-long).
+bool is_utf8(std::string_view bytes);
 
 using cirrus::base64_decode;
 using cirrus::base64_encode;

@@ -19,6 +19,8 @@ import urllib.error
 import urllib.request
 
 CIRRUS = os.environ.get("CIRRUS_PROGRAM", "build/release/cirrus")
+# The same program, but it acts at the fail points that CIRRUS_FAIL_POINTS names.
+CIRRUS_TEST = os.environ.get("CIRRUS_TEST_PROGRAM", CIRRUS + "-test")
 SOURCE = pathlib.Path(__file__).resolve().parent.parent.parent
 FINAL = {"completed", "failed", "aborted", "skipped"}
 # Sanitizers and busy machines are slow; waits end early when the condition holds.
@@ -74,11 +76,11 @@ def processes_with(text):
 class Daemon:
     """One long-running command with a ready file and its output in a log."""
 
-    def __init__(self, scratch, name, arguments, environment=None):
+    def __init__(self, scratch, name, arguments, environment=None, program=None):
         self.name = name
         self.ready_path = scratch / f"{name}.ready.json"
         self.log_path = scratch / f"{name}.log"
-        self.arguments = [CIRRUS, *arguments, "--ready-file", str(self.ready_path)]
+        self.arguments = [program or CIRRUS, *arguments, "--ready-file", str(self.ready_path)]
         self.environment = environment or clean_environment()
         self.process = None
         self.ready = None

@@ -17,6 +17,7 @@
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "controller/blobs/retention.h"
 #include "os/files.h"
 
 namespace cirrus::controller::blobs {
@@ -178,6 +179,7 @@ Result<std::vector<Artifact>> ArtifactStore::list(model::TaskId task) const {
   std::error_code failure;
   for (const auto& entry :
        std::filesystem::directory_iterator(paths_.artifacts_of(task), failure)) {
+    if (entry.path().filename() == kExpiredMarker) continue;
     Result<Artifact> one = read_list(entry.path());
     if (!one.ok()) {
       log_warning("artifact left out", {{"path", entry.path().string()}, {"error", one.error()}});
@@ -198,6 +200,9 @@ Result<ArtifactStore::File> ArtifactStore::open(model::TaskId task, std::string_
   File file;
   Result<os::Fd> fd = os::open_file(target, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   if (!fd.ok()) {
+    if (const auto note = expiry_note(paths_.artifacts_of(task))) {
+      return error(Code::NotFound, "{}", trim(*note));
+    }
     return error(Code::NotFound, "task {} has no file '{}' in artifact '{}'", task,
                  shorten(std::string(path), 200), shorten(std::string(name), 200));
   }

@@ -282,7 +282,8 @@ Result<std::vector<CacheEntry>> CacheStore::list(const std::string& repository) 
   });
 }
 
-Status CacheStore::evict() {
+Status CacheStore::evict(std::optional<std::uint64_t> at_most) {
+  const std::uint64_t most = std::min(limits_.total_bytes, at_most.value_or(limits_.total_bytes));
   const std::int64_t oldest = to_unix_millis(clock_.wall() - limits_.unused);
   return state_.with([&](State& state) -> Status {
     CIRRUS_TRY(load(state));
@@ -301,7 +302,7 @@ Status CacheStore::evict() {
     std::sort(all.begin(), all.end(),
               [](const Candidate& a, const Candidate& b) { return a.used < b.used; });
     for (const Candidate& one : all) {
-      if (one.used >= oldest && state.total <= limits_.total_bytes) break;
+      if (one.used >= oldest && state.total <= most) break;
       const std::filesystem::path path = paths_.caches() / one.directory / sha256_hex(one.key);
       if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
         return errno_error(errno, "cannot remove an old cache");

@@ -102,8 +102,13 @@ class CacheStore {
   Status remove(const std::string& repository, const std::string& key);
   /// Of one repository, the newest first.
   Result<std::vector<CacheEntry>> list(const std::string& repository);
-  /// Removes what was not used for too long, and the longest unused while all are too large.
-  Status evict();
+  /// Of all repositories; 0 before the first use.
+  std::uint64_t total_bytes() const {
+    return state_.with([](const State& state) { return state.total; });
+  }
+  /// Removes what was not used for too long, and the longest unused while all are larger than the
+  /// limit, or than `at_most` if that is less.
+  Status evict(std::optional<std::uint64_t> at_most = std::nullopt);
 
  private:
   friend class CacheUpload;

@@ -22,6 +22,7 @@ Status LogFile::write(State& state, std::string_view bytes) {
   // At the offset and not at the end: a write cut short by a full disk is overwritten by the next.
   CIRRUS_TRY(os::write_all_at(state.fd.get(), bytes, state.size));
   state.size += bytes.size();
+  store_.bytes_written_.fetch_add(bytes.size(), std::memory_order_relaxed);
   return {};
 }
 
@@ -110,8 +111,10 @@ Result<std::string> LogStore::read(model::TaskId task, std::string_view step, st
                                    std::size_t limit) const {
   Result<os::Fd> fd = os::open_file(paths_.log(task, step), O_RDONLY | O_NOFOLLOW);
   if (!fd.ok()) {
-    if (fd.error().code() == Code::NotFound) return std::string();
-    return fd.error();
+    if (fd.error().code() != Code::NotFound) return fd.error();
+    // Nothing was ever logged, or retention took it and left a note.
+    fd = os::open_file(paths_.logs_of(task) / kExpiredMarker, O_RDONLY | O_NOFOLLOW);
+    if (!fd.ok()) return std::string();
   }
   std::string bytes(limit, '\0');
   const ssize_t got =

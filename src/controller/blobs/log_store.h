@@ -2,6 +2,7 @@
 // One file of bytes per step of each task.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -38,7 +39,7 @@ class LogFile {
     std::uint64_t size = 0;
   };
   LogFile(LogStore& store, std::string key) : store_(store), key_(std::move(key)) {}
-  static Status write(State& state, std::string_view bytes);
+  Status write(State& state, std::string_view bytes);
 
   LogStore& store_;        // constant after construction; outlives every file
   const std::string key_;  // constant after construction
@@ -90,6 +91,8 @@ class LogStore {
   Result<std::string> read(model::TaskId task, std::string_view step, std::uint64_t offset,
                            std::size_t limit) const;
   Result<std::uint64_t> size(model::TaskId task, std::string_view step) const;
+  /// Since the process started.
+  std::uint64_t bytes_written() const { return bytes_written_; }
 
   using Watcher = std::function<void()>;
   /// Calls `watcher` after bytes of that step arrived, from the writer's thread, until the
@@ -107,7 +110,8 @@ class LogStore {
   void notify(const std::string& key);
   void forget_file(const std::string& key);
 
-  const Paths paths_;  // constant after construction
+  const Paths paths_;                            // constant after construction
+  std::atomic<std::uint64_t> bytes_written_{0};  // a figure; orders nothing
   Guarded<std::map<std::string, Entry>> entries_;
 };
 

@@ -5,6 +5,7 @@
 //     controller.lock           held while a controller runs
 //     controller.db             rows (../store), with its -wal and -shm
 //     admin-token               0600, API token made at first start
+//     master-key                0600, seals secrets; what it sealed is lost without it
 //     registration-token        0600, of the pool `default`, made at first start
 //     logs/<task id>/<step>     one file per step; step names encoded
 //     caches/<owner>/<name>/    one file per cache of a repository; names are hashes of keys
@@ -28,6 +29,10 @@ namespace cirrus::controller::blobs {
 /// different names never give the same component.
 std::string encode_component(std::string_view name);
 
+/// The file that stands in a task's folder for what retention removed; never an encoded name,
+/// because `%x` begins no escape.
+inline constexpr const char* kExpiredMarker = "%xpired";
+
 /// In lower-case hex.
 std::string sha256_hex(std::string_view bytes);
 
@@ -41,6 +46,7 @@ class Paths {
   std::filesystem::path database() const { return data_ / "controller.db"; }
   std::filesystem::path admin_token() const { return data_ / "admin-token"; }
   std::filesystem::path registration_token() const { return data_ / "registration-token"; }
+  std::filesystem::path master_key() const { return data_ / "master-key"; }
   std::filesystem::path temporary() const { return data_ / "tmp"; }
   std::filesystem::path logs() const { return data_ / "logs"; }
   std::filesystem::path logs_of(model::TaskId task) const { return logs() / task.to_string(); }

@@ -10,13 +10,14 @@
 namespace cirrus::controller::blobs {
 
 struct Stores {
+  const Paths paths;
   LogStore logs;
   CacheStore caches;
   ArtifactStore artifacts;
   ReportStore reports;
 
-  Stores(const Paths& paths, const Clock& clock)
-      : logs(paths), caches(paths, clock), artifacts(paths), reports(paths) {}
+  Stores(const Paths& all, const Clock& clock)
+      : paths(all), logs(all), caches(all, clock), artifacts(all), reports(all) {}
 };
 
 }  // namespace cirrus::controller::blobs

@@ -15,6 +15,7 @@
 #include "cirrus_agent.pb.h"
 #include "cirrus_evaluator.pb.h"
 #include "cirrus_workers.pb.h"
+#include "controller/core/actor.h"
 #include "model/entity_ids.h"
 #include "model/label_selector.h"
 #include "model/resources.h"
@@ -45,7 +46,14 @@ struct WorkerCredential {
   std::string registration_token;
   std::string session_token;
   std::string name;
-  std::string instance;  ///< empty: a reference worker
+  std::string instance;   ///< empty: a reference worker
+  std::string peer = {};  ///< the address it calls from, without a port; for limits only
+};
+
+/// A stand-by instance as a worker describes it.
+struct StandbyReport {
+  std::string isolation;  ///< deterministic bytes of the message; empty: none
+  std::uint64_t age = 0;  ///< seconds
 };
 
 struct RegisterCall {
@@ -54,6 +62,7 @@ struct RegisterCall {
   std::string instance;
   model::Labels labels;
   model::Resources resources;
+  std::string peer = {};
 };
 
 struct PollCall {
@@ -65,6 +74,7 @@ struct PollCall {
   model::Labels labels;
   model::Resources resources;
   std::vector<std::string> running_tasks;
+  StandbyReport standby;
 };
 
 /// The credential of one attempt.
@@ -96,6 +106,8 @@ struct LogPermit {
 struct BlobPermit {
   model::TaskId task;
   std::string repository;
+  /// Where it writes caches and looks first; empty: where all builds of the repository do.
+  std::string cache_space;
   std::shared_ptr<const AttemptGate> gate;
 };
 
@@ -108,7 +120,7 @@ struct NewBuild {
   int priority = 0;
   std::vector<api::Task> tasks;
   std::vector<api::Issue> issues;
-  std::string actor;  ///< for the audit
+  Actor actor;
 };
 
 /// Who may use the HTTP API, weakest first.
@@ -118,6 +130,12 @@ struct ApiIdentity {
   std::string token_id;
   std::string name;
   Role role = Role::Reader;
+  std::vector<std::string> repositories;
+  bool trusted = false;
 };
+
+/// `reader`, `submitter`, ... Errors of the reverse: InvalidArgument, listing the roles.
+std::string_view to_string(Role role);
+Result<Role> parse_role(std::string_view text);
 
 }  // namespace cirrus::controller::core

@@ -20,7 +20,7 @@ StateOptions options() {
 
 Result<void> make_pool(Core& core, const std::string& name) {
   return core.ask<void>([name](State& s, Reply<void> reply, Moment now) {
-    s.create_pool(name, std::chrono::minutes(10), "test", std::move(reply), now);
+    s.create_pool(name, {}, "test", std::move(reply), now);
   });
 }
 }  // namespace
@@ -45,7 +45,7 @@ TEST(Core, CommitsWhatArrivedMeanwhileTogether) {
   for (int i = 0; i < 100; ++i) {
     ASSERT_TRUE(core->post([&, i](State& s, Moment now) {
       s.create_pool(
-          "p" + std::to_string(i), std::chrono::minutes(10), "test",
+          "p" + std::to_string(i), {}, "test",
           [&](const Result<void>& made) {
             EXPECT_TRUE(made.ok());
             if (++answers == 100) done.set_value();
@@ -89,7 +89,7 @@ TEST(Core, StopAnswersParkedPollsAndTakesNothingMore) {
   ASSERT_TRUE(make_pool(*core, "default").ok());
   const auto token =
       core->ask<State::NewToken>([](State& s, Reply<State::NewToken> reply, Moment now) {
-        s.create_registration_token("default", std::nullopt, "test", std::move(reply), now);
+        s.create_registration_token({"default", {}, "", ""}, "test", std::move(reply), now);
       });
   std::promise<Result<api::PollResponse>> answered;
   ASSERT_TRUE(core->post([&](State& s, Moment now) {

@@ -5,31 +5,11 @@
 
 #include "base/check.h"
 #include "base/log.h"
-#include "model/safe_name.h"
 
 namespace cirrus::controller::core {
 
 namespace {
 constexpr const char* kSessionKey = "session-key";
-
-constexpr std::pair<std::string_view, Role> kRoles[] = {{"reader", Role::Reader},
-                                                        {"submitter", Role::Submitter},
-                                                        {"operator", Role::Operator},
-                                                        {"admin", Role::Admin}};
-
-Role role_of(const std::string& text) {
-  for (const auto& [name, role] : kRoles) {
-    if (name == text) return role;
-  }
-  return Role::Reader;
-}
-
-std::string role_text(Role role) {
-  for (const auto& [name, known] : kRoles) {
-    if (known == role) return std::string(name);
-  }
-  return "reader";
-}
 }  // namespace
 
 State::State(StateOptions options, store::Loaded loaded, Moment moment)
@@ -92,6 +72,7 @@ void State::load_build(store::BuildRows rows, Moment moment) {
     task.spec = node->second.spec;
     task.build = &build;
     task.last_heard = moment.now;
+    task.maybe_ran = task.record.status == model::TaskStatus::Executing;
     task.confirmed = true;  // whatever was assigned before the restart was delivered, or is missed
     if (!task.record.clone_token.empty() && !model::is_final(task.record.status)) {
       clone_tokens_[task.record.clone_token] = task_id;
@@ -250,118 +231,6 @@ void State::evict_finished() {
     }
     builds_.erase(found);
   }
-}
-
-void State::audit(const std::string& actor, const std::string& action, const std::string& subject,
-                  Moment moment) {
-  changes_.audit.push_back({moment.millis(), actor, action, subject});
-}
-
-void State::authorize(const std::string& api_token, Reply<ApiIdentity> reply, Moment moment) {
-  static_cast<void>(moment);
-  // Found by its hash: the time taken says nothing about tokens that exist.
-  const auto found = api_token_by_hash_.find(token_hash(api_token));
-  if (found == api_token_by_hash_.end() || api_tokens_.at(found->second).revoked_ms != 0) {
-    hint<ApiIdentity>(std::move(reply), error(Code::Unauthenticated, "the API token is not valid"));
-    return;
-  }
-  const store::ApiTokenRecord& token = api_tokens_.at(found->second);
-  hint<ApiIdentity>(std::move(reply), ApiIdentity{token.id, token.name, role_of(token.role)});
-}
-
-void State::create_pool(const std::string& name, std::chrono::milliseconds lost_after,
-                        const std::string& actor, Reply<void> reply, Moment moment) {
-  const Result<model::SafeName> safe = model::SafeName::create(name, "pool name");
-  if (!safe.ok()) return answer<void>(std::move(reply), safe.error());
-  if (pools_.contains(name)) {
-    return answer<void>(std::move(reply), error(Code::AlreadyExists, "pool '{}' exists", name));
-  }
-  store::PoolRecord pool;
-  pool.name = name;
-  pool.lost_after_ms = lost_after.count();
-  pools_[name] = pool;
-  changes_.pools.push_back(pool);
-  audit(actor, "pool.create", name, moment);
-  answer<void>(std::move(reply), Result<void>());
-}
-
-void State::create_registration_token(const std::string& pool,
-                                      std::optional<std::chrono::seconds> overlap,
-                                      const std::string& actor, Reply<NewToken> reply,
-                                      Moment moment) {
-  if (!pools_.contains(pool)) {
-    return answer<NewToken>(std::move(reply), error(Code::NotFound, "no pool '{:.128}'", pool));
-  }
-  if (overlap) {
-    for (auto& [id, other] : registration_tokens_) {
-      if (other.pool != pool || other.revoked_ms != 0 || other.expires_ms != 0) continue;
-      other.expires_ms = moment.millis() + overlap->count() * 1000;
-      changes_.registration_tokens.push_back(other);
-    }
-  }
-  NewToken made;
-  made.token = options_.make_secret();
-  store::RegistrationTokenRecord record;
-  record.hash = token_hash(made.token);
-  record.id = record.hash.substr(0, 12);
-  record.pool = pool;
-  record.created_ms = moment.millis();
-  made.id = record.id;
-  registration_token_by_hash_[record.hash] = record.id;
-  registration_tokens_[record.id] = record;
-  changes_.registration_tokens.push_back(record);
-  audit(actor, "pool.token.create", pool + "/" + record.id, moment);
-  answer<NewToken>(std::move(reply), std::move(made));
-}
-
-void State::revoke_registration_token(const std::string& id, const std::string& actor,
-                                      Reply<void> reply, Moment moment) {
-  const auto found = registration_tokens_.find(id);
-  if (found == registration_tokens_.end()) {
-    return answer<void>(std::move(reply),
-                        error(Code::NotFound, "no registration token '{:.64}'", id));
-  }
-  if (found->second.revoked_ms == 0) {
-    found->second.revoked_ms = moment.millis();
-    changes_.registration_tokens.push_back(found->second);
-    audit(actor, "pool.token.revoke", found->second.pool + "/" + id, moment);
-  }
-  answer<void>(std::move(reply), Result<void>());
-}
-
-void State::create_api_token(const std::string& name, Role role, const std::string& actor,
-                             Reply<NewToken> reply, Moment moment) {
-  NewToken made;
-  made.token = options_.make_secret();
-  store::ApiTokenRecord record;
-  record.hash = token_hash(made.token);
-  record.id = record.hash.substr(0, 12);
-  record.name = name;
-  record.role = role_text(role);
-  record.created_ms = moment.millis();
-  made.id = record.id;
-  api_token_by_hash_[record.hash] = record.id;
-  api_tokens_[record.id] = record;
-  changes_.api_tokens.push_back(record);
-  audit(actor, "token.create", record.id, moment);
-  answer<NewToken>(std::move(reply), std::move(made));
-}
-
-void State::set_worker_disabled(const std::string& pool, const std::string& name, bool disabled,
-                                const std::string& actor, Reply<void> reply, Moment moment) {
-  const auto found = workers_.find({pool, name});
-  if (found == workers_.end()) {
-    return answer<void>(std::move(reply),
-                        error(Code::NotFound, "no worker '{:.128}' in pool '{:.128}'", name, pool));
-  }
-  Worker& worker = found->second;
-  if (worker.record.disabled != disabled) {
-    worker.record.disabled = disabled;
-    changes_.workers.push_back(worker.record);
-    publish(worker);
-    audit(actor, disabled ? "worker.cordon" : "worker.uncordon", pool + "/" + name, moment);
-  }
-  answer<void>(std::move(reply), Result<void>());
 }
 
 void State::watch_build(model::BuildId id, std::weak_ptr<BuildWatcher> watcher) {

@@ -15,7 +15,9 @@
 
 #include "base/secret.h"
 #include "controller/core/calls.h"
+#include "controller/core/refusal_limiter.h"
 #include "controller/core/session_token.h"
+#include "controller/core/statistics.h"
 #include "controller/core/task_messages.h"
 #include "controller/core/task_spec.h"
 #include "controller/core/views.h"
@@ -35,14 +37,15 @@ struct Timing {
   std::chrono::milliseconds stop_repeat{2000};
   std::chrono::seconds agent_silent_after{200};
   std::chrono::seconds deadline_margin{360};  ///< 5 min for ALWAYS steps and a minute of grace
-  int max_attempts = 3;                       ///< of automatic re-runs
-  std::size_t finished_builds_kept = 100;     ///< in memory; older ones are read from the store
+  int max_attempts = 3;  ///< in a row that may be lost; one that fails by itself is the last
+  std::size_t finished_builds_kept = 100;  ///< in memory; older ones are read from the store
 };
 
 struct StateOptions {
   Timing timing;
   std::string http_url;                      ///< base of the git endpoint
   std::function<std::string()> make_secret;  ///< 256 random bits as text
+  OpenSecrets open_secrets;                  ///< for the variables of tasks; may be empty
   /// Looks an attempt up that is no longer in memory; the core takes it from the store.
   std::function<Result<std::optional<store::TaskRecord>>(model::TaskId)> find_task;
 };
@@ -111,37 +114,74 @@ class State {
                   Moment moment);
   /// Only for a task that runs: caches and artifacts are not for anybody after its end.
   void blob_permit(const TaskCredential& task, Reply<BlobPermit> reply, Moment moment);
+  bool is_clone_token(const std::string& token) const { return clone_tokens_.contains(token); }
   /// The repository whose running task has this clone token.
   void clone_permit(const std::string& token, Reply<std::string> reply);
 
   // Builds (state_builds.cc).
   void submit(NewBuild build, Reply<model::BuildId> reply, Moment moment);
-  void cancel_build(model::BuildId id, const std::string& actor, Reply<void> reply, Moment moment);
-  void cancel_task(model::TaskId id, const std::string& actor, Reply<void> reply, Moment moment);
-  void rerun_task(model::TaskId id, const std::string& actor, Reply<model::TaskId> reply,
-                  Moment moment);
+  void cancel_build(model::BuildId id, const Actor& actor, Reply<void> reply, Moment moment);
+  void cancel_task(model::TaskId id, const Actor& actor, Reply<void> reply, Moment moment);
+  void rerun_task(model::TaskId id, const Actor& actor, Reply<model::TaskId> reply, Moment moment);
+  /// New attempts of all tasks of the build that failed or were aborted, and another chance for
+  /// what was skipped because of them. Answers their ids. Errors: FailedPrecondition if there is
+  /// none, or if one of them still runs.
+  void rerun_build(model::BuildId id, const Actor& actor, Reply<std::vector<model::TaskId>> reply,
+                   Moment moment);
   /// Takes a build that has left memory back from the store, so that it can go on.
   void adopt_build(store::BuildRows rows, Moment moment);
-  void trigger_task(model::TaskId id, const std::string& actor, Reply<void> reply, Moment moment);
+  void trigger_task(model::TaskId id, const Actor& actor, Reply<void> reply, Moment moment);
 
-  // Administration (state.cc).
-  void authorize(const std::string& api_token, Reply<ApiIdentity> reply, Moment moment);
+  // Administration (state_admin.cc).
+  /// `peer`: the address the token came from. Errors: Unauthenticated; ResourceExhausted if that
+  /// address sends too many wrong ones.
+  void authorize(const std::string& api_token, const std::string& peer, Reply<ApiIdentity> reply,
+                 Moment moment);
   struct NewToken {
     std::string id;
     std::string token;
   };
-  void create_pool(const std::string& name, std::chrono::milliseconds lost_after,
-                   const std::string& actor, Reply<void> reply, Moment moment);
-  /// `overlap`: how long the other live tokens of the pool stay good; absent: for ever.
-  void create_registration_token(const std::string& pool,
-                                 std::optional<std::chrono::seconds> overlap,
-                                 const std::string& actor, Reply<NewToken> reply, Moment moment);
-  void revoke_registration_token(const std::string& id, const std::string& actor, Reply<void> reply,
+  /// What may be set of a pool; what is absent stays, or is the default in a new one.
+  struct PoolSettings {
+    std::optional<std::chrono::milliseconds> lost_after;
+    std::optional<bool> paused;
+    std::optional<bool> hold_reference_polls;
+  };
+  /// Errors: AlreadyExists, InvalidArgument.
+  void create_pool(const std::string& name, const PoolSettings& settings, const Actor& actor,
+                   Reply<void> reply, Moment moment);
+  /// Errors: NotFound, InvalidArgument.
+  void change_pool(const std::string& name, const PoolSettings& settings, const Actor& actor,
+                   Reply<void> reply, Moment moment);
+  struct RegistrationTokenRequest {
+    std::string pool;
+    /// How long the other live tokens of the pool stay good; absent: for ever.
+    std::optional<std::chrono::seconds> overlap;
+    std::string note;
+    std::string worker_names;  ///< as in RegistrationTokenRecord
+  };
+  /// Errors: NotFound, InvalidArgument.
+  void create_registration_token(const RegistrationTokenRequest& request, const Actor& actor,
+                                 Reply<NewToken> reply, Moment moment);
+  void revoke_registration_token(const std::string& id, const Actor& actor, Reply<void> reply,
                                  Moment moment);
-  void create_api_token(const std::string& name, Role role, const std::string& actor,
-                        Reply<NewToken> reply, Moment moment);
+  struct ApiTokenRequest {
+    std::string name;
+    Role role = Role::Reader;
+    std::vector<std::string> repositories;  ///< patterns; a submitter's must name some
+    std::optional<bool> trusted;            ///< absent: operators and administrators are
+  };
+  /// Errors: InvalidArgument, AlreadyExists (a live token has that name).
+  void create_api_token(const ApiTokenRequest& request, const Actor& actor, Reply<NewToken> reply,
+                        Moment moment);
+  /// By id. Errors: NotFound; FailedPrecondition for the last live token of an administrator.
+  void revoke_api_token(const std::string& id, const Actor& actor, Reply<void> reply,
+                        Moment moment);
+  ApiTokenViews view_api_tokens() const;
+  /// `name`, or `name-2`, ... : the first that no live API token has.
+  std::string free_token_name(const std::string& name) const;
   void set_worker_disabled(const std::string& pool, const std::string& name, bool disabled,
-                           const std::string& actor, Reply<void> reply, Moment moment);
+                           const Actor& actor, Reply<void> reply, Moment moment);
   void audit(const std::string& actor, const std::string& action, const std::string& subject,
              Moment moment);
 
@@ -150,6 +190,8 @@ class State {
   Result<TaskView> view_task(model::TaskId id) const;
   std::vector<WorkerView> view_workers(Moment moment) const;
   std::vector<PoolView> view_pools() const;
+  /// Cost: one look at every task in memory (state_statistics.cc).
+  Statistics statistics(Moment moment) const;
   /// Turns stored rows into the same view.
   static BuildView view_of_rows(const store::BuildRows& rows);
   using BuildWatcher = std::function<void()>;
@@ -183,9 +225,11 @@ class State {
     std::vector<store::StepRecord> steps;
     Build* build = nullptr;
     std::shared_ptr<AttemptGate> gate = std::make_shared<AttemptGate>();
-    Monotonic deadline{};      ///< of an executing task
-    Monotonic last_heard{};    ///< from its agent
-    bool agent_heard = false;  ///< ever, since the controller started
+    std::optional<Monotonic> ready_at;  ///< since when it waits for a worker
+    Monotonic deadline{};               ///< of an executing task
+    Monotonic last_heard{};             ///< from its agent
+    bool agent_heard = false;           ///< ever, since the controller started
+    bool maybe_ran = false;  ///< its agent was heard of, or may have been before a restart
     bool unreachable = false;
     bool confirmed = false;  ///< its worker is known to have got it
     int missing_polls = 0;   ///< lists in a row that lacked it
@@ -246,7 +290,15 @@ class State {
     std::string id;
     std::string pool;
   };
-  Result<PoolToken> check_registration_token(const std::string& token, Moment moment) const;
+  Result<PoolToken> check_registration_token(const std::string& token, const std::string& peer,
+                                             Moment moment);
+  /// Whether the token that a session or a call rests on lets a worker of that name in.
+  Status check_worker_scope(const std::string& token_id, const std::string& name) const;
+  /// `why`, or that its sender has to wait. Counts, and audits the first of a flood.
+  Error refuse_credential(const std::string& peer, Error why, Moment moment);
+  /// For what peers can cause at any rate: at most one entry a minute for each of them.
+  void audit_misuse(const std::string& actor, const std::string& action, const std::string& subject,
+                    Moment moment);
   Result<WorkerKey> identify(const WorkerCredential& credential, Moment moment);
   Worker& worker_at(const WorkerKey& key, Moment moment);
   Status claim_name(Worker& worker, const std::string& instance, Moment moment);
@@ -293,9 +345,22 @@ class State {
   void make_ready(Task& task, Moment moment);
   void advance(Build& build, Moment moment);
   void update_status_of(Build& build, Moment moment);
+  /// New attempts for the nodes in `seeds`, and for what was skipped because of them.
+  std::vector<model::TaskId> reopen(Build& build, const std::set<int>& seeds, Moment moment);
+  /// Cancels what a newer build of the branch makes pointless.
+  void cancel_outdated(const Build& newer, Moment moment);
+  void enqueue(Task& task);
+  /// The attempts just before this one that were lost, not failed.
+  std::vector<model::TaskId> lost_before(const Task& task) const;
+  /// The workers of those attempts, as long as another one could run the node; else nobody.
+  std::set<scheduler::WorkerIndex> workers_to_avoid(const Node& node,
+                                                    std::vector<model::TaskId> lost) const;
+  void review_avoided();
   void cancel(Task& task, const std::string& reason, Moment moment);
   /// Ends a lost attempt and starts the next one, if that is allowed.
   void run_again(Task& task, const std::string& why, Moment moment);
+  /// The same for an attempt whose worker says it could not run it; only if another one could.
+  bool run_elsewhere(Task& task, const std::string& why, Moment moment);
   void take_lock(Task& task);
   void leave_lock(Task& task);
   TaskContext context_of(const Task& task) const;
@@ -333,7 +398,12 @@ class State {
   std::deque<model::BuildId> finished_builds_;
   scheduler::Scheduler scheduler_;
   Monotonic next_silence_check_{};
+  RefusalLimiter bad_tokens_;
+  RefusalLimiter misuse_{{0, std::chrono::seconds(60), 4096}};
+  RefusalLimiter worker_audit_;       ///< of what workers may do, but not thousands of times
+  std::set<model::TaskId> avoiding_;  ///< waiting tasks that keep off some workers
 
+  LatencyHistogram dispatch_;
   store::Changes changes_;
   std::set<model::TaskId> dirty_tasks_;
   std::set<model::TaskId> dirty_steps_;

@@ -15,8 +15,13 @@ TaskContext State::context_of(const Task& task) const {
     if (number == task.record.node) break;
     ++index;
   }
-  return {build.record,     task.record, *task.spec, index, static_cast<int>(build.nodes.size()),
-          options_.http_url};
+  return {build.record,
+          task.record,
+          *task.spec,
+          index,
+          static_cast<int>(build.nodes.size()),
+          options_.http_url,
+          options_.open_secrets};
 }
 
 State::Task& State::add_attempt(Build& build, Node& node, int attempt, Moment moment) {
@@ -48,6 +53,8 @@ State::Task& State::add_attempt(Build& build, Node& node, int attempt, Moment mo
 }
 
 void State::submit(NewBuild request, Reply<model::BuildId> reply, Moment moment) {
+  const Status allowed = request.actor.check_may_act_on(request.repository);
+  if (!allowed.ok()) return answer<model::BuildId>(std::move(reply), allowed.error());
   const model::BuildId id{++last_build_id_};
   Build& build = builds_[id];
   build.record.id = id;
@@ -57,6 +64,8 @@ void State::submit(NewBuild request, Reply<model::BuildId> reply, Moment moment)
   build.record.message = std::move(request.message);
   build.record.environment = std::move(request.environment);
   build.record.priority = request.priority;
+  // What an untrusted token submits never writes what trusted builds restore.
+  if (!request.actor.trusted) build.record.cache_space = "token-" + request.actor.token_id;
   build.record.created_ms = moment.millis();
   api::EvaluateConfigResponse issues;
   for (api::Issue& issue : request.issues) *issues.add_issues() = std::move(issue);
@@ -81,11 +90,12 @@ void State::submit(NewBuild request, Reply<model::BuildId> reply, Moment moment)
     add_attempt(build, placed, 1, moment);
   }
   touch(build);
-  audit(request.actor, "build.submit", id.to_string(), moment);
+  audit(request.actor.name, "build.submit", id.to_string(), moment);
   log_info("build submitted",
            {{"build", id}, {"repository", build.record.repository}, {"tasks", build.nodes.size()}});
   advance(build, moment);
   changes_.builds.push_back(build.record);
+  cancel_outdated(build, moment);
   answer<model::BuildId>(std::move(reply), id);
 }
 
@@ -98,9 +108,56 @@ void State::make_ready(Task& task, Moment moment) {
   if (task.spec->execution_lock.empty() ||
       locks_.at(task.build->record.repository + "\n" + task.spec->execution_lock).front() ==
           task.record.id) {
-    if (!scheduler_.is_waiting(task.record.id)) {
-      scheduler_.add_task(task.record.id, task.spec->demand);
+    enqueue(task);
+    task.ready_at = moment.now;
+  }
+}
+
+std::vector<model::TaskId> State::lost_before(const Task& task) const {
+  const std::vector<model::TaskId>& attempts = task.build->nodes.at(task.record.node).attempts;
+  const auto self = std::find(attempts.begin(), attempts.end(), task.record.id);
+  const auto lost = std::min<std::ptrdiff_t>(task.record.lost_before, self - attempts.begin());
+  return {self - lost, self};
+}
+
+void State::enqueue(Task& task) {
+  if (scheduler_.is_waiting(task.record.id)) return;
+  scheduler::Demand demand = task.spec->demand;
+  demand.avoid = workers_to_avoid(task.build->nodes.at(task.record.node), lost_before(task));
+  if (!demand.avoid.empty()) avoiding_.insert(task.record.id);
+  scheduler_.add_task(task.record.id, demand);
+}
+
+std::set<scheduler::WorkerIndex> State::workers_to_avoid(const Node& node,
+                                                         std::vector<model::TaskId> lost) const {
+  std::set<scheduler::WorkerIndex> avoid;
+  for (const model::TaskId id : lost) {
+    const Task& attempt = tasks_.at(id);
+    const auto host = workers_.find({attempt.record.pool, attempt.record.worker});
+    if (host != workers_.end()) avoid.insert(host->second.index);
+  }
+  if (avoid.empty()) return avoid;
+  for (const auto& [key, worker] : workers_) {
+    if (!avoid.contains(worker.index) && scheduler_.could_run(worker.index, node.spec->demand)) {
+      return avoid;
     }
+  }
+  return {};  // nobody else: better there than nowhere
+}
+
+void State::review_avoided() {
+  for (const model::TaskId id : std::set<model::TaskId>(avoiding_)) {
+    Task* const task = find_task(id);
+    if (task == nullptr || !scheduler_.is_waiting(id)) {
+      avoiding_.erase(id);
+      continue;
+    }
+    if (!workers_to_avoid(task->build->nodes.at(task->record.node), lost_before(*task)).empty()) {
+      continue;
+    }
+    avoiding_.erase(id);
+    scheduler_.remove_task(id);
+    enqueue(*task);
   }
 }
 
@@ -128,10 +185,7 @@ void State::leave_lock(Task& task) {
     return;
   }
   Task* const next = find_task(found->second.front());
-  if (next != nullptr && next->record.status == model::TaskStatus::Ready &&
-      !scheduler_.is_waiting(next->record.id)) {
-    scheduler_.add_task(next->record.id, next->spec->demand);
-  }
+  if (next != nullptr && next->record.status == model::TaskStatus::Ready) enqueue(*next);
 }
 
 void State::advance(Build& build, Moment moment) {
@@ -227,54 +281,110 @@ void State::cancel(Task& task, const std::string& reason, Moment moment) {
   want_stop(task, moment);
 }
 
-void State::cancel_build(model::BuildId id, const std::string& actor, Reply<void> reply,
-                         Moment moment) {
+void State::cancel_outdated(const Build& newer, Moment moment) {
+  const std::string reason =
+      fmt::format("build {} of branch '{:.80}' is newer", newer.record.id, newer.record.branch);
+  for (auto& [id, build] : builds_) {
+    if (id >= newer.record.id || model::is_final(build.record.status) ||
+        build.record.branch != newer.record.branch ||
+        build.record.repository != newer.record.repository) {
+      continue;
+    }
+    for (auto& [number, node] : build.nodes) {
+      Task& task = current(node);
+      // What is stateful must not be cut off; as long as it has not begun, it may be.
+      const bool spared = task.spec->stateful && model::is_running(task.record.status);
+      if (task.spec->auto_cancellation && !spared) cancel(task, reason, moment);
+    }
+    update_status_of(build, moment);
+  }
+}
+
+void State::cancel_build(model::BuildId id, const Actor& actor, Reply<void> reply, Moment moment) {
   Build* const build = find_build(id);
   if (build == nullptr)
     return answer<void>(std::move(reply), error(Code::NotFound, "no build {}", id));
-  audit(actor, "build.cancel", id.to_string(), moment);
-  for (auto& [number, node] : build->nodes) cancel(current(node), "cancelled by " + actor, moment);
+  const Status allowed = actor.check_may_act_on(build->record.repository);
+  if (!allowed.ok()) return answer<void>(std::move(reply), allowed.error());
+  audit(actor.name, "build.cancel", id.to_string(), moment);
+  for (auto& [number, node] : build->nodes) {
+    cancel(current(node), "cancelled by " + actor.name, moment);
+  }
   update_status_of(*build, moment);
   answer<void>(std::move(reply), Result<void>());
 }
 
-void State::cancel_task(model::TaskId id, const std::string& actor, Reply<void> reply,
-                        Moment moment) {
+void State::cancel_task(model::TaskId id, const Actor& actor, Reply<void> reply, Moment moment) {
   Task* const task = find_task(id);
   if (task == nullptr)
     return answer<void>(std::move(reply), error(Code::NotFound, "no task {}", id));
-  audit(actor, "task.cancel", id.to_string(), moment);
-  cancel(*task, "cancelled by " + actor, moment);
+  const Status allowed = actor.check_may_act_on(task->build->record.repository);
+  if (!allowed.ok()) return answer<void>(std::move(reply), allowed.error());
+  audit(actor.name, "task.cancel", id.to_string(), moment);
+  cancel(*task, "cancelled by " + actor.name, moment);
   answer<void>(std::move(reply), Result<void>());
 }
 
-void State::rerun_task(model::TaskId id, const std::string& actor, Reply<model::TaskId> reply,
+void State::rerun_task(model::TaskId id, const Actor& actor, Reply<model::TaskId> reply,
                        Moment moment) {
+  const auto refuse = [&](Error why) { answer<model::TaskId>(std::move(reply), std::move(why)); };
   Task* const task = find_task(id);
-  if (task == nullptr) {
-    return answer<model::TaskId>(std::move(reply), error(Code::NotFound, "no task {}", id));
-  }
+  if (task == nullptr) return refuse(error(Code::NotFound, "no task {}", id));
   Build& build = *task->build;
+  const Status allowed = actor.check_may_act_on(build.record.repository);
+  if (!allowed.ok()) return refuse(allowed.error());
   const int number = task->record.node;
-  if (current(build.nodes.at(number)).record.id != id) {
-    return answer<model::TaskId>(
-        std::move(reply), error(Code::FailedPrecondition, "task {} was run again already as {}", id,
-                                current(build.nodes.at(number)).record.id));
+  const model::TaskId latest = current(build.nodes.at(number)).record.id;
+  if (latest != id) {
+    return refuse(
+        error(Code::FailedPrecondition, "task {} was run again already as {}", id, latest));
   }
   if (!model::is_final(task->record.status)) {
-    return answer<model::TaskId>(std::move(reply),
-                                 error(Code::FailedPrecondition, "task {} has not ended yet", id));
+    return refuse(error(Code::FailedPrecondition, "task {} has not ended yet", id));
   }
-  audit(actor, "task.rerun", id.to_string(), moment);
-  const model::TaskId fresh =
-      add_attempt(build, build.nodes.at(number), task->record.attempt + 1, moment).record.id;
-  tasks_.at(fresh).record.triggered = true;
-  // What was skipped because of it gets another chance, and what comes after that.
-  std::set<int> reopened = {number};
+  audit(actor.name, "task.rerun", id.to_string(), moment);
+  const model::TaskId fresh = reopen(build, {number}, moment).front();
+  answer<model::TaskId>(std::move(reply), fresh);
+}
+
+void State::rerun_build(model::BuildId id, const Actor& actor,
+                        Reply<std::vector<model::TaskId>> reply, Moment moment) {
+  const auto refuse = [&](Error why) {
+    answer<std::vector<model::TaskId>>(std::move(reply), std::move(why));
+  };
+  Build* const build = find_build(id);
+  if (build == nullptr) return refuse(error(Code::NotFound, "no build {}", id));
+  const Status allowed = actor.check_may_act_on(build->record.repository);
+  if (!allowed.ok()) return refuse(allowed.error());
+  std::set<int> seeds;
+  for (const auto& [number, node] : build->nodes) {
+    const model::TaskStatus status = current(node).record.status;
+    if (status == model::TaskStatus::Failed || status == model::TaskStatus::Aborted) {
+      seeds.insert(number);
+    }
+  }
+  if (seeds.empty()) {
+    return refuse(
+        error(Code::FailedPrecondition, "build {} has no task that failed or was aborted", id));
+  }
+  audit(actor.name, "build.rerun", id.to_string(), moment);
+  answer<std::vector<model::TaskId>>(std::move(reply), reopen(*build, seeds, moment));
+}
+
+std::vector<model::TaskId> State::reopen(Build& build, const std::set<int>& seeds, Moment moment) {
+  std::vector<model::TaskId> fresh;
+  for (const int number : seeds) {
+    Node& node = build.nodes.at(number);
+    Task& task = add_attempt(build, node, current(node).record.attempt + 1, moment);
+    task.record.triggered = true;
+    fresh.push_back(task.record.id);
+  }
+  // What was skipped because of them gets another chance, and what comes after that.
+  std::set<int> reopened = seeds;
   for (bool grown = true; grown;) {
     grown = false;
     for (auto& [other, node] : build.nodes) {
-      Task& dependant = current(node);
+      const Task& dependant = current(node);
       if (reopened.contains(other) || dependant.record.status != model::TaskStatus::Skipped ||
           dependant.spec->skipped) {
         continue;
@@ -289,23 +399,24 @@ void State::rerun_task(model::TaskId id, const std::string& actor, Reply<model::
     }
   }
   advance(build, moment);
-  answer<model::TaskId>(std::move(reply), fresh);
+  return fresh;
 }
 
 void State::adopt_build(store::BuildRows rows, Moment moment) {
   if (find_build(rows.build.id) == nullptr) load_build(std::move(rows), moment);
 }
 
-void State::trigger_task(model::TaskId id, const std::string& actor, Reply<void> reply,
-                         Moment moment) {
+void State::trigger_task(model::TaskId id, const Actor& actor, Reply<void> reply, Moment moment) {
   Task* const task = find_task(id);
   if (task == nullptr)
     return answer<void>(std::move(reply), error(Code::NotFound, "no task {}", id));
+  const Status allowed = actor.check_may_act_on(task->build->record.repository);
+  if (!allowed.ok()) return answer<void>(std::move(reply), allowed.error());
   if (!task->spec->manual || task->record.status != model::TaskStatus::Created) {
     return answer<void>(std::move(reply),
                         error(Code::FailedPrecondition, "task {} does not wait for a trigger", id));
   }
-  audit(actor, "task.trigger", id.to_string(), moment);
+  audit(actor.name, "task.trigger", id.to_string(), moment);
   task->record.triggered = true;
   touch(*task);
   advance(*task->build, moment);
@@ -325,19 +436,47 @@ void State::run_again(Task& task, const std::string& why, Moment moment) {
     release_worker(task, moment);
     return;
   }
-  if (attempt >= options_.timing.max_attempts) {
-    finish(task, model::TaskStatus::Failed, fmt::format("{} (attempt {})", why, attempt), moment);
+  if (task.record.lost_before + 1 >= options_.timing.max_attempts) {
+    finish(task, model::TaskStatus::Failed,
+           fmt::format("{} (attempt {}; {} in a row were lost)", why, attempt,
+                       task.record.lost_before + 1),
+           moment);
     release_worker(task, moment);
     return;
   }
   // The new attempt first: the build must not be final for a moment in between.
   Task& fresh = add_attempt(build, node, attempt + 1, moment);
   fresh.record.triggered = tasks_.at(old).record.triggered;
+  fresh.record.lost_before = tasks_.at(old).record.lost_before + 1;
   Task& ended = tasks_.at(old);
   finish(ended, model::TaskStatus::Aborted,
          fmt::format("{}; it runs again as task {}", why, fresh.record.id), moment);
   release_worker(ended, moment);
   log_warning("task runs again", {{"task", old}, {"as", fresh.record.id}, {"why", why}});
+}
+
+bool State::run_elsewhere(Task& task, const std::string& why, Moment moment) {
+  const bool never_started = task.record.status == model::TaskStatus::Assigned;
+  const bool once_only = task.spec->stateful || !task.spec->execution_lock.empty();
+  if (task.maybe_ran || (once_only && !never_started)) return false;
+  if (task.record.lost_before + 1 >= options_.timing.max_attempts) return false;
+  Build& build = *task.build;
+  Node& node = build.nodes.at(task.record.node);
+  std::vector<model::TaskId> lost = lost_before(task);
+  lost.push_back(task.record.id);
+  if (workers_to_avoid(node, std::move(lost)).empty()) return false;
+  Task& fresh = add_attempt(build, node, task.record.attempt + 1, moment);
+  fresh.record.triggered = task.record.triggered;
+  fresh.record.lost_before = task.record.lost_before + 1;
+  finish(task, model::TaskStatus::Aborted,
+         fmt::format("worker '{}' could not run it ({}); another one does as task {}",
+                     task.record.worker, why, fresh.record.id),
+         moment);
+  // Without TaskStarted there will be no TaskStopped either.
+  if (never_started) release_worker(task, moment);
+  log_warning("task runs elsewhere",
+              {{"task", task.record.id}, {"as", fresh.record.id}, {"why", why}});
+  return true;
 }
 
 }  // namespace cirrus::controller::core

@@ -65,6 +65,7 @@ void State::confirm(Task& task, Moment moment) {
 void State::heard(Task& task, Moment moment) {
   task.last_heard = moment.now;
   task.agent_heard = true;
+  task.maybe_ran = true;
   if (task.unreachable) {
     task.unreachable = false;
     touch(*task.build);
@@ -207,7 +208,8 @@ void State::log_permit(const TaskCredential& credential, const std::string& step
     confirm(task, moment);
     heard(task, moment);
   }
-  hint<LogPermit>(std::move(reply), LogPermit{task.record.id, task.gate, secrets_of(task.record)});
+  hint<LogPermit>(std::move(reply),
+                  LogPermit{task.record.id, task.gate, secrets_of(context_of(task))});
 }
 
 void State::blob_permit(const TaskCredential& credential, Reply<BlobPermit> reply, Moment moment) {
@@ -220,8 +222,8 @@ void State::blob_permit(const TaskCredential& credential, Reply<BlobPermit> repl
   }
   confirm(task, moment);
   heard(task, moment);
-  hint<BlobPermit>(std::move(reply),
-                   BlobPermit{task.record.id, task.build->record.repository, task.gate});
+  hint<BlobPermit>(std::move(reply), BlobPermit{task.record.id, task.build->record.repository,
+                                                task.build->record.cache_space, task.gate});
 }
 
 void State::clone_permit(const std::string& token, Reply<std::string> reply) {
@@ -262,6 +264,7 @@ void State::finish_from_steps(Task& task, Unreported unreported, const std::stri
 
 void State::finish(Task& task, model::TaskStatus status, std::string reason, Moment moment) {
   scheduler_.remove_task(task.record.id);
+  avoiding_.erase(task.record.id);
   move_to(task, status);
   task.record.reason = std::move(reason);
   task.record.finished_ms = moment.millis();

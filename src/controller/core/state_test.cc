@@ -370,7 +370,7 @@ TEST(State, RevokingATokenEndsItsSessions) {
   ASSERT_TRUE(h.register_worker("w").ok());
   const std::string id = h.state().view_pools().at(0).tokens.at(0).id;
   const auto fresh = h.ask<State::NewToken>([&](State& s, auto reply, Moment now) {
-    s.create_registration_token("default", seconds(60), "test", std::move(reply), now);
+    s.create_registration_token({"default", seconds(60), "", ""}, "test", std::move(reply), now);
   });
   h.pass(seconds(61));
   EXPECT_FALSE(h.register_worker("w").ok()) << "the old token has expired";

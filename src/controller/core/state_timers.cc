@@ -20,6 +20,7 @@ void State::settle(Moment moment) {
     next_silence_check_ = moment.now + std::chrono::seconds(1);
     judge_silence(moment);
     judge_tasks(moment);
+    review_avoided();
     place_tasks(moment);
   }
 }
@@ -37,6 +38,7 @@ void State::place_tasks(Moment moment) {
     task.record.worker = worker.record.name;
     task.record.holds_worker = true;
     task.record.assigned_ms = moment.millis();
+    if (task.ready_at) dispatch_.add(moment.now - *task.ready_at);
     task.last_heard = moment.now;
     task.missing_polls = 0;
     worker.held.insert(placement.task);

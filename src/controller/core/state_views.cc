@@ -143,6 +143,7 @@ std::vector<WorkerView> State::view_workers(Moment moment) const {
     view.pool = key.first;
     view.name = key.second;
     view.disabled = worker.record.disabled;
+    view.draining = worker.draining;
     view.connected = worker.polled && !worker.silent;
     view.state = !worker.polled           ? "never seen"
                  : worker.silent          ? "silent"
@@ -153,6 +154,13 @@ std::vector<WorkerView> State::view_workers(Moment moment) const {
     view.labels = worker.record.labels;
     view.resources = worker.record.resources;
     view.tasks.assign(worker.held.begin(), worker.held.end());
+    for (const model::TaskId id : worker.held) {
+      const Task* const task = find_task(id);
+      if (task == nullptr) continue;
+      for (const auto& [name, amount] : task->spec->demand.resources) {
+        view.resources_in_use[name] += amount;
+      }
+    }
     if (worker.polled) {
       view.last_seen_ago_ms =
           std::chrono::duration_cast<std::chrono::milliseconds>(moment.now - worker.last_poll)

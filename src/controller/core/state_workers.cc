@@ -8,28 +8,15 @@
 
 namespace cirrus::controller::core {
 
-Result<State::PoolToken> State::check_registration_token(const std::string& token,
-                                                         Moment moment) const {
-  const auto found = registration_token_by_hash_.find(token_hash(token));
-  if (found == registration_token_by_hash_.end()) {
-    return error(Code::Unauthenticated, "the registration token is not valid");
-  }
-  const store::RegistrationTokenRecord& record = registration_tokens_.at(found->second);
-  if (record.revoked_ms != 0) {
-    return error(Code::Unauthenticated, "the registration token was revoked");
-  }
-  if (record.expires_ms != 0 && moment.millis() >= record.expires_ms) {
-    return error(Code::Unauthenticated, "the registration token was replaced and has expired");
-  }
-  return PoolToken{record.id, record.pool};
-}
-
 Result<State::WorkerKey> State::identify(const WorkerCredential& credential, Moment moment) {
   const Result<SessionClaims> claims = read_session_token(session_key_, credential.session_token);
   if (claims.ok()) {
     const auto minted_by = registration_tokens_.find(claims.value().registration_token_id);
     if (minted_by == registration_tokens_.end() || minted_by->second.revoked_ms != 0) {
-      return error(Code::Unauthenticated, "the registration token of this session was revoked");
+      return refuse_credential(
+          credential.peer,
+          error(Code::Unauthenticated, "the registration token of this session was revoked"),
+          moment);
     }
     if (claims.value().worker == credential.name) {
       return WorkerKey(claims.value().pool, claims.value().worker);
@@ -38,13 +25,14 @@ Result<State::WorkerKey> State::identify(const WorkerCredential& credential, Mom
   // A session of another server or life, or of a worker whose `name` label is not its name. A
   // reference worker never registers again, so whoever holds the pool's token is adopted.
   const PoolToken token =
-      CIRRUS_TRY(check_registration_token(credential.registration_token, moment));
+      CIRRUS_TRY(check_registration_token(credential.registration_token, credential.peer, moment));
   if (claims.ok() && !credential.instance.empty()) {
-    audit("worker " + claims.value().worker, "worker.name.forged", credential.name, moment);
+    audit_misuse("worker " + claims.value().worker, "worker.name.forged", credential.name, moment);
     return error(Code::PermissionDenied, "this session belongs to worker '{:.128}'",
                  claims.value().worker);
   }
   CIRRUS_TRY(model::check_worker_name(credential.name));
+  CIRRUS_TRY(check_worker_scope(token.id, credential.name));
   return WorkerKey(token.pool, credential.name);
 }
 
@@ -114,9 +102,11 @@ void State::publish(Worker& worker) {
 }
 
 void State::register_worker(const RegisterCall& call, Reply<std::string> reply, Moment moment) {
-  const Result<PoolToken> token = check_registration_token(call.registration_token, moment);
+  const Result<PoolToken> token =
+      check_registration_token(call.registration_token, call.peer, moment);
   if (!token.ok()) return answer<std::string>(std::move(reply), token.error());
-  const Status name = model::check_worker_name(call.name);
+  Status name = model::check_worker_name(call.name);
+  if (name.ok()) name = check_worker_scope(token.value().id, call.name);
   if (!name.ok()) return answer<std::string>(std::move(reply), name.error());
   const Status amounts = model::check_resources(call.resources);
   if (!amounts.ok()) return answer<std::string>(std::move(reply), amounts.error());
@@ -160,6 +150,7 @@ void State::poll(PollCall call, Reply<api::PollResponse> reply, Moment moment) {
   worker.silent = false;
   worker.features = call.features;
   refresh_facts(worker, call.labels, call.resources);
+  scheduler_.set_standby(worker.index, {call.standby.isolation, call.standby.age});
 
   const bool doubtful = reconcile(worker, call.running_tasks, moment);
   if (call.leaving) {
@@ -324,8 +315,11 @@ void State::answer_with_stops(Worker& worker, Moment moment) {
 void State::update_status(const WorkerCredential& credential, bool disabled, Reply<bool> reply,
                           Moment moment) {
   // By token and name: `worker pause` never registers. Source: protocol §4 rule 3.
-  const Result<PoolToken> token = check_registration_token(credential.registration_token, moment);
+  const Result<PoolToken> token =
+      check_registration_token(credential.registration_token, credential.peer, moment);
   if (!token.ok()) return answer<bool>(std::move(reply), token.error());
+  const Status scope = check_worker_scope(token.value().id, credential.name);
+  if (!scope.ok()) return answer<bool>(std::move(reply), scope.error());
   const auto found = workers_.find({token.value().pool, credential.name});
   if (found == workers_.end()) {
     return answer<bool>(std::move(reply),
@@ -336,8 +330,10 @@ void State::update_status(const WorkerCredential& credential, bool disabled, Rep
     worker.record.disabled = disabled;
     changes_.workers.push_back(worker.record);
     publish(worker);
-    audit("worker " + credential.name, disabled ? "worker.pause" : "worker.resume",
-          worker.record.pool + "/" + credential.name, moment);
+    if (!worker_audit_.refused(worker.record.pool + "/" + credential.name, moment.now).limited) {
+      audit("worker " + credential.name, disabled ? "worker.pause" : "worker.resume",
+            worker.record.pool + "/" + credential.name, moment);
+    }
   }
   if (worker.parked) answer_poll(worker, {});
   answer<bool>(std::move(reply), disabled);
@@ -345,8 +341,11 @@ void State::update_status(const WorkerCredential& credential, bool disabled, Rep
 
 void State::query_running(const WorkerCredential& credential, Reply<RunningTasks> reply,
                           Moment moment) {
-  const Result<PoolToken> token = check_registration_token(credential.registration_token, moment);
+  const Result<PoolToken> token =
+      check_registration_token(credential.registration_token, credential.peer, moment);
   if (!token.ok()) return answer<RunningTasks>(std::move(reply), token.error());
+  const Status scope = check_worker_scope(token.value().id, credential.name);
+  if (!scope.ok()) return answer<RunningTasks>(std::move(reply), scope.error());
   const auto found = workers_.find({token.value().pool, credential.name});
   if (found == workers_.end()) {
     return answer<RunningTasks>(
@@ -365,7 +364,7 @@ void State::answer_late(const WorkerCredential& worker, const TaskCredential& cr
   const Result<WorkerKey> key = identify(worker, moment);
   if (!key.ok()) return answer<void>(std::move(reply), key.error());
   if (late.value().pool != key.value().first || late.value().worker != key.value().second) {
-    audit("worker " + key.value().second, "task.foreign", credential.id, moment);
+    audit_misuse("worker " + key.value().second, "task.foreign", credential.id, moment);
     return answer<void>(std::move(reply),
                         error(Code::PermissionDenied, "task {} is not one of worker '{}'",
                               late.value().id, key.value().second));
@@ -378,7 +377,7 @@ Result<State::Task*> State::task_of_worker(const WorkerCredential& worker,
   const WorkerKey key = CIRRUS_TRY(identify(worker, moment));
   Task* const task = CIRRUS_TRY(task_of_agent(credential));
   if (task->record.pool != key.first || task->record.worker != key.second) {
-    audit("worker " + key.second, "task.foreign", credential.id, moment);
+    audit_misuse("worker " + key.second, "task.foreign", credential.id, moment);
     return error(Code::PermissionDenied, "task {} is not one of worker '{}'", task->record.id,
                  key.second);
   }
@@ -417,10 +416,14 @@ void State::task_failed(const WorkerCredential& worker, const TaskCredential& cr
   // After a final result it is a known false alarm. Source: protocol §5.3.
   if (!model::is_final(task.record.status)) {
     const bool never_started = task.record.status == model::TaskStatus::Assigned;
-    finish(task, model::TaskStatus::Failed,
-           message.empty() ? "the worker could not run it" : message, moment);
-    // Without TaskStarted there will be no TaskStopped either.
-    if (never_started) release_worker(task, moment);
+    const std::string why = message.empty() ? "the worker could not run it" : message;
+    // Nothing of it ran unless its agent was heard of: safe to try on another machine.
+    // Source: protocol §5.3.
+    if (!run_elsewhere(task, why, moment)) {
+      finish(task, model::TaskStatus::Failed, why, moment);
+      // Without TaskStarted there will be no TaskStopped either.
+      if (never_started) release_worker(task, moment);
+    }
   }
   const auto host = workers_.find({task.record.pool, task.record.worker});
   if (host != workers_.end() && host->second.record.instance.empty()) answer_poll(host->second, {});

@@ -49,22 +49,33 @@ void fill_environment(const TaskContext& context,
   }
   for (const auto& [key, value] : build.environment) env[key] = value;
 }
+/// Fills `env` and returns what must not be shown.
+std::vector<std::string> fill_with_secrets(const TaskContext& context,
+                                           google::protobuf::Map<std::string, std::string>& env) {
+  fill_environment(context, env);
+  std::vector<std::string> secrets;
+  if (!context.task.clone_token.empty()) secrets.push_back(context.task.clone_token);
+  if (!context.open_secrets) return secrets;
+  for (std::string& value : context.open_secrets(context.build.repository, env)) {
+    secrets.push_back(std::move(value));
+  }
+  return secrets;
+}
 }  // namespace
 
-std::vector<std::string> secrets_of(const store::TaskRecord& task) {
-  if (task.clone_token.empty()) return {};
-  return {task.clone_token};
+std::vector<std::string> secrets_of(const TaskContext& context) {
+  google::protobuf::Map<std::string, std::string> env;
+  return fill_with_secrets(context, env);
 }
 
 api::CommandsResponse commands_message(const TaskContext& context) {
   api::CommandsResponse message;
-  fill_environment(context, *message.mutable_environment());
+  for (std::string& secret : fill_with_secrets(context, *message.mutable_environment())) {
+    message.add_secrets_to_mask(std::move(secret));
+  }
   *message.mutable_commands() = context.spec.message.commands();
   message.set_servertoken(context.task.server_secret);
   message.set_timeout_in_seconds(context.spec.timeout.count());
-  for (std::string& secret : secrets_of(context.task)) {
-    message.add_secrets_to_mask(std::move(secret));
-  }
   return message;
 }
 

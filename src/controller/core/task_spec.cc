@@ -5,11 +5,16 @@
 #include <charconv>
 #include <set>
 
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+
 #include "base/strings.h"
 
 namespace cirrus::controller::core {
 
 namespace {
+constexpr int kMaxPriority = 1000;  // Ours.
+
 std::string property(const api::Task& task, const std::string& key) {
   const auto found = task.metadata().properties().find(key);
   return found == task.metadata().properties().end() ? std::string() : found->second;
@@ -98,7 +103,33 @@ void read_instance(const api::Task& task, TaskSpec& spec) {
       instance.has_isolation() && instance.isolation().type_case() != api::Isolation::TYPE_NOT_SET;
   if (spec.has_isolation) spec.isolation = instance.isolation();
 }
+
+/// `priority:` of a task, an extension of ours, on top of that of its build.
+void read_priority(const std::string& text, int build_priority, TaskSpec& spec) {
+  if (text.empty()) return;
+  int value = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stopped, failure] = std::from_chars(text.data(), end, value);
+  if (failure != std::errc() || stopped != end || value < -kMaxPriority || value > kMaxPriority) {
+    spec.unrunnable = fmt::format("priority '{:.40}' is no whole number between -{} and {}", text,
+                                  kMaxPriority, kMaxPriority);
+    return;
+  }
+  spec.demand.priority = build_priority + value;
+}
 }  // namespace
+
+std::string isolation_key(const api::Isolation& isolation) {
+  if (!isolation.has_tart() && !isolation.has_vetu() && !isolation.has_container()) return {};
+  std::string bytes;
+  {
+    google::protobuf::io::StringOutputStream stream(&bytes);
+    google::protobuf::io::CodedOutputStream coded(&stream);
+    coded.SetSerializationDeterministic(true);  // maps in order, so that equal messages are equal
+    isolation.SerializeToCodedStream(&coded);
+  }
+  return bytes;
+}
 
 std::shared_ptr<const TaskSpec> read_task_spec(api::Task task, int build_priority) {
   auto spec = std::make_shared<TaskSpec>();
@@ -125,6 +156,9 @@ std::shared_ptr<const TaskSpec> read_task_spec(api::Task task, int build_priorit
   const std::string stateful = property(task, "stateful");
   spec->stateful = stateful.empty() ? sounds_stateful(task.name()) : stateful == "true";
   spec->execution_lock = property(task, "execution_lock");
+  spec->auto_cancellation = property(task, "auto_cancellation") == "true";
+  read_priority(property(task, "priority"), build_priority, *spec);
+  if (spec->has_isolation) spec->demand.isolation = isolation_key(spec->isolation);
   spec->message = std::move(task);
   return spec;
 }

@@ -32,9 +32,14 @@ struct TaskSpec {
   bool skipped = false;  ///< by its own `skip:`
   bool manual = false;
   bool stateful = false;
+  bool auto_cancellation = false;  ///< a newer build of its branch cancels it
   std::string execution_lock;
   std::string unrunnable;  ///< a sentence: nothing can ever run it; empty: it can
 };
+
+/// What a stand-by instance must equal to serve a task of this isolation: the message as bytes,
+/// always the same ones. Empty for `none`, which nothing warms up. Source: protocol §5.6.
+std::string isolation_key(const api::Isolation& isolation);
 
 /// Reads an evaluated task. Never fails: what cannot be run says so in `unrunnable`.
 std::shared_ptr<const TaskSpec> read_task_spec(api::Task task, int build_priority);

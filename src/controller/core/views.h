@@ -50,10 +50,12 @@ struct WorkerView {
   std::string name;
   std::string state;  ///< `idle`, `busy`, `paused`, `silent`, `never seen`
   bool disabled = false;
+  bool draining = false;  ///< as it says itself
   bool connected = false;
   std::string instance;
   model::Labels labels;
   model::Resources resources;
+  model::Resources resources_in_use;  ///< what its tasks hold
   std::vector<model::TaskId> tasks;
   std::int64_t last_seen_ago_ms = -1;  ///< -1: not since the controller started
   std::string conflict;                ///< empty, or what is wrong with its name
@@ -65,5 +67,8 @@ struct PoolView {
   int connected = 0;
   std::vector<store::RegistrationTokenRecord> tokens;  ///< with empty hashes
 };
+
+/// API tokens, with empty hashes.
+using ApiTokenViews = std::vector<store::ApiTokenRecord>;
 
 }  // namespace cirrus::controller::core

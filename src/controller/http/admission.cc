@@ -3,12 +3,11 @@
 
 #include "base/strings.h"
 #include "controller/http/problem.h"
+#include "controller/http/routes.h"
 
 namespace cirrus::controller::http {
 
 namespace {
-constexpr std::uint64_t kSmallBody = 64U << 10U;
-constexpr std::uint64_t kBuildBody = 8U << 20U;
 constexpr std::uint64_t kFetchBody = 64U << 20U;
 constexpr std::uint64_t kPushBody = std::uint64_t{4} << 30U;
 
@@ -27,6 +26,11 @@ net::Admission unauthenticated(bool git) {
   return refuse(std::move(response));
 }
 
+/// For a token that is not valid, or that comes from where too many such came from.
+net::Admission refused(const Error& why, bool git) {
+  return why.code() == Code::Unauthenticated ? unauthenticated(git) : refuse(problem(why));
+}
+
 std::string bearer_token(const net::ServerRequest& head) {
   const std::string_view value = head.header("authorization");
   if (to_lower(value.substr(0, 7)) != "bearer ") return {};
@@ -41,22 +45,11 @@ std::string basic_password(const net::ServerRequest& head) {
   return colon == std::string::npos ? std::string() : pair.substr(colon + 1);
 }
 
-core::Role needed_role(const net::ServerRequest& head, const std::vector<std::string>& parts) {
-  if (head.method == "GET" || head.method == "HEAD") return core::Role::Reader;
-  const std::string kind = parts.size() > 2 ? parts[2] : "";
-  if (kind == "builds" || kind == "tasks") return core::Role::Submitter;
-  if (kind == "workers" || kind == "caches") return core::Role::Operator;
-  return core::Role::Admin;
-}
-
-const char* role_name(core::Role role) {
-  switch (role) {
-    case core::Role::Reader: return "reader";
-    case core::Role::Submitter: return "submitter";
-    case core::Role::Operator: return "operator";
-    case core::Role::Admin: return "admin";
-  }
-  return "";
+net::ServerResponse no_route(const RouteMatch& match) {
+  if (match.allow.empty()) return problem(404, "no such route");
+  net::ServerResponse response = problem(405, fmt::format("this route takes {} only", match.allow));
+  response.headers.emplace_back("Allow", match.allow);
+  return response;
 }
 
 bool is_push(const net::ServerRequest& head) {
@@ -77,26 +70,25 @@ void admit_git(core::Core& core, const net::ServerRequest& head,
     admission.principal = std::move(caller);
     decided(std::move(admission));
   };
-  const bool posted = core.post([token, push, admit, decided](core::State& state,
-                                                              core::Moment moment) {
-    // Both are asked; the first that knows the token decides, and the second always answers.
-    const auto known = std::make_shared<bool>(false);
+  const bool posted = core.post([token, push, admit, decided, peer = head.peer](
+                                    core::State& state, core::Moment moment) {
+    if (state.is_clone_token(token)) {
+      return state.clone_permit(token, [push, admit, decided](const Result<std::string>& found) {
+        if (!found.ok()) return decided(unauthenticated(true));
+        if (push) return decided(refuse(problem(403, "a task may not push")));
+        admit(Caller{{}, true, found.value()});
+      });
+    }
     state.authorize(
-        token,
-        [known, push, admit, decided](const Result<core::ApiIdentity>& identity) {
-          if (!identity.ok()) return;
-          *known = true;
+        token, peer,
+        [push, admit, decided](const Result<core::ApiIdentity>& identity) {
+          if (!identity.ok()) return decided(refused(identity.error(), true));
           if (push && identity.value().role < core::Role::Submitter) {
             return decided(refuse(problem(403, "this token may not push")));
           }
           admit(Caller{identity.value(), false, ""});
         },
         moment);
-    state.clone_permit(token, [known, push, admit, decided](const Result<std::string>& repository) {
-      if (*known) return;
-      if (!repository.ok() || push) return decided(unauthenticated(true));
-      admit(Caller{{}, true, repository.value()});
-    });
   });
   if (!posted) decided(refuse(problem(503, "the controller is shutting down")));
 }
@@ -108,50 +100,48 @@ Result<std::vector<std::string>> split_path(const std::string& path) {
     return error(Code::InvalidArgument, "the path is not absolute");
   for (const std::string& part : split(std::string_view(path).substr(1), '/')) {
     parts.push_back(CIRRUS_TRY(net::percent_decode(part)));
+    if (!net::is_utf8(parts.back())) {
+      return error(Code::InvalidArgument, "the path is not UTF-8");
+    }
   }
   return parts;
 }
 
 net::Admit make_admission(core::Core& core) {
-  return [&core](const net::ServerRequest& head,
-                 const std::function<void(net::Admission)>& decided) {
-    const Result<std::vector<std::string>> parts = split_path(head.path);
-    if (!parts.ok()) return decided(refuse(problem(parts.error())));
-    if (head.path == "/healthz") {
-      net::Admission open;
-      open.body_limit = 0;
-      return decided(std::move(open));
-    }
-    if (parts.value().front() == "git") return admit_git(core, head, decided);
-
-    const std::string token = bearer_token(head);
-    if (token.empty()) return decided(unauthenticated(false));
-    const core::Role needed = needed_role(head, parts.value());
-    const bool large = head.method == "POST" && head.path == "/api/v1/builds";
-    const bool posted =
-        core.post([token, needed, large, decided](core::State& state, core::Moment moment) {
+  return
+      [&core](const net::ServerRequest& head, const std::function<void(net::Admission)>& decided) {
+        const Result<std::vector<std::string>> parts = split_path(head.path);
+        if (!parts.ok()) return decided(refuse(problem(parts.error())));
+        if (parts.value().front() == "git") return admit_git(core, head, decided);
+        const RouteMatch match = find_route(head.method, parts.value());
+        if (match.route != nullptr && !match.route->role) {
+          net::Admission open;
+          open.body_limit = match.route->body_limit;
+          return decided(std::move(open));
+        }
+        const std::string token = bearer_token(head);
+        if (token.empty()) return decided(unauthenticated(false));
+        const bool posted = core.post([token, match, decided, peer = head.peer](
+                                          core::State& state, core::Moment moment) {
           state.authorize(
-              token,
-              [needed, large, decided](const Result<core::ApiIdentity>& identity) {
-                if (!identity.ok()) {
-                  return decided(identity.error().code() == Code::Unauthenticated
-                                     ? unauthenticated(false)
-                                     : refuse(problem(identity.error())));
-                }
-                if (identity.value().role < needed) {
+              token, peer,
+              [match, decided](const Result<core::ApiIdentity>& identity) {
+                if (!identity.ok()) return decided(refused(identity.error(), false));
+                if (match.route == nullptr) return decided(refuse(no_route(match)));
+                if (identity.value().role < *match.route->role) {
                   return decided(
                       refuse(problem(403, fmt::format("this needs a token of role '{}' or higher",
-                                                      role_name(needed)))));
+                                                      core::to_string(*match.route->role)))));
                 }
                 net::Admission admission;
-                admission.body_limit = large ? kBuildBody : kSmallBody;
+                admission.body_limit = match.route->body_limit;
                 admission.principal = Caller{identity.value(), false, ""};
                 decided(std::move(admission));
               },
               moment);
         });
-    if (!posted) decided(refuse(problem(503, "the controller is shutting down")));
-  };
+        if (!posted) decided(refuse(problem(503, "the controller is shutting down")));
+      };
 }
 
 }  // namespace cirrus::controller::http

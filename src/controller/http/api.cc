@@ -2,40 +2,17 @@
 #include "controller/http/api.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include <nlohmann/json.hpp>
 
+#include "controller/http/answers.h"
 #include "controller/http/event_streams.h"
 #include "controller/http/json_views.h"
 #include "controller/http/problem.h"
+#include "controller/http/routes.h"
 #include "model/safe_name.h"
 
 namespace cirrus::controller::http {
-
-namespace {
-std::int64_t number_of(const std::map<std::string, std::string>& query, const std::string& name,
-                       std::int64_t fallback) {
-  const auto found = query.find(name);
-  if (found == query.end()) return fallback;
-  std::int64_t value = fallback;
-  std::from_chars(found->second.data(), found->second.data() + found->second.size(), value);
-  return value;
-}
-
-std::string actor_of(const net::ServerRequest& request) {
-  const auto* const caller = std::any_cast<Caller>(&request.principal);
-  return caller == nullptr ? "nobody" : caller->identity.name;
-}
-
-/// Answers 202 without a body, or the problem.
-core::Reply<void> accepted(const std::shared_ptr<net::Responder>& answer) {
-  return [answer](const Result<void>& result) {
-    if (!result.ok()) return answer->respond(problem(result.error()));
-    answer->respond(json_response(202, R"({"schema_version":1})"));
-  };
-}
-}  // namespace
 
 void Api::post(const Answer& answer, core::Core::Command command) {
   if (!core_.post(std::move(command))) {
@@ -44,17 +21,15 @@ void Api::post(const Answer& answer, core::Core::Command command) {
 }
 
 void Api::handle(net::ServerRequest request, std::shared_ptr<net::Responder> responder) {
-  if (request.path == "/healthz") {
-    const std::optional<std::string> poison = core_.poisoned();
-    return responder->respond(poison ? problem(503, *poison)
-                                     : json_response(200, R"({"schema_version":1,"status":"ok"})"));
-  }
   Result<Parts> split = split_path(request.path);
   if (!split.ok()) return responder->respond(problem(split.error()));
   const Parts& parts = split.value();
+  requests_.count(find_route(request.method, parts).route);
   if (parts.front() == "git") return route_git(std::move(request), parts, responder);
   if (parts.size() >= 3 && parts[0] == "api" && parts[1] == "v1") {
+    if (parts[2] == "secrets") return seal_secret(request, responder);
     if (parts[2] == "builds") return route_builds(request, parts, responder);
+    if (parts[2] == "openapi.yaml") return route_service(request, parts, responder);
     const bool artifacts = parts[2] == "tasks" && parts.size() >= 5 && parts[4] == "artifacts";
     if (artifacts && request.method == "GET") return route_artifacts(parts, responder);
     const bool reports = parts[2] == "tasks" && parts.size() == 5 &&
@@ -64,7 +39,7 @@ void Api::handle(net::ServerRequest request, std::shared_ptr<net::Responder> res
     if (parts[2] == "tasks") return route_tasks(request, parts, responder);
     return route_fleet(request, parts, responder);
   }
-  responder->respond(problem(404, "no such route"));
+  route_service(request, parts, responder);
 }
 
 void Api::with_build(const std::string& id, const Answer& answer,
@@ -121,12 +96,16 @@ void Api::with_task(const std::string& id, const Answer& answer,
 }
 
 void Api::list_builds(const net::ServerRequest& request, const Answer& answer) {
-  const int limit =
-      static_cast<int>(std::clamp<std::int64_t>(number_of(request.query, "limit", 20), 1, 100));
-  const std::int64_t before = std::max<std::int64_t>(0, number_of(request.query, "before", 0));
-  const bool queued = pool_.run([this, limit, before, answer](const StopToken&) {
-    const auto ids = core_.store().list_builds(before, limit);
+  const Result<std::int64_t> limit = number_of(request.query, "limit", 20, 1, 100);
+  if (!limit.ok()) return answer->respond(problem(limit.error()));
+  const Result<std::int64_t> before = number_of(request.query, "before", 0, 0, kMostNumber);
+  if (!before.ok()) return answer->respond(problem(before.error()));
+  const bool queued = pool_.run([this, limit = static_cast<int>(limit.value()),
+                                 before = before.value(), answer](const StopToken&) {
+    auto ids = core_.store().list_builds(before, limit + 1);
     if (!ids.ok()) return answer->respond(problem(ids.error()));
+    const bool more = ids.value().size() > static_cast<std::size_t>(limit);
+    if (more) ids.value().pop_back();
     // From the store: everything shown is durable, and the loop is left alone.
     std::vector<core::BuildView> builds;
     for (const model::BuildId id : ids.value()) {
@@ -134,7 +113,7 @@ void Api::list_builds(const net::ServerRequest& request, const Answer& answer) {
       if (!rows.ok()) return answer->respond(problem(rows.error()));
       if (rows.value()) builds.push_back(core::State::view_of_rows(*rows.value()));
     }
-    answer->respond(json_response(200, builds_json(builds)));
+    answer->respond(json_response(200, builds_json(builds, more)));
   });
   if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
 }
@@ -146,15 +125,22 @@ void Api::route_builds(net::ServerRequest& request, const Parts& parts, const An
   if (parts.size() == 3 && is_post) {
     return submission_.submit(std::move(request.body), actor_of(request), answer);
   }
+  if (parts.size() == 4 && parts[3] == "events" && get) {
+    return feeds_.stream(LiveFeeds::Topic::Builds, last_event_id(request), answer);
+  }
   if (parts.size() == 4 && get) {
     return with_build(parts[3], answer, [answer](const core::BuildView& build) {
       answer->respond(json_response(200, build_json(build)));
     });
   }
   if (parts.size() == 5 && parts[4] == "events" && get) {
-    return with_build(parts[3], answer, [this, answer](const core::BuildView& build) {
-      stream_build(core_, build, answer);
-    });
+    return with_build(parts[3], answer,
+                      [this, answer, last = last_event_id(request)](const core::BuildView& build) {
+                        stream_build(core_, build, last, answer);
+                      });
+  }
+  if (parts.size() == 5 && parts[4] == "rerun" && is_post) {
+    return rerun_build(parts[3], actor_of(request), answer);
   }
   if (parts.size() == 5 && parts[4] == "cancel" && is_post) {
     const Result<model::BuildId> id = model::BuildId::parse(parts[3]);
@@ -196,33 +182,41 @@ void Api::route_tasks(net::ServerRequest& request, const Parts& parts, const Ans
       answer->respond(json_response(200, task_json(task)));
     });
   }
+  if (parts.size() == 5 && parts[4] == "events" && get) {
+    return with_task(parts[3], answer,
+                     [this, answer, last = last_event_id(request)](const core::TaskView& task) {
+                       stream_task(core_, task, last, answer);
+                     });
+  }
   if (parts.size() == 5 && parts[4] == "why" && get) {
     return with_task(parts[3], answer, [answer](const core::TaskView& task) {
       answer->respond(json_response(200, why_json(task)));
     });
   }
   if (parts.size() == 6 && parts[4] == "logs" && get) {
-    const std::int64_t offset = number_of(request.query, "offset", 0);
-    if (offset < 0) return answer->respond(problem(400, "'offset' is negative"));
     const bool follow = request.query["follow"] == "1";
-    return with_task(parts[3], answer,
-                     [this, answer, follow, step = parts[5],
-                      offset = static_cast<std::uint64_t>(offset)](const core::TaskView& task) {
-                       const bool known =
-                           std::any_of(task.steps.begin(), task.steps.end(),
-                                       [&](const core::StepView& s) { return s.name == step; });
-                       if (!known) {
-                         return answer->respond(problem(
-                             404, fmt::format("task {} has no step '{:.200}'", task.id, step)));
-                       }
-                       if (follow)
-                         return stream_log(core_, logs_, pool_, task, step, offset, answer);
-                       send_log(task, step, offset, answer);
-                     });
+    // A client that lost the stream says where it was.
+    const std::string last = last_event_id(request);
+    if (follow && !last.empty()) request.query["offset"] = last;
+    const Result<std::int64_t> offset = number_of(request.query, "offset", 0, 0, kMostNumber);
+    if (!offset.ok()) return answer->respond(problem(offset.error()));
+    return with_task(
+        parts[3], answer,
+        [this, answer, follow, step = parts[5],
+         offset = static_cast<std::uint64_t>(offset.value())](const core::TaskView& task) {
+          const bool known = std::any_of(task.steps.begin(), task.steps.end(),
+                                         [&](const core::StepView& s) { return s.name == step; });
+          if (!known) {
+            return answer->respond(
+                problem(404, fmt::format("task {} has no step '{:.200}'", task.id, step)));
+          }
+          if (follow) return stream_log(core_, logs_, pool_, task, step, offset, answer);
+          send_log(task, step, offset, answer);
+        });
   }
   const Result<model::TaskId> id = model::TaskId::parse(parts.size() > 3 ? parts[3] : "");
   if (parts.size() == 5 && is_post && id.ok()) {
-    const std::string actor = actor_of(request);
+    const core::Actor actor = actor_of(request);
     if (parts[4] == "cancel") {
       return post(answer,
                   [id = id.value(), actor, answer](core::State& state, core::Moment moment) {
@@ -245,114 +239,47 @@ void Api::route_tasks(net::ServerRequest& request, const Parts& parts, const Ans
   answer->respond(problem(404, "no such route"));
 }
 
-void Api::rerun(const core::TaskView& task, const std::string& actor, const Answer& answer) {
+void Api::with_rows(model::BuildId build, const Answer& answer,
+                    std::function<void(core::State&, core::Moment)> command) {
   const bool queued =
-      pool_.run([this, id = task.id, build = task.build, actor, answer](const StopToken&) {
+      pool_.run([this, build, answer, command = std::move(command)](const StopToken&) {
         const auto rows = core_.store().read_build(build);
         if (!rows.ok()) return answer->respond(problem(rows.error()));
         if (!rows.value()) return answer->respond(problem(404, fmt::format("no build {}", build)));
-        post(answer,
-             [id, actor, answer, rows = *rows.value()](core::State& state, core::Moment moment) {
-               state.adopt_build(rows, moment);
-               state.rerun_task(
-                   id, actor,
-                   [answer](const Result<model::TaskId>& fresh) {
-                     if (!fresh.ok()) return answer->respond(problem(fresh.error()));
-                     answer->respond(json_response(202, id_json(fresh.value().to_string())));
-                   },
-                   moment);
-             });
+        post(answer, [rows = *rows.value(), command](core::State& state, core::Moment moment) {
+          state.adopt_build(rows, moment);
+          command(state, moment);
+        });
       });
   if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
 }
 
-void Api::route_fleet(net::ServerRequest& request, const Parts& parts, const Answer& answer) {
-  const bool get = request.method == "GET";
-  const bool is_post = request.method == "POST";
-  const std::string actor = actor_of(request);
-  if (parts.size() == 3 && parts[2] == "workers" && get) {
-    return post(answer, [answer](core::State& state, core::Moment moment) {
-      state.answer<std::vector<core::WorkerView>>(
-          [answer](const Result<std::vector<core::WorkerView>>& workers) {
-            if (!workers.ok()) return answer->respond(problem(workers.error()));
-            answer->respond(json_response(200, workers_json(workers.value())));
-          },
-          state.view_workers(moment));
-    });
-  }
-  // POST /api/v1/workers/{pool}/{name}/cordon|uncordon
-  if (parts.size() == 6 && parts[2] == "workers" && is_post &&
-      (parts[5] == "cordon" || parts[5] == "uncordon")) {
-    return post(answer, [answer, actor, pool = parts[3], name = parts[4],
-                         off = parts[5] == "cordon"](core::State& state, core::Moment moment) {
-      state.set_worker_disabled(pool, name, off, actor, accepted(answer), moment);
-    });
-  }
-  if (parts.size() == 3 && parts[2] == "pools" && get) {
-    return post(answer, [answer](core::State& state, core::Moment) {
-      state.answer<std::vector<core::PoolView>>(
-          [answer](const Result<std::vector<core::PoolView>>& pools) {
-            if (!pools.ok()) return answer->respond(problem(pools.error()));
-            answer->respond(json_response(200, pools_json(pools.value())));
-          },
-          state.view_pools());
-    });
-  }
-  const nlohmann::json body = nlohmann::json::parse(request.body, nullptr, false);
-  const auto text = [&](const char* name) {
-    const bool there = body.is_object() && body.contains(name) && body[name].is_string();
-    return there ? body[name].get<std::string>() : std::string();
-  };
-  if (parts.size() == 3 && parts[2] == "pools" && is_post) {
-    return post(
-        answer, [answer, actor, name = text("name")](core::State& state, core::Moment moment) {
-          state.create_pool(name, std::chrono::minutes(10), actor, accepted(answer), moment);
-        });
-  }
-  const auto token_made = [answer](const Result<core::State::NewToken>& token) {
-    if (!token.ok()) return answer->respond(problem(token.error()));
-    answer->respond(json_response(201, token_json(token.value())));
-  };
-  // POST /api/v1/pools/{pool}/tokens, with {"overlap_seconds": N} to replace the others.
-  if (parts.size() == 5 && parts[2] == "pools" && parts[4] == "tokens" && is_post) {
-    std::optional<std::chrono::seconds> overlap;
-    if (body.is_object() && body.contains("overlap_seconds") &&
-        body["overlap_seconds"].is_number_unsigned()) {
-      overlap = std::chrono::seconds(
-          std::min<std::uint64_t>(body["overlap_seconds"].get<std::uint64_t>(), 366U * 86400U));
-    }
-    return post(answer, [pool = parts[3], overlap, actor, token_made](core::State& state,
-                                                                      core::Moment moment) {
-      state.create_registration_token(pool, overlap, actor, token_made, moment);
-    });
-  }
-  // POST /api/v1/registration-tokens/{id}/revoke
-  if (parts.size() == 5 && parts[2] == "registration-tokens" && parts[4] == "revoke" && is_post) {
-    return post(answer, [id = parts[3], actor, answer](core::State& state, core::Moment moment) {
-      state.revoke_registration_token(id, actor, accepted(answer), moment);
-    });
-  }
-  if (parts.size() == 3 && parts[2] == "tokens" && is_post) {
-    const std::string role = text("role");
-    const core::Role wanted = role == "admin"       ? core::Role::Admin
-                              : role == "operator"  ? core::Role::Operator
-                              : role == "submitter" ? core::Role::Submitter
-                                                    : core::Role::Reader;
-    return post(answer, [name = text("name"), wanted, actor, token_made](core::State& state,
-                                                                         core::Moment moment) {
-      state.create_api_token(name, wanted, actor, token_made, moment);
-    });
-  }
-  if (parts.size() == 3 && parts[2] == "audit" && get) {
-    const bool queued = pool_.run([this, answer](const StopToken&) {
-      const auto entries = core_.store().list_audit(200);
-      if (!entries.ok()) return answer->respond(problem(entries.error()));
-      answer->respond(json_response(200, audit_json(entries.value())));
-    });
-    if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
-    return;
-  }
-  answer->respond(problem(404, "no such route"));
+void Api::rerun(const core::TaskView& task, const core::Actor& actor, const Answer& answer) {
+  with_rows(task.build, answer,
+            [id = task.id, actor, answer](core::State& state, core::Moment moment) {
+              state.rerun_task(
+                  id, actor,
+                  [answer](const Result<model::TaskId>& fresh) {
+                    if (!fresh.ok()) return answer->respond(problem(fresh.error()));
+                    answer->respond(json_response(202, id_json(fresh.value().to_string())));
+                  },
+                  moment);
+            });
+}
+
+void Api::rerun_build(const std::string& id, const core::Actor& actor, const Answer& answer) {
+  const Result<model::BuildId> build = model::BuildId::parse(id);
+  if (!build.ok()) return answer->respond(problem(404, build.error().message()));
+  with_rows(build.value(), answer,
+            [id = build.value(), actor, answer](core::State& state, core::Moment moment) {
+              state.rerun_build(
+                  id, actor,
+                  [answer](const Result<std::vector<model::TaskId>>& fresh) {
+                    if (!fresh.ok()) return answer->respond(problem(fresh.error()));
+                    answer->respond(json_response(202, ids_json(fresh.value())));
+                  },
+                  moment);
+            });
 }
 
 void Api::route_git(net::ServerRequest request, const Parts& parts, const Answer& answer) {
@@ -374,6 +301,10 @@ void Api::route_git(net::ServerRequest request, const Parts& parts, const Answer
   if (caller == nullptr) return answer->respond(problem(401, "no token"));
   if (caller->task && caller->repository != repository.value().full()) {
     return answer->respond(problem(403, "this task may read its own repository only"));
+  }
+  if (operation == "git-receive-pack" || request.query["service"] == "git-receive-pack") {
+    const Status allowed = actor_of(request).check_may_act_on(repository.value().full());
+    if (!allowed.ok()) return answer->respond(problem(403, allowed.error().message()));
   }
   git_.serve(std::move(request), repository.value(), operation, answer);
 }

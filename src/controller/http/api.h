@@ -11,7 +11,10 @@
 #include "controller/core/core.h"
 #include "controller/http/admission.h"
 #include "controller/http/git_host.h"
+#include "controller/http/live_feeds.h"
+#include "controller/http/metrics.h"
 #include "controller/http/submit.h"
+#include "controller/secrets/secret_box.h"
 #include "net/http_server.h"
 
 namespace cirrus::controller::http {
@@ -19,16 +22,21 @@ namespace cirrus::controller::http {
 /// All routes. What they answer is documented in `docs/api.md`. Everything given must outlive it.
 class Api {
  public:
-  Api(core::Core& core, blobs::Stores& stores, blobs::WorkPool& pool, GitHost& git)
+  Api(core::Core& core, blobs::Stores& stores, blobs::WorkPool& pool, GitHost& git,
+      const secrets::SecretBox& secrets)
       : core_(core),
         stores_(stores),
         logs_(stores.logs),
         pool_(pool),
         git_(git),
-        submission_(core, git, pool) {}
+        submission_(core, git, pool, secrets),
+        feeds_(core, pool),
+        secrets_(secrets) {}
 
   /// For HttpServer: routes one admitted request.
   void handle(net::ServerRequest request, std::shared_ptr<net::Responder> responder);
+  /// Ends what runs by itself; requests are answered until the server stops.
+  void stop() { feeds_.stop(); }
 
  private:
   using Parts = std::vector<std::string>;
@@ -36,7 +44,13 @@ class Api {
 
   void route_builds(net::ServerRequest& request, const Parts& parts, const Answer& answer);
   void route_tasks(net::ServerRequest& request, const Parts& parts, const Answer& answer);
+  // In api_fleet.cc.
   void route_fleet(net::ServerRequest& request, const Parts& parts, const Answer& answer);
+  void route_workers(net::ServerRequest& request, const Parts& parts, const Answer& answer);
+  void route_pools(net::ServerRequest& request, const Parts& parts, const Answer& answer);
+  void route_tokens(net::ServerRequest& request, const Parts& parts, const Answer& answer);
+  void list_audit(const net::ServerRequest& request, const Answer& answer);
+  void who_am_i(const net::ServerRequest& request, const Answer& answer);
   // In api_blobs.cc.
   void route_artifacts(const Parts& parts, const Answer& answer);
   void route_reports(const Parts& parts, const Answer& answer);
@@ -44,7 +58,13 @@ class Api {
   void send_file(const core::TaskView& task, const std::string& name, const std::string& path,
                  const Answer& answer);
   void route_git(net::ServerRequest request, const Parts& parts, const Answer& answer);
-  void rerun(const core::TaskView& task, const std::string& actor, const Answer& answer);
+  void rerun(const core::TaskView& task, const core::Actor& actor, const Answer& answer);
+  void rerun_build(const std::string& id, const core::Actor& actor, const Answer& answer);
+  void list_workers(const net::ServerRequest& request, const Answer& answer);
+  // In api_service.cc: what runs and watches the controller itself.
+  void route_service(const net::ServerRequest& request, const Parts& parts, const Answer& answer);
+  void send_metrics(const Answer& answer);
+  void seal_secret(const net::ServerRequest& request, const Answer& answer);
   void list_builds(const net::ServerRequest& request, const Answer& answer);
   void send_log(const core::TaskView& task, const std::string& step, std::uint64_t offset,
                 const Answer& answer);
@@ -54,6 +74,9 @@ class Api {
                   std::function<void(const core::BuildView&)> found);
   void with_task(const std::string& id, const Answer& answer,
                  std::function<void(const core::TaskView&)> found);
+  /// Runs `command` on the loop once the build is in memory, also if it had left it.
+  void with_rows(model::BuildId build, const Answer& answer,
+                 std::function<void(core::State&, core::Moment)> command);
   void post(const Answer& answer, core::Core::Command command);
 
   core::Core& core_;       // constant after construction
@@ -62,6 +85,9 @@ class Api {
   blobs::WorkPool& pool_;  // constant after construction
   GitHost& git_;           // constant after construction
   Submission submission_;
+  LiveFeeds feeds_;
+  RequestCounts requests_;
+  const secrets::SecretBox& secrets_;  // constant after construction
   /// A slow reader of a large file holds a thread: these are for nothing else.
   blobs::WorkPool downloads_{8, 256};
 };

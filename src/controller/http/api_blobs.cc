@@ -2,6 +2,8 @@
 // Api: artifacts of tasks and caches of repositories.
 #include <nlohmann/json.hpp>
 
+#include "base/strings.h"
+#include "controller/blobs/retention.h"
 #include "controller/http/api.h"
 #include "controller/http/json_views.h"
 #include "controller/http/problem.h"
@@ -77,8 +79,11 @@ void Api::route_artifacts(const Parts& parts, const Answer& answer) {
                           {"format", artifact.format},
                           {"files", std::move(files)}});
         }
-        answer->respond(
-            json_response(200, dump({{"schema_version", 1}, {"artifacts", std::move(list)}})));
+        json body = {{"schema_version", 1}, {"artifacts", std::move(list)}};
+        if (const auto note = blobs::expiry_note(stores_.paths.artifacts_of(id))) {
+          body["expired"] = std::string(trim(*note));
+        }
+        answer->respond(json_response(200, dump(body)));
       });
       if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
     });

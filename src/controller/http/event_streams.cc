@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 
 #include "controller/http/json_views.h"
 
@@ -13,13 +14,33 @@ namespace {
 constexpr std::size_t kEnough = 256 * 1024;
 constexpr std::size_t kLogPiece = 128 * 1024;
 
-/// Follows one build. Kept alive by its stream (through the close callback).
-class BuildFollower : public std::enable_shared_from_this<BuildFollower> {
- public:
-  BuildFollower(core::Core& core, model::BuildId id, net::Responder& responder)
-      : core_(core), id_(id), events_(responder) {}
+/// Names a state, so that a client which has it is not sent it again.
+std::string state_id(const std::string& text) {
+  return fmt::format("{:016x}", std::hash<std::string>()(text));
+}
 
-  void start(const core::BuildView& first) {
+/// What is sent of a build or of one of its tasks.
+struct Shown {
+  std::string text;
+  bool final = false;  ///< it never changes again
+};
+
+/// Follows one build, or one task of it. Kept alive by its stream (through the close callback).
+class StateFollower : public std::enable_shared_from_this<StateFollower> {
+ public:
+  /// `look` reads what is to be shown; NotFound once it has left memory.
+  using Look = std::function<Result<Shown>(const core::State& state)>;
+
+  StateFollower(core::Core& core, model::BuildId build, std::string event, std::string last_id,
+                Look look, net::Responder& responder)
+      : core_(core),
+        build_(build),
+        event_(std::move(event)),
+        look_(std::move(look)),
+        events_(responder),
+        last_id_(std::move(last_id)) {}
+
+  void start(const Shown& first) {
     watcher_ = std::make_shared<core::State::BuildWatcher>([weak = weak_from_this()] {
       if (const auto self = weak.lock()) self->on_change();
     });
@@ -31,7 +52,7 @@ class BuildFollower : public std::enable_shared_from_this<BuildFollower> {
     });
     send(first);
     const bool posted = core_.post([self = shared_from_this()](core::State& state, core::Moment) {
-      state.watch_build(self->id_, self->watcher_);
+      state.watch_build(self->build_, self->watcher_);
     });
     if (posted) on_change();  // what happened between the first view and the watch
   }
@@ -45,28 +66,28 @@ class BuildFollower : public std::enable_shared_from_this<BuildFollower> {
     if (asked_.exchange(true)) return;
     const bool posted = core_.post([self = shared_from_this()](core::State& state, core::Moment) {
       self->asked_ = false;
-      state.answer<core::BuildView>(
-          [self](const Result<core::BuildView>& view) {
-            if (view.ok()) {
-              self->send(view.value());
-            } else if (view.error().code() == Code::NotFound) {
+      state.answer<Shown>(
+          [self](const Result<Shown>& shown) {
+            if (shown.ok()) {
+              self->send(shown.value());
+            } else if (shown.error().code() == Code::NotFound) {
               self->end();  // left memory: it was final
             }
           },
-          state.view_build(self->id_));
+          self->look_(state));
     });
     if (!posted) events_.finish();
   }
 
   /// From `start`, then from the loop's thread only.
-  void send(const core::BuildView& view) {
+  void send(const Shown& shown) {
     if (ended_) return;
-    std::string text = build_json(view);
-    if (text != last_) {
-      events_.send("build", text);
-      last_ = std::move(text);
+    std::string id = state_id(shown.text);
+    if (id != last_id_) {
+      events_.send(event_, shown.text, id);
+      last_id_ = std::move(id);
     }
-    if (model::is_final(view.record.status)) end();
+    if (shown.final) end();
   }
   void end() {
     if (std::exchange(ended_, true)) return;
@@ -75,14 +96,23 @@ class BuildFollower : public std::enable_shared_from_this<BuildFollower> {
   }
 
   core::Core& core_;
-  const model::BuildId id_;
+  const model::BuildId build_;
+  const std::string event_;
+  const Look look_;
   net::EventStream events_;
   std::shared_ptr<core::State::BuildWatcher> watcher_;
   std::atomic<bool> asked_{false};    // a view is on its way
   std::atomic<bool> skipped_{false};  // a change was not sent because the client is slow
-  std::string last_;
+  std::string last_id_;
   bool ended_ = false;
 };
+
+Shown shown_of(const core::BuildView& view) {
+  return {build_json(view), model::is_final(view.record.status)};
+}
+Shown shown_of(const core::TaskView& view) {
+  return {task_json(view), model::is_final(view.status)};
+}
 
 /// Follows one step's log. One pump job at a time reads the file; arrivals and drains queue it.
 class LogFollower : public std::enable_shared_from_this<LogFollower> {
@@ -164,8 +194,10 @@ class LogFollower : public std::enable_shared_from_this<LogFollower> {
           }
           break;
         }
-        events_.send("log", log_event_json(offset_, bytes.value()));
+        const std::string data = log_event_json(offset_, bytes.value());
         offset_ += bytes.value().size();
+        // The id is where a client that lost the stream goes on.
+        events_.send("log", data, std::to_string(offset_));
       }
       int running = 1;
       if (pumping_.compare_exchange_strong(running, 0)) return;
@@ -189,9 +221,22 @@ class LogFollower : public std::enable_shared_from_this<LogFollower> {
 };
 }  // namespace
 
-void stream_build(core::Core& core, const core::BuildView& first,
+void stream_build(core::Core& core, const core::BuildView& first, const std::string& last_id,
                   const std::shared_ptr<net::Responder>& responder) {
-  std::make_shared<BuildFollower>(core, first.record.id, *responder)->start(first);
+  const auto look = [id = first.record.id](const core::State& state) -> Result<Shown> {
+    return shown_of(CIRRUS_TRY(state.view_build(id)));
+  };
+  std::make_shared<StateFollower>(core, first.record.id, "build", last_id, look, *responder)
+      ->start(shown_of(first));
+}
+
+void stream_task(core::Core& core, const core::TaskView& first, const std::string& last_id,
+                 const std::shared_ptr<net::Responder>& responder) {
+  const auto look = [id = first.id](const core::State& state) -> Result<Shown> {
+    return shown_of(CIRRUS_TRY(state.view_task(id)));
+  };
+  std::make_shared<StateFollower>(core, first.build, "task", last_id, look, *responder)
+      ->start(shown_of(first));
 }
 
 void stream_log(core::Core& core, blobs::LogStore& logs, blobs::WorkPool& pool,

@@ -114,16 +114,54 @@ json build_value(const core::BuildView& build) {
           {"issues", issue_list(record.issues)},
           {"tasks", std::move(tasks)}};
 }
+
+json worker_value(const core::WorkerView& worker) {
+  json tasks = json::array();
+  for (const model::TaskId id : worker.tasks) tasks.push_back(id.to_string());
+  return {{"pool", worker.pool},
+          {"name", worker.name},
+          {"state", worker.state},
+          {"disabled", worker.disabled},
+          {"draining", worker.draining},
+          {"connected", worker.connected},
+          {"labels", worker.labels},
+          {"resources", worker.resources},
+          {"resources_in_use", worker.resources_in_use},
+          {"tasks", std::move(tasks)},
+          {"last_seen_ms_ago",
+           worker.last_seen_ago_ms < 0 ? json(nullptr) : json(worker.last_seen_ago_ms)},
+          {"conflict", worker.conflict}};
+}
+
+json pool_value(const core::PoolView& pool) {
+  json tokens = json::array();
+  for (const store::RegistrationTokenRecord& token : pool.tokens) {
+    tokens.push_back({{"id", token.id},
+                      {"note", token.note},
+                      {"worker_names", token.worker_names},
+                      {"created_at", time_of(token.created_ms)},
+                      {"expires_at", time_of(token.expires_ms)},
+                      {"revoked_at", time_of(token.revoked_ms)}});
+  }
+  return {{"name", pool.record.name},
+          {"paused", pool.record.paused},
+          {"hold_reference_polls", pool.record.hold_reference_polls},
+          {"lost_after_ms", pool.record.lost_after_ms},
+          {"workers", pool.workers},
+          {"connected", pool.connected},
+          {"tokens", std::move(tokens)}};
+}
 }  // namespace
 
 std::string build_json(const core::BuildView& build) {
   return text_of({{"schema_version", 1}, {"build", build_value(build)}});
 }
 
-std::string builds_json(const std::vector<core::BuildView>& builds) {
+std::string builds_json(const std::vector<core::BuildView>& builds, bool more) {
   json list = json::array();
   for (const core::BuildView& build : builds) list.push_back(build_value(build));
-  return text_of({{"schema_version", 1}, {"builds", std::move(list)}});
+  const json next = more && !builds.empty() ? json(builds.back().record.id.to_string()) : json();
+  return text_of({{"schema_version", 1}, {"builds", std::move(list)}, {"next_before", next}});
 }
 
 std::string task_json(const core::TaskView& task) {
@@ -144,51 +182,95 @@ std::string why_json(const core::TaskView& task) {
                   {"details", std::move(details)}});
 }
 
-std::string workers_json(const std::vector<core::WorkerView>& workers) {
+std::string workers_json(const std::vector<core::WorkerView>& workers,
+                         const std::string& next_after) {
   json list = json::array();
-  for (const core::WorkerView& worker : workers) {
-    json tasks = json::array();
-    for (const model::TaskId id : worker.tasks) tasks.push_back(id.to_string());
-    list.push_back({{"pool", worker.pool},
-                    {"name", worker.name},
-                    {"state", worker.state},
-                    {"disabled", worker.disabled},
-                    {"connected", worker.connected},
-                    {"labels", worker.labels},
-                    {"resources", worker.resources},
-                    {"tasks", std::move(tasks)},
-                    {"last_seen_ms_ago",
-                     worker.last_seen_ago_ms < 0 ? json(nullptr) : json(worker.last_seen_ago_ms)},
-                    {"conflict", worker.conflict}});
+  for (const core::WorkerView& worker : workers) list.push_back(worker_value(worker));
+  const json next = next_after.empty() ? json() : json(next_after);
+  return text_of({{"schema_version", 1}, {"workers", std::move(list)}, {"next_after", next}});
+}
+
+std::string worker_event_json(const core::WorkerView& worker, WallTime now) {
+  json value = worker_value(worker);
+  value["key"] = "worker/" + worker.pool + "/" + worker.name;
+  value.erase("last_seen_ms_ago");  // changes all the time
+  const std::int64_t seen = to_unix_millis(now) - worker.last_seen_ago_ms;
+  value["last_seen_at"] = worker.last_seen_ago_ms < 0 ? json() : time_of(seen - seen % 60'000);
+  return text_of(value);
+}
+
+std::string pool_event_json(const core::PoolView& pool) {
+  return text_of({{"key", "pool/" + pool.record.name},
+                  {"name", pool.record.name},
+                  {"paused", pool.record.paused},
+                  {"workers", pool.workers},
+                  {"connected", pool.connected}});
+}
+
+std::string build_event_json(const core::BuildView& build) {
+  std::map<std::string, int> tasks;
+  for (const core::TaskView& task : build.tasks) {
+    if (task.current) ++tasks[std::string(model::to_string(task.status))];
   }
-  return text_of({{"schema_version", 1}, {"workers", std::move(list)}});
+  const store::BuildRecord& record = build.record;
+  return text_of({{"key", "build/" + record.id.to_string()},
+                  {"id", record.id.to_string()},
+                  {"repository", record.repository},
+                  {"branch", record.branch},
+                  {"commit", record.commit},
+                  {"message", shorten(record.message, 400)},
+                  {"status", model::to_string(record.status)},
+                  {"created_at", time_of(record.created_ms)},
+                  {"finished_at", time_of(record.finished_ms)},
+                  {"tasks", tasks}});
+}
+
+std::string removed_event_json(const std::string& key) {
+  return text_of({{"key", key}});
+}
+
+std::string worker_json(const core::WorkerView& worker) {
+  return text_of({{"schema_version", 1}, {"worker", worker_value(worker)}});
 }
 
 std::string pools_json(const std::vector<core::PoolView>& pools) {
   json list = json::array();
-  for (const core::PoolView& pool : pools) {
-    json tokens = json::array();
-    for (const store::RegistrationTokenRecord& token : pool.tokens) {
-      tokens.push_back({{"id", token.id},
-                        {"created_at", time_of(token.created_ms)},
-                        {"expires_at", time_of(token.expires_ms)},
-                        {"revoked_at", time_of(token.revoked_ms)}});
-    }
-    list.push_back({{"name", pool.record.name},
-                    {"paused", pool.record.paused},
-                    {"hold_reference_polls", pool.record.hold_reference_polls},
-                    {"lost_after_ms", pool.record.lost_after_ms},
-                    {"workers", pool.workers},
-                    {"connected", pool.connected},
-                    {"tokens", std::move(tokens)}});
-  }
+  for (const core::PoolView& pool : pools) list.push_back(pool_value(pool));
   return text_of({{"schema_version", 1}, {"pools", std::move(list)}});
+}
+
+std::string pool_json(const core::PoolView& pool) {
+  return text_of({{"schema_version", 1}, {"pool", pool_value(pool)}});
+}
+
+std::string identity_json(const core::ApiIdentity& identity) {
+  return text_of({{"schema_version", 1},
+                  {"id", identity.token_id},
+                  {"name", identity.name},
+                  {"role", core::to_string(identity.role)},
+                  {"repositories", identity.repositories},
+                  {"trusted", identity.trusted}});
+}
+
+std::string tokens_json(const core::ApiTokenViews& tokens) {
+  json list = json::array();
+  for (const store::ApiTokenRecord& token : tokens) {
+    list.push_back({{"id", token.id},
+                    {"name", token.name},
+                    {"role", token.role},
+                    {"repositories", token.repositories},
+                    {"trusted", token.trusted},
+                    {"created_at", time_of(token.created_ms)},
+                    {"revoked_at", time_of(token.revoked_ms)}});
+  }
+  return text_of({{"schema_version", 1}, {"tokens", std::move(list)}});
 }
 
 std::string audit_json(const std::vector<store::AuditRecord>& entries) {
   json list = json::array();
   for (const store::AuditRecord& entry : entries) {
-    list.push_back({{"at", time_of(entry.at_ms)},
+    list.push_back({{"id", entry.id},
+                    {"at", time_of(entry.at_ms)},
                     {"actor", entry.actor},
                     {"action", entry.action},
                     {"subject", entry.subject}});
@@ -202,6 +284,12 @@ std::string token_json(const core::State::NewToken& token) {
 
 std::string id_json(const std::string& id) {
   return text_of({{"schema_version", 1}, {"id", id}});
+}
+
+std::string ids_json(const std::vector<model::TaskId>& ids) {
+  json list = json::array();
+  for (const model::TaskId id : ids) list.push_back(id.to_string());
+  return text_of({{"schema_version", 1}, {"tasks", std::move(list)}});
 }
 
 std::string log_event_json(std::uint64_t offset, const std::string& bytes) {

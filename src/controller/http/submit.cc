@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include "controller/http/submit.h"
 
+#include <set>
+
 #include <nlohmann/json.hpp>
 
 #include "base/strings.h"
+#include "controller/http/json_fields.h"
 #include "controller/http/json_views.h"
 #include "controller/http/problem.h"
+#include "controller/secrets/encrypted_environment.h"
 #include "lang/evaluate.h"
 #include "model/safe_name.h"
 
@@ -20,18 +24,10 @@ struct SubmitRequest {
   bool has_config = false;
 };
 
-Result<std::string> text_field(const json& body, const char* name) {
-  const auto found = body.find(name);
-  if (found == body.end() || found->is_null()) return std::string();
-  if (!found->is_string()) return error(Code::InvalidArgument, "'{}' must be a string", name);
-  return found->get<std::string>();
-}
-
 Result<SubmitRequest> read_request(const std::string& text) {
-  const json body = json::parse(text, nullptr, false);
-  if (body.is_discarded() || !body.is_object()) {
-    return error(Code::InvalidArgument, "the body is not a JSON object");
-  }
+  const json body = CIRRUS_TRY(json_object(text));
+  CIRRUS_TRY(only_fields(
+      body, {"repository", "branch", "commit", "message", "config", "priority", "environment"}));
   SubmitRequest request;
   core::NewBuild& build = request.build;
   build.repository = CIRRUS_TRY(text_field(body, "repository"));
@@ -95,6 +91,40 @@ std::map<std::string, std::string> build_environment(const core::NewBuild& build
   return environment;
 }
 
+/// Takes out what the build may not see. Warnings name file and line, so that old files, whose
+/// values only the hosted service could open, run on and say what they lack.
+void remove_secrets(SubmitRequest& request, const secrets::SecretBox& box, bool trusted,
+                    const std::string& path) {
+  std::set<std::string> told;
+  const auto warn = [&](const secrets::Unopened& unset) {
+    if (!told.insert(unset.name).second) return;
+    core::api::Issue issue;
+    issue.set_level(core::api::Issue::WARNING);
+    issue.set_message(
+        fmt::format("variable '{}' stays unset: {}; encrypt its value with 'cirrus "
+                    "secret encrypt --repo {}'",
+                    unset.name, unset.reason, request.build.repository));
+    const int line = secrets::line_of_encrypted(request.config, unset.name);
+    issue.set_path(path);
+    if (line > 0) {
+      issue.set_line(static_cast<std::uint64_t>(line));
+      issue.set_column(1);
+    }
+    request.build.issues.push_back(std::move(issue));
+  };
+  const std::string& repository = request.build.repository;
+  for (core::api::Task& task : request.build.tasks) {
+    for (const auto& unset :
+         secrets::remove_unopened(*task.mutable_environment(), box, repository, trusted)) {
+      warn(unset);
+    }
+  }
+  for (const auto& unset :
+       secrets::remove_unopened(request.build.environment, box, repository, trusted)) {
+    warn(unset);
+  }
+}
+
 /// Without a commit there is nothing to clone.
 void drop_clone(core::api::Task& task) {
   auto* const commands = task.mutable_commands();
@@ -106,13 +136,16 @@ void drop_clone(core::api::Task& task) {
 }
 }  // namespace
 
-void Submission::submit(std::string body, std::string actor,
+void Submission::submit(std::string body, core::Actor actor,
                         std::shared_ptr<net::Responder> responder) {
   const bool queued = pool_.run(
       [this, body = std::move(body), actor = std::move(actor), responder](const StopToken& stop) {
         Result<SubmitRequest> read = read_request(body);
         if (!read.ok()) return responder->respond(problem(read.error()));
         SubmitRequest request = std::move(read).value();
+        // Before anything of the repository is looked at.
+        const Status allowed = actor.check_may_act_on(request.build.repository);
+        if (!allowed.ok()) return responder->respond(problem(allowed.error()));
         std::unique_ptr<lang::SourceTree> files = std::make_unique<lang::MemorySourceTree>();
         std::string path = ".cirrus.yml";
         if (!request.build.commit.empty()) {
@@ -146,6 +179,7 @@ void Submission::submit(std::string body, std::string actor,
         request.build.tasks = std::move(outcome.evaluation.tasks);
         request.build.issues = std::move(outcome.evaluation.issues);
         request.build.actor = actor;
+        remove_secrets(request, secrets_, actor.trusted, path);
         if (request.build.commit.empty()) {
           for (core::api::Task& task : request.build.tasks) drop_clone(task);
         }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // AgentService: caches and artifacts. Source: protocol §9 and §10.
 #include "controller/rpc/agent_service.h"
+#include "controller/rpc/cache_spaces.h"
 #include "controller/rpc/call_metadata.h"
 #include "model/archive_mark.h"
 #include "rpc/peer.h"
@@ -22,9 +23,9 @@ Result<std::string> cache_address(const grpc::CallbackServerContext& context) {
 
 /// Whether this cache is one its caller cannot unpack: a reference agent reads gzip only.
 bool is_foreign(const grpc::CallbackServerContext& context, blobs::CacheStore& caches,
-                const std::string& repository, const std::string& key) {
+                const core::BlobPermit& permit, const std::string& key) {
   if (!header(context, cirrus::rpc::kFeatures).empty()) return false;
-  const Result<blobs::CacheReader> cache = caches.open(repository, key);
+  const Result<blobs::CacheReader> cache = open_cache(caches, permit, key);
   if (!cache.ok()) return false;
   const Result<std::string> head = cache.value().read(0, model::kArchiveMark.size());
   return head.ok() && head.value() == model::kArchiveMark;
@@ -51,12 +52,12 @@ grpc::ServerUnaryReactor* AgentService::CacheInfo(grpc::CallbackServerContext* c
   with_permit(parts_, *context,
               [this, context, reactor, request, response](Result<core::BlobPermit> permit) {
                 if (!permit.ok()) return reactor->Finish(to_status(permit));
-                const Result<std::optional<blobs::CacheEntry>> found = parts_.stores.caches.find(
-                    permit.value().repository, request->cache_key(),
+                const Result<std::optional<blobs::CacheEntry>> found = find_cache(
+                    parts_.stores.caches, permit.value(), request->cache_key(),
                     {request->cache_key_prefixes().begin(), request->cache_key_prefixes().end()});
                 if (!found.ok()) return reactor->Finish(to_status(found));
-                if (!found.value() || is_foreign(*context, parts_.stores.caches,
-                                                 permit.value().repository, found.value()->key)) {
+                if (!found.value() || is_foreign(*context, parts_.stores.caches, permit.value(),
+                                                 found.value()->key)) {
                   return reactor->Finish({grpc::StatusCode::NOT_FOUND, "no such cache"});
                 }
                 fill(*found.value(), *response->mutable_info());
@@ -72,7 +73,7 @@ grpc::ServerUnaryReactor* AgentService::DeleteCache(grpc::CallbackServerContext*
   with_permit(parts_, *context, [this, reactor, request](Result<core::BlobPermit> permit) {
     if (!permit.ok()) return reactor->Finish(to_status(permit));
     reactor->Finish(
-        to_status(parts_.stores.caches.remove(permit.value().repository, request->cache_key())));
+        to_status(parts_.stores.caches.remove(cache_home(permit.value()), request->cache_key())));
   });
   return reactor;
 }
@@ -101,10 +102,10 @@ grpc::ServerUnaryReactor* AgentService::GenerateCacheDownloadURLs(
               [this, context, reactor, request, response](Result<core::BlobPermit> permit) {
                 if (!permit.ok()) return reactor->Finish(to_status(permit));
                 const Result<std::optional<blobs::CacheEntry>> found =
-                    parts_.stores.caches.find(permit.value().repository, request->cache_key(), {});
+                    find_cache(parts_.stores.caches, permit.value(), request->cache_key(), {});
                 if (!found.ok()) return reactor->Finish(to_status(found));
-                if (!found.value() || is_foreign(*context, parts_.stores.caches,
-                                                 permit.value().repository, found.value()->key)) {
+                if (!found.value() || is_foreign(*context, parts_.stores.caches, permit.value(),
+                                                 found.value()->key)) {
                   return reactor->Finish({grpc::StatusCode::NOT_FOUND, "no such cache"});
                 }
                 Result<std::string> address = cache_address(*context);

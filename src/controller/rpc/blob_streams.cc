@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "controller/rpc/blob_streams.h"
 
+#include "controller/rpc/cache_spaces.h"
 #include "controller/rpc/call_metadata.h"
 
 namespace cirrus::controller::rpc {
@@ -34,7 +35,7 @@ class CacheDownload final : public grpc::ServerWriteReactor<bytestream::ReadResp
                  key = request.resource_name()](Result<core::BlobPermit> permit) {
                   if (!permit.ok()) return Finish(to_status(permit));
                   permit_ = std::move(permit).value();
-                  Result<blobs::CacheReader> opened = stores.caches.open(permit_.repository, key);
+                  Result<blobs::CacheReader> opened = open_cache(stores.caches, permit_, key);
                   if (!opened.ok()) return Finish(to_status(opened));
                   reader_.emplace(std::move(opened).value());
                   send_next();
@@ -140,7 +141,7 @@ class CacheUploadCall final : public Upload<bytestream::WriteRequest> {
 
  private:
   Status begin(const bytestream::WriteRequest& message) override {
-    upload_.emplace(CIRRUS_TRY(stores().caches.create(permit().repository, message.resource_name(),
+    upload_.emplace(CIRRUS_TRY(stores().caches.create(cache_home(permit()), message.resource_name(),
                                                       permit().task.to_string())));
     return {};
   }

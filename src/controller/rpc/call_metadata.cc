@@ -25,9 +25,23 @@ Result<std::optional<std::uint64_t>> number_header(const grpc::CallbackServerCon
   return std::optional(value);
 }
 
+std::string peer_address(const grpc::CallbackServerContext& context) {
+  // `ipv4:127.0.0.1:5000`, `ipv6:%5B::1%5D:5000`, `unix:/path` or `unix:`.
+  const std::string peer = context.peer();
+  if (peer.starts_with("unix")) return "unix";
+  const std::size_t begin = peer.find(':');
+  const std::size_t end = peer.rfind(':');
+  if (begin == std::string::npos || end <= begin) return peer;
+  std::string address = peer.substr(begin + 1, end - begin - 1);
+  if (address.starts_with("%5B")) address = "[" + address.substr(3);
+  if (address.ends_with("%5D")) address = address.substr(0, address.size() - 3) + "]";
+  return address;
+}
+
 core::WorkerCredential worker_credential(const grpc::CallbackServerContext& context) {
   return {header(context, "registration-token"), header(context, "session-token"),
-          header(context, "worker-name"), header(context, "cirrus-instance")};
+          header(context, "worker-name"), header(context, "cirrus-instance"),
+          peer_address(context)};
 }
 
 core::TaskCredential task_credential(const grpc::CallbackServerContext& context) {

@@ -19,6 +19,9 @@ std::string header(const grpc::CallbackServerContext& context, const char* key);
 Result<std::optional<std::uint64_t>> number_header(const grpc::CallbackServerContext& context,
                                                    const char* key);
 
+/// The caller's address without its port: `127.0.0.1`, `[::1]`; `unix` for a local socket.
+std::string peer_address(const grpc::CallbackServerContext& context);
+
 /// Source of the names: protocol §4; `cirrus-` ones are ours.
 core::WorkerCredential worker_credential(const grpc::CallbackServerContext& context);
 core::TaskCredential task_credential(const grpc::CallbackServerContext& context);

@@ -71,9 +71,10 @@ grpc::ServerUnaryReactor* begin(core::Core& core, blobs::WorkPool& thread,
     return reactor;
   }
   // A post that is refused, or a command that is dropped, lets go of the call.
-  static_cast<void>(core.post([call, &thread, token](core::State& state, core::Moment moment) {
+  static_cast<void>(core.post([call, &thread, token, peer = peer_address(context)](
+                                  core::State& state, core::Moment moment) {
     state.authorize(
-        token,
+        token, peer,
         [call, &thread](const Result<core::ApiIdentity>& identity) {
           if (!identity.ok()) return call->finish(to_status(identity));
           enqueue(thread, call);

@@ -2,6 +2,8 @@
 #include "controller/rpc/rpc_server.h"
 
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/security/tls_credentials_options.h>
 
 #include "controller/rpc/agent_service.h"
 #include "controller/rpc/evaluator_service.h"
@@ -13,6 +15,20 @@ namespace {
 /// ReportAgentLogs carries a whole log in one message. Source: protocol §1.5.
 constexpr int kMaxMessage = 64 << 20;
 
+/// How often the library looks whether the TLS files have changed.
+constexpr unsigned kKeyRefreshSeconds = 10;
+
+std::shared_ptr<grpc::ServerCredentials> credentials_of(const RpcServerOptions& options) {
+  if (options.certificate.empty()) return grpc::InsecureServerCredentials();
+  namespace tls = grpc::experimental;
+  tls::TlsServerCredentialsOptions with_files(std::make_shared<tls::FileWatcherCertificateProvider>(
+      options.key.string(), options.certificate.string(), kKeyRefreshSeconds));
+  with_files.watch_identity_key_cert_pairs();
+  // A worker is who its registration token says; certificates of clients are for proxies in front.
+  with_files.set_cert_request_type(GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
+  return tls::TlsServerCredentials(with_files);
+}
+
 class Server final : public RpcServer {
  public:
   Server(core::Core& core, blobs::Stores& stores, blobs::WorkPool& pool)
@@ -22,7 +38,8 @@ class Server final : public RpcServer {
         evaluator_(core) {}
   ~Server() override { stop(); }
 
-  Status listen(const std::string& address) {
+  Status listen(const RpcServerOptions& options) {
+    const std::string& address = options.address;
     grpc::ServerBuilder builder;
     builder.SetMaxReceiveMessageSize(kMaxMessage);
     builder.SetMaxSendMessageSize(-1);
@@ -39,7 +56,7 @@ class Server final : public RpcServer {
     builder.RegisterService(&agents_);
     builder.RegisterService(&bytes_);
     builder.RegisterService(&evaluator_);
-    builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
+    builder.AddListeningPort(address, credentials_of(options), &port_);
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || port_ == 0) {
       server_.reset();
@@ -71,10 +88,11 @@ class Server final : public RpcServer {
 };
 }  // namespace
 
-Result<std::unique_ptr<RpcServer>> RpcServer::start(const std::string& address, core::Core& core,
-                                                    blobs::Stores& stores, blobs::WorkPool& pool) {
+Result<std::unique_ptr<RpcServer>> RpcServer::start(const RpcServerOptions& options,
+                                                    core::Core& core, blobs::Stores& stores,
+                                                    blobs::WorkPool& pool) {
   auto server = std::make_unique<Server>(core, stores, pool);
-  CIRRUS_TRY(server->listen(address));
+  CIRRUS_TRY(server->listen(options));
   return std::unique_ptr<RpcServer>(std::move(server));
 }
 

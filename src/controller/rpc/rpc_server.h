@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -11,12 +12,19 @@
 
 namespace cirrus::controller::rpc {
 
+struct RpcServerOptions {
+  std::string address;  ///< HOST:PORT; port 0 picks a free one
+  /// PEM files; empty: cleartext. The library looks at them every ten seconds.
+  std::filesystem::path certificate = {};
+  std::filesystem::path key = {};
+};
+
 /// The gRPC listener with all services. gRPC types stay in the .cc.
 class RpcServer {
  public:
-  /// `address` is HOST:PORT; port 0 picks a free one. Serves when it returns. Everything given
-  /// must outlive it. Errors: Unavailable if the address cannot be listened on.
-  static Result<std::unique_ptr<RpcServer>> start(const std::string& address, core::Core& core,
+  /// Serves when it returns. Everything given must outlive it. Errors: Unavailable if the address
+  /// cannot be listened on.
+  static Result<std::unique_ptr<RpcServer>> start(const RpcServerOptions& options, core::Core& core,
                                                   blobs::Stores& stores, blobs::WorkPool& pool);
   virtual ~RpcServer() = default;
   virtual int port() const = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "controller/rpc/workers_service.h"
 
+#include "controller/core/task_spec.h"
 #include "controller/rpc/call_metadata.h"
 
 namespace cirrus::controller::rpc {
@@ -62,6 +63,7 @@ grpc::ServerUnaryReactor* WorkersService::Register(grpc::CallbackServerContext* 
   core::RegisterCall call;
   call.registration_token = request->registration_token();
   call.instance = header(*context, "cirrus-instance");
+  call.peer = peer_address(*context);
   const auto& info = request->worker_info();
   call.labels = model::Labels(info.labels().begin(), info.labels().end());
   call.resources = model::Resources(info.resources_total().begin(), info.resources_total().end());
@@ -110,6 +112,11 @@ grpc::ServerUnaryReactor* WorkersService::Poll(grpc::CallbackServerContext* cont
     for (const std::int64_t id : request->old_running_tasks()) {
       call.running_tasks.push_back(std::to_string(id));
     }
+  }
+  // There is at most one. Source: protocol §5.1.
+  if (request->available_standby_instances_information_size() > 0) {
+    const auto& standby = request->available_standby_instances_information(0);
+    call.standby = {core::isolation_key(standby.parameters().isolation()), standby.age_seconds()};
   }
   auto* const reactor = new PollReactor(core_, call.worker);  // deletes itself when done
   reactor->begin(std::move(call), response);

@@ -93,11 +93,17 @@ bool Scheduler::has_room(const Worker& worker, const std::vector<Amount>& wants)
   return true;
 }
 
-bool Scheduler::capable(const Worker& worker, const DemandClass& demand_class) {
+bool Scheduler::could_run(WorkerIndex index, const Demand& demand) const {
+  const Worker* const worker = find(index);
+  return worker != nullptr && worker->known && !demand.avoid.contains(index) &&
+         capable(*worker, demand);
+}
+
+bool Scheduler::capable(const Worker& worker, const Demand& demand) {
   const WorkerOffer& offer = worker.offer;
   if (offer.disabled || offer.silent || offer.draining || offer.pool_paused) return false;
-  return !demand_class.demand.labels.first_mismatch(offer.labels) &&
-         !model::first_shortage(demand_class.demand.resources, offer.resources);
+  return !demand.labels.first_mismatch(offer.labels) &&
+         !model::first_shortage(demand.resources, offer.resources);
 }
 
 Scheduler::Rank Scheduler::rank(const Worker& worker, WorkerIndex index,
@@ -122,6 +128,7 @@ void Scheduler::refresh(WorkerIndex index, Worker& worker) {
 
 void Scheduler::offer_to(DemandClass& demand_class, WorkerIndex index, const Worker& worker) {
   if (!worker.in_open || !has_room(worker, demand_class.wants)) return;
+  if (demand_class.demand.avoid.contains(index)) return;
   std::vector<Candidate>& heap = demand_class.candidates;
   const auto worse = [](const Candidate& a, const Candidate& b) { return b.rank < a.rank; };
   if (heap.size() > 64 + 2 * demand_class.selector->workers.size()) {
@@ -234,7 +241,7 @@ void Scheduler::remove_worker(WorkerIndex index) {
 void Scheduler::add_task(model::TaskId task, const Demand& demand) {
   ++changes_;
   std::unique_ptr<DemandClass>& entry =
-      classes_[ClassKey(demand.labels.wanted(), demand.resources, demand.isolation)];
+      classes_[ClassKey(demand.labels.wanted(), demand.resources, demand.isolation, demand.avoid)];
   if (!entry) {
     entry = std::make_unique<DemandClass>();
     entry->demand = demand;
@@ -271,7 +278,8 @@ void Scheduler::erase(DemandClass& demand_class) {
     if (selector->classes.empty()) ++unused_selectors_;
   }
   const Demand& demand = demand_class.demand;
-  classes_.erase(ClassKey(demand.labels.wanted(), demand.resources, demand.isolation));
+  classes_.erase(
+      ClassKey(demand.labels.wanted(), demand.resources, demand.isolation, demand.avoid));
   if (unused_selectors_ > kUnusedSelectors) forget_unused_selectors();
 }
 
@@ -395,6 +403,7 @@ std::optional<WorkerIndex> Scheduler::best_worker(DemandClass& demand_class) {
         if (++looked_at > kQuickLook) break;
         const Worker& worker = *workers_[index];
         if (has_room(worker, demand_class.wants) && !kept_from(worker, demand_class) &&
+            !demand_class.demand.avoid.contains(index) &&
             !demand_class.demand.labels.first_mismatch(worker.offer.labels)) {
           return index;
         }
@@ -432,7 +441,7 @@ std::optional<WorkerIndex> Scheduler::best_worker(DemandClass& demand_class) {
 void Scheduler::keep_one(DemandClass& demand_class) {
   if (demand_class.kept) {
     Worker* const worker = find(*demand_class.kept);
-    if (worker != nullptr && capable(*worker, demand_class)) {
+    if (worker != nullptr && capable(*worker, demand_class.demand)) {
       worker->kept_round = round_;
       return;
     }
@@ -442,7 +451,7 @@ void Scheduler::keep_one(DemandClass& demand_class) {
   std::optional<WorkerIndex> best;
   for (const WorkerIndex index : demand_class.selector->workers) {
     const Worker& worker = *workers_[index];
-    if (worker.kept_for != nullptr || !capable(worker, demand_class)) continue;
+    if (worker.kept_for != nullptr || !could_run(index, demand_class.demand)) continue;
     if (!best || std::pair(worker.running, index) < std::pair(workers_[*best]->running, *best)) {
       best = index;
     }
@@ -565,9 +574,9 @@ model::WaitingReasons Scheduler::explain(const DemandClass& demand_class) const 
   too_small.kind = Kind::TooSmall;
   busy.kind = Kind::Busy;
   kept.kind = Kind::Kept;
-  for (const std::unique_ptr<Worker>& entry : workers_) {
-    if (!entry || !entry->known) continue;
-    const Worker& worker = *entry;
+  for (WorkerIndex index = 0; index < workers_.size(); ++index) {
+    if (!workers_[index] || !workers_[index]->known) continue;
+    const Worker& worker = *workers_[index];
     ++known;
     const std::size_t misses = demand.labels.mismatch_count(worker.offer.labels);
     if (misses > 0) {
@@ -578,7 +587,9 @@ model::WaitingReasons Scheduler::explain(const DemandClass& demand_class) const 
       continue;
     }
     ++with_labels;
-    if (worker.offer.silent) {
+    if (demand.avoid.contains(index)) {
+      ++count[Kind::Avoided];
+    } else if (worker.offer.silent) {
       ++count[Kind::NotConnected];
     } else if (worker.offer.pool_paused) {
       ++count[Kind::PoolPaused];
@@ -681,6 +692,10 @@ model::WaitingReasons Scheduler::explain(const DemandClass& demand_class) const 
   }
   if (const int n = count[Kind::NotConnected]; n > 0) {
     add(Kind::NotConnected, fmt::format("{} matching worker{} not connected", n, are(n)));
+  }
+  if (const int n = count[Kind::Avoided]; n > 0) {
+    add(Kind::Avoided,
+        fmt::format("{} matching worker{} avoided: it was lost or refused there", n, are(n)));
   }
   return reasons;
 }

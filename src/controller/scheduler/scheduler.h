@@ -45,8 +45,9 @@ struct WorkerOffer {
 struct Demand {
   model::LabelSelector labels;
   model::Resources resources;
-  int priority = 0;       ///< higher first
-  std::string isolation;  ///< what a stand-by must equal; empty: any worker will do
+  int priority = 0;                  ///< higher first
+  std::string isolation;             ///< what a stand-by must equal; empty: any worker will do
+  std::set<WorkerIndex> avoid = {};  ///< never these: they lost or refused it before
 };
 
 struct Placement {
@@ -55,7 +56,7 @@ struct Placement {
 };
 
 /// Decides who runs what. Rules, in order of precedence:
-///   1. A worker takes only tasks all of whose labels it has.
+///   1. A worker takes only tasks all of whose labels it has, and that do not avoid it.
 ///   2. Resource-less rule: a task without resources runs alone on its worker; a worker without
 ///      resources takes only such tasks.
 ///   3. Tasks with resources share a worker while the sums fit.
@@ -97,6 +98,8 @@ class Scheduler {
 
   /// Books a task that runs on a worker already (after a restart).
   void book(model::TaskId task, WorkerIndex worker, const model::Resources& resources);
+  /// Whether the worker could run it if it were idle: connected, labels and totals fit.
+  bool could_run(WorkerIndex worker, const Demand& demand) const;
   /// Ends the booking of a task; nothing happens if there is none.
   void release(model::TaskId task);
 
@@ -176,7 +179,7 @@ class Scheduler {
     mutable std::uint64_t reasons_at = 0;
     mutable model::WaitingReasons reasons;
   };
-  using ClassKey = std::tuple<model::Labels, model::Resources, std::string>;
+  using ClassKey = std::tuple<model::Labels, model::Resources, std::string, std::set<WorkerIndex>>;
   struct Booking {
     WorkerIndex worker = 0;
     model::Resources resources;
@@ -189,7 +192,7 @@ class Scheduler {
   void use_isolation(Worker& worker, std::uint32_t isolation);
   static bool open(const Worker& worker);
   static bool has_room(const Worker& worker, const std::vector<Amount>& wants);
-  static bool capable(const Worker& worker, const DemandClass& demand_class);
+  static bool capable(const Worker& worker, const Demand& demand);
   static Rank rank(const Worker& worker, WorkerIndex index, const DemandClass& demand_class);
   void refresh(WorkerIndex index, Worker& worker);
   void improve(WorkerIndex index, Worker& worker);

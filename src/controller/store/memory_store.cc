@@ -62,7 +62,10 @@ Status MemoryStore::apply(const Changes& changes) {
     }
     for (const auto& task : changes.tasks) rows.tasks[task.id] = task;
     for (const auto& step : changes.steps) rows.steps[{step.task, step.index}] = step;
-    rows.audit.insert(rows.audit.end(), changes.audit.begin(), changes.audit.end());
+    for (const auto& entry : changes.audit) {
+      rows.audit.push_back(entry);
+      rows.audit.back().id = static_cast<std::int64_t>(rows.audit.size());
+    }
     ++rows.commits;
     return {};
   });
@@ -103,10 +106,19 @@ Result<std::vector<model::BuildId>> MemoryStore::list_builds(std::int64_t before
   });
 }
 
-Result<std::vector<AuditRecord>> MemoryStore::list_audit(int limit) {
+Result<std::vector<AuditRecord>> MemoryStore::list_audit(const AuditQuery& query) {
   return rows_.with([&](const Rows& rows) {
-    std::vector<AuditRecord> newest(rows.audit.rbegin(), rows.audit.rend());
-    if (static_cast<int>(newest.size()) > limit) newest.resize(static_cast<std::size_t>(limit));
+    std::vector<AuditRecord> newest;
+    for (auto entry = rows.audit.rbegin(); entry != rows.audit.rend(); ++entry) {
+      if (static_cast<int>(newest.size()) >= query.limit) break;
+      if (query.before != 0 && entry->id >= query.before) continue;
+      if (!query.actor.empty() && entry->actor != query.actor) continue;
+      if (!query.action.empty() && entry->action != query.action &&
+          !entry->action.starts_with(query.action + ".")) {
+        continue;
+      }
+      newest.push_back(*entry);
+    }
     return newest;
   });
 }

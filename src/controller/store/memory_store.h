@@ -18,7 +18,7 @@ class MemoryStore final : public Store {
   Result<std::optional<model::BuildId>> build_of(model::TaskId id) override;
   Result<std::optional<TaskRecord>> read_task(model::TaskId id) override;
   Result<std::vector<model::BuildId>> list_builds(std::int64_t before, int limit) override;
-  Result<std::vector<AuditRecord>> list_audit(int limit) override;
+  Result<std::vector<AuditRecord>> list_audit(const AuditQuery& query) override;
 
   /// Called before each write; an error it returns is the result, and nothing is written.
   void fail_with(std::function<Status()> hook);

@@ -31,6 +31,8 @@ struct RegistrationTokenRecord {
   std::int64_t created_ms = 0;
   std::int64_t expires_ms = 0;  ///< end of the overlap after a rotation; 0: never
   std::int64_t revoked_ms = 0;
+  std::string note;          ///< what it is for, as its maker says
+  std::string worker_names;  ///< whom it lets in: a name, or a beginning and `*`; empty: anybody
 };
 
 /// A token of the HTTP API. Only its SHA-256 is kept.
@@ -41,6 +43,9 @@ struct ApiTokenRecord {
   std::string hash;
   std::int64_t created_ms = 0;
   std::int64_t revoked_ms = 0;
+  /// Where it may submit, push, cancel and run again: `owner/name`, `owner/*` or `*`.
+  std::vector<std::string> repositories;
+  bool trusted = false;  ///< its builds write the caches that all builds of a repository read
 };
 
 struct WorkerRecord {
@@ -65,6 +70,8 @@ struct BuildRecord {
   std::int64_t created_ms = 0;
   std::int64_t finished_ms = 0;
   std::string issues;  ///< opaque: EvaluateConfigResponse holding issues only
+  /// Where its tasks write caches; empty: the ones all builds of the repository share.
+  std::string cache_space;
 };
 
 /// What a task is, the same for all its attempts. `node` numbers the tasks of one build.
@@ -94,6 +101,7 @@ struct TaskRecord {
   std::int64_t assigned_ms = 0;
   std::int64_t started_ms = 0;
   std::int64_t finished_ms = 0;
+  int lost_before = 0;  ///< attempts in a row before this one that were lost, not failed
 };
 
 struct StepRecord {
@@ -110,6 +118,15 @@ struct AuditRecord {
   std::string actor;
   std::string action;
   std::string subject;
+  std::int64_t id = 0;  ///< given by the store; grows
+};
+
+/// Which entries of the audit; empty texts: any.
+struct AuditQuery {
+  std::int64_t before = 0;  ///< ids below this one; 0: from the newest
+  int limit = 100;
+  std::string actor;
+  std::string action;  ///< exactly, or everything below it: `pool` finds `pool.token.create`
 };
 
 /// A build with everything below it.

@@ -41,6 +41,16 @@ CREATE TABLE steps (task INTEGER NOT NULL, position INTEGER NOT NULL, name TEXT 
 CREATE TABLE audit (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, actor TEXT NOT NULL,
   action TEXT NOT NULL, subject TEXT NOT NULL);
 )sql",
+    // What tokens may do, where caches go, and lost attempts apart from failed ones. Tokens made
+    // before could do everything, and still can.
+    R"sql(
+ALTER TABLE registration_tokens ADD COLUMN note TEXT NOT NULL DEFAULT '';
+ALTER TABLE registration_tokens ADD COLUMN worker_names TEXT NOT NULL DEFAULT '';
+ALTER TABLE api_tokens ADD COLUMN repositories BLOB NOT NULL DEFAULT '1:*';
+ALTER TABLE api_tokens ADD COLUMN trusted INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE builds ADD COLUMN cache_space TEXT NOT NULL DEFAULT '';
+ALTER TABLE tasks ADD COLUMN lost_before INTEGER NOT NULL DEFAULT 0;
+)sql",
 };
 }  // namespace
 
@@ -48,7 +58,7 @@ int current_schema_version() {
   return static_cast<int>(std::size(kMigrations));
 }
 
-Status migrate(Database& database) {
+Status migrate(Database& database, int up_to) {
   // The version is a table and not a pragma, so that every implementation can have the same.
   CIRRUS_TRY(
       database.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)"));
@@ -63,7 +73,7 @@ Status migrate(Database& database) {
                  "program, or restore a back-up made before the upgrade",
                  version, current_schema_version());
   }
-  for (; version < current_schema_version(); ++version) {
+  for (; version < up_to; ++version) {
     CIRRUS_TRY(database.execute("BEGIN IMMEDIATE"));
     Status done = database.execute(kMigrations[version]);
     if (done.ok()) {

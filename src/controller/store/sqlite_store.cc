@@ -19,10 +19,11 @@ namespace {
 
 constexpr const char* kBuildColumns =
     "id, repository, branch, commit_id, message, environment, priority, status, created_ms, "
-    "finished_ms, issues";
+    "finished_ms, issues, cache_space";
 constexpr const char* kTaskColumns =
     "id, build, node, attempt, status, reason, pool, worker, holds_worker, triggered, "
-    "client_secret, server_secret, clone_token, created_ms, assigned_ms, started_ms, finished_ms";
+    "client_secret, server_secret, clone_token, created_ms, assigned_ms, started_ms, finished_ms, "
+    "lost_before";
 
 Result<BuildRecord> read_build_row(Statement& row) {
   BuildRecord build;
@@ -37,6 +38,7 @@ Result<BuildRecord> read_build_row(Statement& row) {
   build.created_ms = row.next_int();
   build.finished_ms = row.next_int();
   build.issues = row.next_text();
+  build.cache_space = row.next_text();
   return build;
 }
 
@@ -59,6 +61,7 @@ Result<TaskRecord> read_task_row(Statement& row) {
   task.assigned_ms = row.next_int();
   task.started_ms = row.next_int();
   task.finished_ms = row.next_int();
+  task.lost_before = static_cast<int>(row.next_int());
   return task;
 }
 
@@ -139,12 +142,12 @@ struct Writer {
         CIRRUS_TRY(db.prepare("ROLLBACK")),
         CIRRUS_TRY(db.prepare("REPLACE INTO settings VALUES (?,?)")),
         CIRRUS_TRY(db.prepare("REPLACE INTO pools VALUES (?,?,?,?)")),
-        CIRRUS_TRY(db.prepare("REPLACE INTO registration_tokens VALUES (?,?,?,?,?,?)")),
-        CIRRUS_TRY(db.prepare("REPLACE INTO api_tokens VALUES (?,?,?,?,?,?)")),
+        CIRRUS_TRY(db.prepare("REPLACE INTO registration_tokens VALUES (?,?,?,?,?,?,?,?)")),
+        CIRRUS_TRY(db.prepare("REPLACE INTO api_tokens VALUES (?,?,?,?,?,?,?,?)")),
         CIRRUS_TRY(db.prepare("REPLACE INTO workers VALUES (?,?,?,?,?,?,?)")),
-        CIRRUS_TRY(db.prepare("REPLACE INTO builds VALUES (?,?,?,?,?,?,?,?,?,?,?)")),
+        CIRRUS_TRY(db.prepare("REPLACE INTO builds VALUES (?,?,?,?,?,?,?,?,?,?,?,?)")),
         CIRRUS_TRY(db.prepare("REPLACE INTO definitions VALUES (?,?,?,?)")),
-        CIRRUS_TRY(db.prepare("REPLACE INTO tasks VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")),
+        CIRRUS_TRY(db.prepare("REPLACE INTO tasks VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")),
         CIRRUS_TRY(db.prepare("REPLACE INTO steps VALUES (?,?,?,?,?)")),
         CIRRUS_TRY(
             db.prepare("INSERT INTO audit (at_ms, actor, action, subject) VALUES (?,?,?,?)")),
@@ -171,6 +174,8 @@ struct Writer {
                      .bind(row.created_ms)
                      .bind(row.expires_ms)
                      .bind(row.revoked_ms)
+                     .bind(row.note)
+                     .bind(row.worker_names)
                      .run());
     }
     for (const ApiTokenRecord& row : changes.api_tokens) {
@@ -181,6 +186,8 @@ struct Writer {
                      .bind(row.hash)
                      .bind(row.created_ms)
                      .bind(row.revoked_ms)
+                     .bind(encode_strings(row.repositories))
+                     .bind(row.trusted ? 1 : 0)
                      .run());
     }
     for (const WorkerRecord& row : changes.workers) {
@@ -207,6 +214,7 @@ struct Writer {
                      .bind(row.created_ms)
                      .bind(row.finished_ms)
                      .bind(row.issues)
+                     .bind(row.cache_space)
                      .run());
     }
     for (const DefinitionRecord& row : changes.definitions) {
@@ -253,6 +261,7 @@ struct Writer {
         .bind(row.assigned_ms)
         .bind(row.started_ms)
         .bind(row.finished_ms)
+        .bind(row.lost_before)
         .run();
   }
 };
@@ -332,11 +341,15 @@ class SqliteStore final : public Store {
     return ids;
   }
 
-  Result<std::vector<AuditRecord>> list_audit(int limit) override {
+  Result<std::vector<AuditRecord>> list_audit(const AuditQuery& query) override {
     const std::lock_guard lock(reading_mutex_);
+    // Texts are stored as blobs, so what they are compared with is one, too.
     Statement row = CIRRUS_TRY(reading_.prepare(
-        "SELECT at_ms, actor, action, subject FROM audit ORDER BY id DESC LIMIT ?"));
-    row.bind(limit);
+        "SELECT at_ms, actor, action, subject, id FROM audit WHERE (?1 = 0 OR id < ?1) AND "
+        "(length(?2) = 0 OR actor = ?2) AND (length(?3) = 0 OR action = ?3 OR "
+        "substr(action, 1, length(?4)) = ?4) ORDER BY id DESC LIMIT ?5"));
+    const std::string below = query.action + ".";
+    row.bind(query.before).bind(query.actor).bind(query.action).bind(below).bind(query.limit);
     std::vector<AuditRecord> newest;
     while (CIRRUS_TRY(row.step())) {
       AuditRecord entry;
@@ -344,6 +357,7 @@ class SqliteStore final : public Store {
       entry.actor = row.next_text();
       entry.action = row.next_text();
       entry.subject = row.next_text();
+      entry.id = row.next_int();
       newest.push_back(std::move(entry));
     }
     return newest;
@@ -367,7 +381,8 @@ class SqliteStore final : public Store {
       loaded.pools.push_back(std::move(pool));
     }
     Statement tokens = CIRRUS_TRY(writing_.prepare(
-        "SELECT id, pool, hash, created_ms, expires_ms, revoked_ms FROM registration_tokens"));
+        "SELECT id, pool, hash, created_ms, expires_ms, revoked_ms, note, worker_names FROM "
+        "registration_tokens"));
     while (CIRRUS_TRY(tokens.step())) {
       RegistrationTokenRecord token;
       token.id = tokens.next_text();
@@ -376,10 +391,13 @@ class SqliteStore final : public Store {
       token.created_ms = tokens.next_int();
       token.expires_ms = tokens.next_int();
       token.revoked_ms = tokens.next_int();
+      token.note = tokens.next_text();
+      token.worker_names = tokens.next_text();
       loaded.registration_tokens.push_back(std::move(token));
     }
-    Statement api = CIRRUS_TRY(
-        writing_.prepare("SELECT id, name, role, hash, created_ms, revoked_ms FROM api_tokens"));
+    Statement api = CIRRUS_TRY(writing_.prepare(
+        "SELECT id, name, role, hash, created_ms, revoked_ms, repositories, trusted FROM "
+        "api_tokens"));
     while (CIRRUS_TRY(api.step())) {
       ApiTokenRecord token;
       token.id = api.next_text();
@@ -388,6 +406,8 @@ class SqliteStore final : public Store {
       token.hash = api.next_text();
       token.created_ms = api.next_int();
       token.revoked_ms = api.next_int();
+      token.repositories = CIRRUS_TRY(decode_strings(api.next_text()));
+      token.trusted = api.next_int() != 0;
       loaded.api_tokens.push_back(std::move(token));
     }
     Statement workers = CIRRUS_TRY(writing_.prepare(

@@ -32,8 +32,8 @@ class Store {
   virtual Result<std::optional<TaskRecord>> read_task(model::TaskId id) = 0;
   /// Newest first, ids below `before` (0: from the newest), at most `limit`.
   virtual Result<std::vector<model::BuildId>> list_builds(std::int64_t before, int limit) = 0;
-  /// Newest first, at most `limit`.
-  virtual Result<std::vector<AuditRecord>> list_audit(int limit) = 0;
+  /// Newest first.
+  virtual Result<std::vector<AuditRecord>> list_audit(const AuditQuery& query) = 0;
 };
 
 }  // namespace cirrus::controller::store

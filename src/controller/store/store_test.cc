@@ -60,6 +60,37 @@ TEST(SqliteStore, RefusesAStoreOfANewerProgram) {
   EXPECT_NE(opened.error().message().find("schema version 999"), std::string::npos);
 }
 
+TEST(SqliteStore, TakesOverAStoreOfAnOlderProgram) {
+  const os::TempDir directory = os::TempDir::create("store-test").value();
+  const auto path = directory.path() / "controller.db";
+  {
+    Database database = Database::open(path, Database::Mode::ReadWrite).value();
+    ASSERT_TRUE(migrate(database, 1).ok());
+    ASSERT_TRUE(
+        database
+            .execute("INSERT INTO registration_tokens VALUES ('t', 'default', 'h', 1, 0, 0);"
+                     "INSERT INTO api_tokens VALUES ('a', 'ci', 'submitter', 'h', 1, 0);"
+                     "INSERT INTO builds VALUES (7, 'local/x', 'main', '', '', '', 0, 1, 1,"
+                     " 0, '');"
+                     "INSERT INTO tasks VALUES (9, 7, 0, 1, 1, '', '', '', 0, 0, 'c', 's',"
+                     " '', 1, 0, 0, 0)")
+            .ok());
+  }
+  const auto store = open_sqlite_store(path);
+  ASSERT_TRUE(store.ok()) << store.error().to_string();
+  const Loaded loaded = store.value()->load().value();
+  ASSERT_EQ(loaded.api_tokens.size(), 1U);
+  EXPECT_EQ(loaded.api_tokens[0].repositories, std::vector<std::string>{"*"});
+  EXPECT_TRUE(loaded.api_tokens[0].trusted);
+  ASSERT_EQ(loaded.registration_tokens.size(), 1U);
+  EXPECT_EQ(loaded.registration_tokens[0].worker_names, "");
+  ASSERT_EQ(loaded.builds.size(), 1U);
+  EXPECT_EQ(loaded.builds[0].build.cache_space, "");
+  ASSERT_EQ(loaded.builds[0].tasks.size(), 1U);
+  EXPECT_EQ(loaded.builds[0].tasks[0].client_secret, "c");
+  EXPECT_EQ(loaded.builds[0].tasks[0].lost_before, 0);
+}
+
 TEST(SqliteStore, SaysHowToRepairAFileThatIsNoStore) {
   const os::TempDir directory = os::TempDir::create("store-test").value();
   const auto path = directory.path() / "controller.db";

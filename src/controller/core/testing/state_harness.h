@@ -37,8 +37,8 @@ class StateHarness {
     restart();
     const auto made = ask<State::NewToken>([](State& s, auto reply, Moment now) {
       s.create_pool(
-          "default", std::chrono::minutes(10), "test", [](const Result<void>&) {}, now);
-      s.create_registration_token("default", std::nullopt, "test", std::move(reply), now);
+          "default", {}, "test", [](const Result<void>&) {}, now);
+      s.create_registration_token({"default", {}, "", ""}, "test", std::move(reply), now);
     });
     registration_token = made.value().token;
   }
@@ -104,10 +104,11 @@ class StateHarness {
   static void set(api::Task& made, const std::string& key, const std::string& value) {
     (*made.mutable_metadata()->mutable_properties())[key] = value;
   }
-  model::BuildId submit(std::vector<api::Task> tasks, int priority = 0) {
+  model::BuildId submit(std::vector<api::Task> tasks, int priority = 0,
+                        const std::string& branch = "main") {
     NewBuild build;
     build.repository = "local/test";
-    build.branch = "main";
+    build.branch = branch;
     build.priority = priority;
     build.tasks = std::move(tasks);
     build.actor = "test";
@@ -149,6 +150,7 @@ class StateHarness {
     call.labels = labels[name];
     call.resources = resources[name];
     call.running_tasks = std::move(running);
+    call.standby = standby[name];
     state_->poll(
         std::move(call),
         [slot](Result<api::PollResponse> result) { slot->answer = std::move(result); }, moment());
@@ -166,6 +168,12 @@ class StateHarness {
   Result<void> stopped(const std::string& name, const TaskCredential& task_) {
     return ask<void>([&](State& s, auto reply, Moment now) {
       s.task_stopped(credential(name), task_, std::move(reply), now);
+    });
+  }
+  Result<void> failed(const std::string& name, const TaskCredential& task_,
+                      const std::string& message) {
+    return ask<void>([&](State& s, auto reply, Moment now) {
+      s.task_failed(credential(name), task_, message, std::move(reply), now);
     });
   }
   Result<void> finished(const TaskCredential& task_, model::StepStatus status) {
@@ -191,6 +199,7 @@ class StateHarness {
   std::map<std::string, std::string> sessions;
   std::map<std::string, model::Labels> labels;
   std::map<std::string, model::Resources> resources;
+  std::map<std::string, StandbyReport> standby;
 
  private:
   const Timing timing_;

@@ -36,6 +36,7 @@ class StoreContract : public testing::TestWithParam<HarnessFactory> {
     rows.build.environment = {{"KEY", std::string("a\0b", 3)}, {"EMPTY", ""}};
     rows.build.status = model::BuildStatus::Executing;
     rows.build.issues = std::string("\x01\x00\xff", 3);
+    rows.build.cache_space = "token-1";
     rows.definitions = {{rows.build.id, 0, {}, "first"}, {rows.build.id, 1, {0}, "second"}};
     for (int node = 0; node < 2; ++node) {
       TaskRecord task;
@@ -43,6 +44,7 @@ class StoreContract : public testing::TestWithParam<HarnessFactory> {
       task.build = rows.build.id;
       task.node = node;
       task.client_secret = "client";
+      task.lost_before = node;
       task.holds_worker = node == 0;
       task.status = node == 0 ? model::TaskStatus::Executing : model::TaskStatus::Created;
       rows.tasks.push_back(task);
@@ -74,8 +76,8 @@ TEST_P(StoreContract, KeepsConfigurationOverAReopen) {
   Changes changes;
   changes.settings = {{"key", std::string("\0secret", 7)}};
   changes.pools = {{"default", false, true, 1234}};
-  changes.registration_tokens = {{"t1", "default", "hash", 1, 2, 3}};
-  changes.api_tokens = {{"a1", "admin", "admin", "hash2", 4, 5}};
+  changes.registration_tokens = {{"t1", "default", "hash", 1, 2, 3, "for the macs", "mac-*"}};
+  changes.api_tokens = {{"a1", "ci", "submitter", "hash2", 4, 5, {"acme/app", "local/*"}, true}};
   changes.workers = {{"default", "w 1", "inst", true, {{"os", "linux"}}, {{"cpu", 0.1}}, 9}};
   ASSERT_TRUE(store().apply(changes).ok());
   reopen();
@@ -87,8 +89,12 @@ TEST_P(StoreContract, KeepsConfigurationOverAReopen) {
   EXPECT_EQ(loaded.pools[0].lost_after_ms, 1234);
   ASSERT_EQ(loaded.registration_tokens.size(), 1U);
   EXPECT_EQ(loaded.registration_tokens[0].revoked_ms, 3);
+  EXPECT_EQ(loaded.registration_tokens[0].note, "for the macs");
+  EXPECT_EQ(loaded.registration_tokens[0].worker_names, "mac-*");
   ASSERT_EQ(loaded.api_tokens.size(), 1U);
   EXPECT_EQ(loaded.api_tokens[0].hash, "hash2");
+  EXPECT_EQ(loaded.api_tokens[0].repositories, (std::vector<std::string>{"acme/app", "local/*"}));
+  EXPECT_TRUE(loaded.api_tokens[0].trusted);
   ASSERT_EQ(loaded.workers.size(), 1U);
   EXPECT_TRUE(loaded.workers[0].disabled);
   EXPECT_EQ(loaded.workers[0].labels.at("os"), "linux");
@@ -110,6 +116,8 @@ TEST_P(StoreContract, KeepsABuildWithAllItsRows) {
   EXPECT_EQ(rows.definitions[1].depends_on, std::vector<int>{0});
   ASSERT_EQ(rows.tasks.size(), 2U);
   EXPECT_TRUE(rows.tasks[0].holds_worker);
+  EXPECT_EQ(rows.tasks[1].lost_before, 1);
+  EXPECT_EQ(rows.build.cache_space, "token-1");
   ASSERT_EQ(rows.steps.size(), 2U);
   EXPECT_EQ(rows.steps[0].name, "a step / with ':' any\nname");
 }
@@ -156,11 +164,30 @@ TEST_P(StoreContract, FindsBuildsAndTasksById) {
 
 TEST_P(StoreContract, ListsTheAuditNewestFirst) {
   Changes changes;
-  changes.audit = {{1, "a", "one", "x"}, {2, "a", "two", "y"}};
+  changes.audit = {{1, "a", "pool.create", "x"}, {2, "b", "pool.token.create", "y"}};
   ASSERT_TRUE(store().apply(changes).ok());
-  const auto newest = store().list_audit(1).value();
-  ASSERT_EQ(newest.size(), 1U);
-  EXPECT_EQ(newest[0].action, "two");
+  changes.audit = {{3, "a", "poolish", "z"}};
+  ASSERT_TRUE(store().apply(changes).ok());
+  const auto subjects = [&](const AuditQuery& query) {
+    std::string found;
+    for (const AuditRecord& entry : store().list_audit(query).value()) found += entry.subject;
+    return found;
+  };
+  AuditQuery query;
+  EXPECT_EQ(subjects(query), "zyx");
+  query.limit = 1;
+  EXPECT_EQ(subjects(query), "z");
+  query.before = store().list_audit(query).value().at(0).id;
+  query.limit = 10;
+  EXPECT_EQ(subjects(query), "yx");
+  query = {};
+  query.action = "pool";
+  EXPECT_EQ(subjects(query), "yx") << "what is below it";
+  query.action = "pool.create";
+  EXPECT_EQ(subjects(query), "x");
+  query = {};
+  query.actor = "a";
+  EXPECT_EQ(subjects(query), "zx");
 }
 
 }  // namespace cirrus::controller::store

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+// What commands that ask a controller have in common.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/api_client.h"
+#include "cli/command.h"
+
+namespace cirrus::cli {
+
+/// Flags of every such command.
+struct ApiCommandFlags {
+  ApiFlags api;
+  std::string output = "text";
+  bool json() const { return output == "json"; }
+};
+
+/// Complains and returns the exit code that fits.
+int report(const Error& failure);
+
+/// Any text as one component of a path.
+std::string path_component(const std::string& text);
+
+/// Columns as wide as their widest cell; the last one is not padded. Control characters in cells
+/// become `?`, because names come from other machines.
+std::string render_columns(const std::vector<std::vector<std::string>>& rows);
+
+/// Prints a server's answer as it is, indented.
+void print_json(const nlohmann::json& document);
+
+/// A text of a JSON object; empty if it is absent or null.
+std::string text_of(const nlohmann::json& object, const char* name);
+
+/// `key=value key=value` of a JSON object.
+std::string pairs_of(const nlohmann::json& object);
+
+/// One command below `parent`: `body` runs with a client once parsing is done. `flags` must
+/// outlive the parser.
+CLI::App* add_api_command(CLI::App& parent, Invocation& invocation, ApiCommandFlags& flags,
+                          const char* name, const char* help, const char* example,
+                          std::function<int(const ApiClient&)> body);
+
+/// Seconds written as `90`, `90s`, `15m`, `24h` or `7d`.
+void read_duration(CLI::App& command, const char* flag, std::int64_t& seconds, const char* help);
+
+}  // namespace cirrus::cli

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: MIT
+// `cirrus pool create|list|show|set|pause|resume` and `cirrus pool token
+// create|list|rotate|revoke`.
+#include <cstdio>
+
+#include <CLI/CLI.hpp>
+
+#include "cli/api_command.h"
+
+namespace cirrus::cli {
+
+namespace {
+
+using nlohmann::json;
+
+struct PoolFlags : ApiCommandFlags {
+  std::string name;
+  std::string id;
+  std::string note;
+  std::string worker_names;
+  std::string hold;
+  std::int64_t lost_after = -1;
+  std::int64_t overlap = 86400;
+};
+
+std::string pool_path(const PoolFlags& flags) {
+  return "/api/v1/pools/" + path_component(flags.name);
+}
+
+json settings_of(const PoolFlags& flags) {
+  json body = json::object();
+  if (flags.lost_after >= 0) body["lost_after_seconds"] = flags.lost_after;
+  if (!flags.hold.empty()) body["hold_reference_polls"] = flags.hold == "yes";
+  return body;
+}
+
+/// Prints the answer as JSON, or `sentence`.
+int done(const PoolFlags& flags, const Result<json>& answer, const std::string& sentence) {
+  if (!answer.ok()) return report(answer.error());
+  if (flags.json()) {
+    print_json(answer.value());
+  } else {
+    std::printf("%s\n", sentence.c_str());
+  }
+  return kOk;
+}
+
+/// A new secret: alone on standard output, so that it can go straight into a file.
+int show_token(const PoolFlags& flags, const Result<json>& answer, const std::string& about) {
+  if (!answer.ok()) return report(answer.error());
+  if (flags.json()) {
+    print_json(answer.value());
+    return kOk;
+  }
+  std::fprintf(stderr, "%s %s; it is shown this once:\n", about.c_str(),
+               text_of(answer.value(), "id").c_str());
+  std::printf("%s\n", text_of(answer.value(), "token").c_str());
+  return kOk;
+}
+
+int list(const PoolFlags& flags, const ApiClient& api) {
+  const Result<json> answer = api.get("/api/v1/pools");
+  if (!answer.ok()) return report(answer.error());
+  if (flags.json()) {
+    print_json(answer.value());
+    return kOk;
+  }
+  std::vector<std::vector<std::string>> rows = {{"POOL", "WORKERS", "CONNECTED", "STATE"}};
+  for (const json& pool : answer.value().value("pools", json::array())) {
+    rows.push_back({text_of(pool, "name"), text_of(pool, "workers"), text_of(pool, "connected"),
+                    pool.value("paused", false) ? "paused" : "running"});
+  }
+  std::printf("%s", render_columns(rows).c_str());
+  return kOk;
+}
+
+std::string render_tokens(const json& pool) {
+  std::vector<std::vector<std::string>> rows = {{"TOKEN", "STATE", "CREATED", "FOR", "NOTE"}};
+  for (const json& token : pool.value("tokens", json::array())) {
+    const std::string revoked = text_of(token, "revoked_at");
+    const std::string expires = text_of(token, "expires_at");
+    const std::string names = text_of(token, "worker_names");
+    rows.push_back({text_of(token, "id"),
+                    !revoked.empty()   ? "revoked " + revoked
+                    : !expires.empty() ? "until " + expires
+                                       : "good",
+                    text_of(token, "created_at"), names.empty() ? "any worker" : names,
+                    text_of(token, "note")});
+  }
+  return render_columns(rows);
+}
+
+int show(const PoolFlags& flags, const ApiClient& api, bool only_tokens) {
+  const Result<json> answer = api.get(pool_path(flags));
+  if (!answer.ok()) return report(answer.error());
+  const json pool = answer.value().value("pool", json::object());
+  if (flags.json()) {
+    print_json(only_tokens ? json{{"schema_version", 1}, {"tokens", pool["tokens"]}}
+                           : answer.value());
+    return kOk;
+  }
+  if (!only_tokens) {
+    std::printf("pool %s: %s, %s of %s workers connected, lost after %lld s, reference polls %s\n",
+                text_of(pool, "name").c_str(), pool.value("paused", false) ? "paused" : "running",
+                text_of(pool, "connected").c_str(), text_of(pool, "workers").c_str(),
+                static_cast<long long>(pool.value("lost_after_ms", std::int64_t{0}) / 1000),
+                pool.value("hold_reference_polls", true) ? "held" : "not held");
+  }
+  std::printf("%s", render_tokens(pool).c_str());
+  return kOk;
+}
+
+void add_token_commands(CLI::App& pool, Invocation& invocation, PoolFlags& flags) {
+  CLI::App* const token = pool.add_subcommand("token", "Tokens that let workers join a pool");
+  token->require_subcommand(1);
+  const auto body_of = [&flags] {
+    json body = json::object();
+    if (!flags.note.empty()) body["note"] = flags.note;
+    if (!flags.worker_names.empty()) body["worker_names"] = flags.worker_names;
+    return body;
+  };
+  const auto describes = [&flags](CLI::App* command) {
+    command->add_option("--note", flags.note, "what it is for");
+    command->add_option("--worker-names", flags.worker_names,
+                        "whom it lets in: a name, or a beginning and * (default: any)");
+  };
+  CLI::App* const create =
+      add_api_command(*token, invocation, flags, "create", "Make a token and print it",
+                      "cirrus pool token create default --worker-names 'mac-*' > token",
+                      [&flags, body_of](const ApiClient& api) {
+                        return show_token(flags, api.post(pool_path(flags) + "/tokens", body_of()),
+                                          "new registration token");
+                      });
+  create->add_option("pool", flags.name, "pool")->required();
+  describes(create);
+  CLI::App* const list_tokens = add_api_command(
+      *token, invocation, flags, "list", "List a pool's tokens, without their secrets",
+      "cirrus pool token list default",
+      [&flags](const ApiClient& api) { return show(flags, api, true); });
+  list_tokens->add_option("pool", flags.name, "pool")->required();
+  CLI::App* const rotate =
+      add_api_command(*token, invocation, flags, "rotate",
+                      "Make a token that replaces all others, which stay good for a while",
+                      "cirrus pool token rotate default --overlap 24h > token",
+                      [&flags, body_of](const ApiClient& api) {
+                        json body = body_of();
+                        body["overlap_seconds"] = flags.overlap;
+                        return show_token(flags, api.post(pool_path(flags) + "/tokens", body),
+                                          "new registration token");
+                      });
+  rotate->add_option("pool", flags.name, "pool")->required();
+  read_duration(*rotate, "--overlap", flags.overlap, "how long the others stay good (default 24h)");
+  describes(rotate);
+  CLI::App* const revoke = add_api_command(
+      *token, invocation, flags, "revoke", "End a token and every session it made",
+      "cirrus pool token revoke 0123456789ab", [&flags](const ApiClient& api) {
+        return done(flags,
+                    api.post("/api/v1/registration-tokens/" + path_component(flags.id) + "/revoke",
+                             json::object()),
+                    "revoked registration token " + flags.id);
+      });
+  revoke->add_option("id", flags.id, "token, as `pool token list` shows it")->required();
+}
+
+}  // namespace
+
+void add_pool_commands(CLI::App& root, Invocation& invocation) {
+  static PoolFlags flags;
+  CLI::App* const pool = root.add_subcommand("pool", "Pools of workers and their tokens");
+  pool->require_subcommand(1);
+  const auto settable = [](CLI::App* command) {
+    read_duration(*command, "--lost-after", flags.lost_after,
+                  "silence after which a worker's tasks run again (default 10m)");
+    command->add_option("--hold-reference-polls", flags.hold, "yes or no (default yes)")
+        ->check(CLI::IsMember({"yes", "no"}));
+  };
+  CLI::App* const create = add_api_command(
+      *pool, invocation, flags, "create", "Make a pool", "cirrus pool create macs --lost-after 5m",
+      [](const ApiClient& api) {
+        json body = settings_of(flags);
+        body["name"] = flags.name;
+        return done(flags, api.post("/api/v1/pools", body),
+                    "made pool " + flags.name + "; let workers in with: cirrus pool token create " +
+                        flags.name);
+      });
+  create->add_option("name", flags.name, "its name")->required();
+  settable(create);
+  add_api_command(*pool, invocation, flags, "list", "List all pools", "cirrus pool list",
+                  [](const ApiClient& api) { return list(flags, api); });
+  const auto one = [&](const char* name, const char* help, const char* example,
+                       std::function<int(const ApiClient&)> body) {
+    CLI::App* const command =
+        add_api_command(*pool, invocation, flags, name, help, example, std::move(body));
+    command->add_option("name", flags.name, "pool")->required();
+    return command;
+  };
+  one("show", "Show one pool and its tokens", "cirrus pool show default",
+      [](const ApiClient& api) { return show(flags, api, false); });
+  settable(one("set", "Change how a pool behaves", "cirrus pool set macs --lost-after 30m",
+               [](const ApiClient& api) {
+                 return done(flags, api.post(pool_path(flags), settings_of(flags)),
+                             "changed pool " + flags.name);
+               }));
+  one("pause", "Start nothing more in a pool; what runs goes on", "cirrus pool pause macs",
+      [](const ApiClient& api) {
+        return done(flags, api.post(pool_path(flags) + "/pause", json::object()),
+                    "paused pool " + flags.name);
+      });
+  one("resume", "Undo pause", "cirrus pool resume macs", [](const ApiClient& api) {
+    return done(flags, api.post(pool_path(flags) + "/resume", json::object()),
+                "resumed pool " + flags.name);
+  });
+  add_token_commands(*pool, invocation, flags);
+}
+
+}  // namespace cirrus::cli
