@@ -57,6 +57,14 @@ int run(std::string_view identity) {
     return 1;
   }
   if (!bootstrap.value()) return 0;
+  if (bootstrap.value()->mark_receipt()) {
+    constexpr int kLock = 3;
+    if (const Status marked = agent::mark_receipt(kLock); !marked.ok()) {
+      // Without the mark a worker could start the task a second time.
+      log_error("cannot start", {{"reason", marked.error()}});
+      return 1;
+    }
+  }
   agent::release_standard_input();
   const auto gateway = std::make_shared<rpc::GatewayChannel>(bootstrap.value()->gateway_path());
   const std::unique_ptr<rpc::GatewayLink> link = rpc::make_gateway_client(gateway);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <string>
 #include <utility>
 
@@ -36,6 +37,12 @@ Result<std::optional<gateway::v1::Bootstrap>> read_bootstrap(int fd) {
     return error(Code::InvalidArgument, "the bootstrap is not a message of this protocol");
   }
   return std::optional<gateway::v1::Bootstrap>(std::move(bootstrap));
+}
+
+Status mark_receipt(int fd) {
+  // The worker wrote its part at the beginning, by position.
+  if (::lseek(fd, 0, SEEK_END) < 0) return errno_error(errno, "cannot mark the lock file");
+  return os::write_all(fd, "\nreceived\n").note("marking the lock file");
 }
 
 bool has_input(int fd) {

@@ -15,6 +15,9 @@ namespace cirrus::agent {
 /// the message is too long (16 MiB) or broken, OutOfRange if it is cut off.
 Result<std::optional<gateway::v1::Bootstrap>> read_bootstrap(int fd);
 
+/// Says in the lock file behind `fd` that the bootstrap has been read. Errors: those of the disk.
+Status mark_receipt(int fd);
+
 /// Whether something, be it the end, can be read from `fd` now.
 bool has_input(int fd);
 

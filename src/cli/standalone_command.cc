@@ -25,7 +25,15 @@ struct StandaloneFlags {
   std::string name = "standalone";
   std::vector<std::string> labels;
   std::vector<std::string> resources;
+  std::string task_user;
 };
+
+// Whom tasks run as. Nobody trusts what is only tried out with root's rights (design 3.2).
+std::string task_user(const StandaloneFlags& flags) {
+  if (!flags.task_user.empty()) return flags.task_user;
+  if (const auto user = variable("CIRRUS_CONTROLLER_TASK_USER")) return *user;
+  return ::geteuid() == 0 ? "nobody" : "";
+}
 
 Result<worker::Settings> worker_settings(const StandaloneFlags& flags,
                                          const controller::Controller& controller) {
@@ -39,7 +47,9 @@ Result<worker::Settings> worker_settings(const StandaloneFlags& flags,
     // Without resources a worker takes one task at a time; to try things out, more is better.
     worker.resources["cpu"] = static_cast<double>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
   }
-  return worker::make_settings(worker, "", "", flags.name);
+  worker::Settings settings = CIRRUS_TRY(worker::make_settings(worker, "", "", flags.name));
+  settings.task_user = task_user(flags);
+  return settings;
 }
 
 int run_standalone(const StandaloneFlags& flags) {
@@ -79,7 +89,13 @@ int run_standalone(const StandaloneFlags& flags) {
     return kFailed;
   }
   if (::geteuid() == 0) {
-    log_warning("tasks run as root and can read what root can: use it with code you trust");
+    const std::string user = task_user(flags);
+    if (user == "root") {
+      log_warning("tasks run as root and can read what root can: use it with code you trust");
+    } else {
+      std::fprintf(stderr, "Tasks run as user '%s'; --task-user root would run them as root.\n",
+                   user.c_str());
+    }
   }
   std::fprintf(stderr,
                "cirrus standalone is ready. In another terminal:\n\n"
@@ -104,6 +120,10 @@ void add_standalone_command(CLI::App& root, Invocation& invocation) {
   standalone->add_option("--labels", flags.labels, "the worker's labels, key=value[,...]");
   standalone->add_option("--resources", flags.resources,
                          "the worker's resources, name=amount[,...] (default: cpu=<cores>)");
+  standalone
+      ->add_option("--task-user", flags.task_user,
+                   "user that tasks without isolation run as (default for root: nobody)")
+      ->type_name("USER");
   standalone->footer("Example:\n  cirrus standalone --data-dir /tmp/cirrus\n");
   standalone->callback([&invocation] { invocation.run = [] { return run_standalone(flags); }; });
 }

@@ -4,6 +4,7 @@
 
 #include <charconv>
 #include <cstdio>
+#include <cstdlib>
 
 #include <CLI/CLI.hpp>
 
@@ -18,7 +19,9 @@
 #include "cli/worker_stack.h"
 #include "os/files.h"
 #include "os/host.h"
+#include "os/identity.h"
 #include "os/signals.h"
+#include "os/user.h"
 #include "rpc/grpc/upstream_client.h"
 #include "worker/settings_reader.h"
 
@@ -37,6 +40,8 @@ struct WorkerFlags {
   std::string data_directory;
   std::string ready_file;
   std::string metrics_address;
+  std::string user;
+  bool user_coarse_grained = false;
   std::string exit_after_idle;
   std::string drain_timeout;
   std::uint64_t max_tasks = 0;
@@ -166,7 +171,40 @@ void reload(worker::Worker& worker, const WorkerFlags& flags) {
   for (const std::string& change : changes) log_info("settings reloaded", {{"change", change}});
 }
 
+// Gives up root's rights for good, before anything is opened, and makes the environment that
+// user's. Source: reference worker, --user; there a helper keeps root's rights to open sockets on
+// macOS.
+Status run_as(const std::string& name) {
+  const os::User user = CIRRUS_TRY(os::find_user(name).note("--user"));
+  const os::User self = CIRRUS_TRY(os::current_user());
+  if (self.uid == user.uid) return {};
+  if (self.uid != 0) {
+    return error(Code::PermissionDenied,
+                 "--user {} needs a worker that is started as root, not as {}", name, self.name);
+  }
+  CIRRUS_TRY(os::become(user.identity()));
+  for (const auto& [key, value] : {std::pair("HOME", user.home),
+                                   {"USER", user.name},
+                                   {"LOGNAME", user.name},
+                                   {"SHELL", user.shell}}) {
+    ::setenv(key, value.c_str(), 1);
+  }
+  for (const char* key : {"XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME",
+                          "XDG_STATE_HOME", "MAIL"}) {
+    ::unsetenv(key);
+  }
+  return {};
+}
+
 int run_worker(const WorkerFlags& flags) {
+  std::string user = flags.user;
+  if (user.empty()) user = variable("CIRRUS_WORKER_USER").value_or("");
+  if (!user.empty()) {
+    if (const Status became = run_as(user); !became.ok()) {
+      complain(became.error().to_string());
+      return kFailed;
+    }
+  }
   os::block_signals({SIGINT, SIGTERM, SIGHUP, SIGUSR1});
   Result<worker::Settings> settings = read_settings(flags);
   if (!settings.ok()) {
@@ -364,6 +402,11 @@ void add_worker_commands(CLI::App& root, Invocation& invocation) {
   run->add_option("--metrics-address", flags.metrics_address,
                   "serve /metrics and /healthz, such as 127.0.0.1:9477")
       ->type_name("HOST:PORT");
+  run->add_option("--user", flags.user,
+                  "started as root: become this user first, for the worker and all its tasks")
+      ->type_name("USER");
+  run->add_flag("--user-coarse-grained", flags.user_coarse_grained,
+                "accepted as the reference does; --user always gives up all of root's rights");
   run->add_flag("--ephemeral", flags.ephemeral, "take one task, then end");
   run->add_option("--max-tasks", flags.max_tasks, "take so many tasks, then end")
       ->type_name("NUMBER");

@@ -27,6 +27,7 @@ constexpr auto kReachTime = std::chrono::seconds(10);
 // Ours: below this a clone or a log may fill the disk before anybody looks.
 constexpr std::uint64_t kLittleSpace = 2ULL << 30U;
 constexpr rlim_t kEnoughDescriptors = 4096;
+constexpr rlim_t kEnoughProcesses = 1024;
 
 class Findings {
  public:
@@ -110,6 +111,11 @@ void examine_clock(Findings findings) {
 
 void examine_limits(Findings findings) {
   rlimit limit = {};
+  if (::getrlimit(RLIMIT_NPROC, &limit) == 0 && limit.rlim_max != RLIM_INFINITY &&
+      limit.rlim_max < kEnoughProcesses) {
+    findings.warn("limits", fmt::format("at most {} processes of this user: raise LimitNPROC to {}",
+                                        limit.rlim_max, kEnoughProcesses));
+  }
   if (::getrlimit(RLIMIT_NOFILE, &limit) == 0) {
     if (limit.rlim_max < kEnoughDescriptors) {
       findings.warn("limits", fmt::format("at most {} open files: raise LimitNOFILE to {}",
@@ -129,8 +135,9 @@ void examine_cgroups(Findings findings) {
                               group.error().to_string()));
     return;
   }
+  const bool freezer = group.value().is_freezer();
   (void)group.value().remove();
-  findings.ok("cgroups", "version 2, delegated");
+  findings.ok("cgroups", freezer ? "version 1, its freezer may be used" : "version 2, delegated");
 }
 
 void examine_users(const worker::Settings& settings, Findings findings) {

@@ -6,7 +6,9 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include <charconv>
 #include <cstdlib>
+#include <cstring>
 
 #include <nlohmann/json.hpp>
 
@@ -24,8 +26,10 @@ namespace {
 
 // Source: reference worker, metrics: names and the period of export.
 constexpr char kPrefix[] = "org.cirruslabs.persistent_worker.";
-constexpr auto kExportPeriod = std::chrono::seconds(60);
+constexpr std::chrono::milliseconds kExportPeriod = std::chrono::seconds(60);
 constexpr auto kExportTime = std::chrono::seconds(10);
+// Nobody waits longer for a worker to end because its collector is away.
+constexpr auto kLastExportTime = std::chrono::seconds(2);
 
 std::uint64_t nanoseconds_of(WallTime time) {
   return static_cast<std::uint64_t>(to_unix_millis(time)) * 1'000'000U;
@@ -37,20 +41,44 @@ std::map<std::string, double> unused(const worker::WorkerFacts& facts) {
   return amounts;
 }
 
-// Sends until stopped. An export that fails is tried again with the next one, silently, as the
-// reference does: a worker works without anybody watching.
+// Source: reference worker, attributes of its counters.
+std::map<std::string, std::string> labels_of(const worker::InstanceKind& kind) {
+  return {{"image", kind.image}, {"instance_type", kind.type}, {"instance_cpus", kind.cpus}};
+}
+
+// OTEL_METRIC_EXPORT_INTERVAL in milliseconds, as the specification of that variable says.
+std::chrono::milliseconds export_period() {
+  const char* text = std::getenv("OTEL_METRIC_EXPORT_INTERVAL");
+  if (text == nullptr) return kExportPeriod;
+  std::int64_t number = 0;
+  const char* const end = text + std::strlen(text);
+  const auto parsed = std::from_chars(text, end, number);
+  if (parsed.ec == std::errc() && parsed.ptr == end && number > 0) {
+    return std::chrono::milliseconds(number);
+  }
+  log_warning(
+      "OTEL_METRIC_EXPORT_INTERVAL is no number of milliseconds: metrics go out once a "
+      "minute",
+      {{"value", text}});
+  return kExportPeriod;
+}
+
+// Sends until stopped, and once more then. An export that fails is tried again with the next one,
+// silently, as the reference does: a worker works without anybody watching.
 void export_loop(const worker::Worker& worker, const std::string& endpoint, const StopToken& stop) {
   const std::uint64_t start = nanoseconds_of(system_clock().wall());
   const net::HttpClient client;
-  while (wait_for(stop, kExportPeriod)) {
+  const std::chrono::milliseconds period = export_period();
+  for (bool last = false; !last;) {
+    last = !wait_for(stop, period);
     net::HttpRequest request;
     request.method = "POST";
     request.url = endpoint + "/v1/metrics";
     request.headers = {{"Content-Type", "application/json"}};
     request.body = otlp_request(worker.facts(), program_version(), start,
                                 nanoseconds_of(system_clock().wall()));
-    request.timeout = kExportTime;
-    const Result<net::HttpResponse> answer = client.send(request, stop);
+    request.timeout = last ? kLastExportTime : kExportTime;
+    const Result<net::HttpResponse> answer = client.send(request, last ? StopToken() : stop);
     if (!answer.ok()) log_debug("metrics not exported", {{"error", answer.error()}});
   }
 }
@@ -136,8 +164,21 @@ std::string prometheus_page(const worker::WorkerFacts& facts) {
                               .Name("cirrus_worker_standby_assignments")
                               .Help("Tasks that found what they ask for running, and did not.")
                               .Register(registry));
-  standby.get().Add({{"result", "hit"}}).Increment(static_cast<double>(facts.standby.hits));
-  standby.get().Add({{"result", "miss"}}).Increment(static_cast<double>(facts.standby.misses));
+  for (const auto& [result, counts] :
+       {std::pair("hit", &facts.standby.hits), {"miss", &facts.standby.misses}}) {
+    for (const auto& [kind, count] : *counts) {
+      auto labels = labels_of(kind);
+      labels["result"] = result;
+      standby.get().Add(labels).Increment(static_cast<double>(count));
+    }
+  }
+  auto images = std::ref(prometheus::BuildCounter()
+                             .Name("org_cirruslabs_persistent_worker_images_total")
+                             .Help("Tasks by what they ran in.")
+                             .Register(registry));
+  for (const auto& [kind, count] : facts.instances) {
+    images.get().Add(labels_of(kind)).Increment(static_cast<double>(count));
+  }
   gauge("cirrus_worker_standby_ready", "Instances that wait for a task.")
       .get()
       .Add({})
@@ -172,19 +213,35 @@ std::string otlp_request(const worker::WorkerFacts& facts, const std::string& ve
   // 64-bit numbers are strings in OTLP's JSON form.
   const std::string time = std::to_string(now);
   Json metrics = Json::array();
-  const auto counter = [&](const char* name, std::uint64_t value) {
+  const auto point = [&](std::uint64_t value) {
+    return Json{{"asInt", std::to_string(value)},
+                {"startTimeUnixNano", std::to_string(start)},
+                {"timeUnixNano", time}};
+  };
+  const auto counter = [&](const char* name, Json points) {
     metrics.push_back({{"name", std::string(kPrefix) + name},
                        {"sum",
                         {{"aggregationTemporality", 2},
                          {"isMonotonic", true},
-                         {"dataPoints",
-                          {{{"asInt", std::to_string(value)},
-                            {"startTimeUnixNano", std::to_string(start)},
-                            {"timeUnixNano", time}}}}}}});
+                         {"dataPoints", std::move(points)}}}});
   };
-  counter("tasks.count", facts.started);
-  counter("standby.hit", facts.standby.hits);
-  counter("standby.miss", facts.standby.misses);
+  const auto counters = [&](const char* name, const worker::InstanceCounts& counts) {
+    Json points = Json::array();
+    for (const auto& [kind, count] : counts) {
+      Json one = point(count);
+      one["attributes"] = Json::array();
+      for (const auto& [key, value] : labels_of(kind)) {
+        one["attributes"].push_back(attribute(key.c_str(), value));
+      }
+      points.push_back(std::move(one));
+    }
+    // A counter without points has nothing to say.
+    if (!points.empty()) counter(name, std::move(points));
+  };
+  counter("tasks.count", Json::array({point(facts.started)}));
+  counters("images.total", facts.instances);
+  counters("standby.hit", facts.standby.hits);
+  counters("standby.miss", facts.standby.misses);
   metrics.push_back(
       {{"name", std::string(kPrefix) + "tasks.running_count"},
        {"gauge",

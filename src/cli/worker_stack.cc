@@ -119,13 +119,14 @@ class Stack final : public WorkerStack {
       gateway_->set_mirrors(mirrors_.get());
     }
     parts.gateway = gateway_.get();
-    none_ = isolation::make_none(true);
     const isolation::ContainerOptions containers =
         CIRRUS_TRY(container_options(settings.container, data));
+    none_ = isolation::make_none(true, containers.owner.substr(0, 8));
     parts.has_container_engine = isolation::engine_is_likely(containers.engine);
     container_ = isolation::make_container(containers);
     vm_ = isolation::make_vm(vm_options(settings.vm, data, containers.owner, parts.agent_program));
     parts.remove_leftovers = [this](const std::set<std::string>& live) {
+      none_->remove_leftovers();
       container_->remove_leftovers(live);
       vm_->remove_leftovers(live);
     };
@@ -152,7 +153,7 @@ class Stack final : public WorkerStack {
 
  private:
   std::filesystem::path run_directory_;
-  std::unique_ptr<isolation::Isolation> none_;
+  std::unique_ptr<isolation::NoneIsolation> none_;
   std::unique_ptr<isolation::ContainerIsolation> container_;
   std::unique_ptr<isolation::VmIsolation> vm_;
   std::unique_ptr<gateway::GitMirrors> mirrors_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/backoff.h"
+#include "base/fail_point.h"
 #include "base/log.h"
 #include "gateway/task_gateway.h"
 #include "os/files.h"
@@ -103,6 +104,7 @@ void TaskGateway::forward(const StopToken& stop) {
                     {{"task", task_id()}, {"error", sent.error()}});
         sent = Status();
       }
+      crash_point("gateway.result.sent");
       if (sent.ok()) event_forwarded(work.event.sequence());
     } else {
       sent = options_.log_offsets ? send_log(work.step, stop)
@@ -177,6 +179,7 @@ Status TaskGateway::send_log(const std::string& step, const StopToken& stop) {
     if (system_clock().now() >= end_of_segment) break;
   }
   const Result<std::uint64_t> stored = stream->finish();
+  crash_point("gateway.log.sent");
   if (stored.ok()) {
     log_stored(step, stored.value());
     return {};

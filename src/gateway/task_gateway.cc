@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/fail_point.h"
 #include "base/log.h"
 #include "os/files.h"
 
@@ -85,7 +86,11 @@ Status TaskGateway::load() {
       return error(Code::DataLoss, "result {} is damaged", number);
     }
     loaded.last_sequence = std::max(loaded.last_sequence, number);
-    loaded.progress.finished = loaded.progress.finished || event.has_finished();
+    if (event.has_finished()) {
+      // The mark may be missing: it must be there before the event goes.
+      CIRRUS_TRY(os::write_file(options_.paths.results() / "finished", ""));
+      loaded.progress.finished = true;
+    }
     loaded.progress.attached_once = true;
     loaded.events.push_back(std::move(event));
   }
@@ -266,6 +271,7 @@ bool TaskGateway::on_log(std::uint64_t generation, const gw::AgentMessage::Log& 
       return true;
     }
   }
+  crash_point("gateway.log.spooled");
   gw::GatewayMessage stored;
   stored.mutable_log_stored()->mutable_position()->set_step(log.step());
   stored.mutable_log_stored()->mutable_position()->set_offset(spool->size());
@@ -301,7 +307,9 @@ void TaskGateway::on_event(std::uint64_t, const gw::AgentMessage::Event& event) 
       connection->close(std::move(written).error());
       return;
     }
+    crash_point("gateway.result.written");
     if (event.has_finished()) {
+      crash_point("gateway.finish.written");
       (void)os::write_file(options_.paths.results() / "finished", "");
     }
     state_.update([&](State& state) {

@@ -96,6 +96,10 @@ class Instance {
   virtual Status send_bootstrap(std::string_view message) = 0;
   /// Waits for the agent's end. True if it has ended.
   virtual bool wait_end(const StopToken& stop, std::optional<Monotonic> deadline) = 0;
+  /// Whether agents here mark that they have their bootstrap.
+  virtual bool marks_receipt() const { return false; }
+  /// False only if it is certain that a dead agent never had its bootstrap.
+  virtual bool may_have_begun() const { return true; }
   /// How it ended, for people; empty while it lives or if nobody can know. Ask before `destroy`.
   virtual std::string end_description() const = 0;
   /// Runs shell text inside, before any task: the warm-up of what stands by. Errors:

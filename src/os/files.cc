@@ -69,6 +69,16 @@ Status make_directories(const std::filesystem::path& path, unsigned mode) {
 
 namespace {
 
+// Opens a directory to list it, also one whose mode forbids that to its owner. A link that takes
+// the name meanwhile is not followed.
+int open_directory(int parent, const char* name) {
+  constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+  const int fd = ::openat(parent, name, kFlags);
+  if (fd >= 0 || errno != EACCES) return fd;
+  if (::fchmodat(parent, name, 0700, AT_SYMLINK_NOFOLLOW) != 0) return -1;
+  return ::openat(parent, name, kFlags);
+}
+
 // Removes what is in the directory `fd`. Descriptor-relative throughout, so a task that swaps a
 // directory for a link while we clean up cannot lead us elsewhere. Depth is bounded by the open
 // descriptors; deeper trees are renamed upwards by nobody, so 900 levels is an error.
@@ -95,10 +105,7 @@ Status remove_entries(int fd, int depth) {
       if (errno == EACCES) (void)::fchmod(fd, 0700);
       if (::unlinkat(fd, name.c_str(), 0) == 0) continue;
     }
-    int child = ::openat(fd, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (child < 0 && errno == EACCES && ::fchmodat(fd, name.c_str(), 0700, 0) == 0) {
-      child = ::openat(fd, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    }
+    const int child = open_directory(fd, name.c_str());
     if (child < 0) {
       if (first.ok()) first = errno_error(errno, "cannot remove '{}'", name);
       continue;
@@ -120,11 +127,7 @@ Status remove_entries(int fd, int depth) {
 
 Status remove_tree(const std::filesystem::path& path) {
   if (::unlink(path.c_str()) == 0 || errno == ENOENT) return {};
-  int number = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  if (number < 0 && errno == EACCES) {
-    (void)::chmod(path.c_str(), 0700);
-    number = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  }
+  const int number = open_directory(AT_FDCWD, path.c_str());
   if (number < 0) return errno_error(errno, "cannot remove '{}'", path.string());
   const Fd fd(number);
   CIRRUS_TRY(remove_entries(fd.get(), 0).note("removing '{}'", path.string()));

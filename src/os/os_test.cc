@@ -21,6 +21,7 @@
 #include "os/loopback.h"
 #include "os/proc.h"
 #include "os/process.h"
+#include "os/rename.h"
 #include "os/signals.h"
 #include "os/temp_dir.h"
 #include "os/unix_socket.h"
@@ -236,17 +237,89 @@ TEST(Signals, ArriveAsCalls) {
   EXPECT_EQ(seen.load(), SIGUSR2);
 }
 
+// A tree of processes in `group`: one that ignores TERM, a child in a session of its own below it.
+Process tree_in(const Cgroup& group, const std::filesystem::path& ready) {
+  SpawnOptions options;
+  options.argv = {"sh", "-c",
+                  "read go; trap '' TERM; setsid sleep 1000 & : > " + ready.string() +
+                      "; sleep 1000; sleep 1000"};
+  Pipe input = make_pipe().value();
+  options.descriptors = {{0, input.read_end.get()}};
+  Process process = Process::spawn(options).value();
+  EXPECT_TRUE(group.add(process.pid()).ok());
+  EXPECT_TRUE(write_all(input.write_end.get(), "go\n").ok());
+  return process;
+}
+
+void expect_all_killed(const Cgroup& group) {
+  const TempDir root = TempDir::create("cirrus-os-test").value();
+  const auto ready = root.path() / "ready";
+  Process process = tree_in(group, ready);
+  while (!std::filesystem::exists(ready)) wait_for(StopToken(), std::chrono::milliseconds(1));
+  EXPECT_FALSE(group.empty());
+  EXPECT_FALSE(group.remove().ok()) << "a group with processes is not removed";
+  while (!group.empty()) {
+    ASSERT_TRUE(group.kill().ok());
+    wait_for(StopToken(), std::chrono::milliseconds(1));
+  }
+  EXPECT_EQ(process.wait(StopToken(), soon()).value().signal, SIGKILL);
+  // What a task made below goes with it.
+  ASSERT_EQ(::mkdir((group.path() / "below").c_str(), 0755), 0);
+  Status removed = group.remove();
+  while (!removed.ok()) {  // the last process may still be leaving
+    wait_for(StopToken(), std::chrono::milliseconds(1));
+    removed = group.remove();
+  }
+  EXPECT_FALSE(std::filesystem::exists(group.path()));
+  EXPECT_TRUE(group.remove().ok());
+  EXPECT_EQ(group.kill().error().code(), Code::NotFound);
+}
+
 TEST(Cgroup, KillsEverythingInside) {
   const Result<Cgroup> group = Cgroup::create("test-" + std::to_string(::getpid()));
-  if (!group.ok()) GTEST_SKIP() << "no cgroup v2 here: " << group.error().to_string();
+  if (!group.ok()) GTEST_SKIP() << "no cgroup here: " << group.error().to_string();
+  expect_all_killed(group.value());
+}
+
+TEST(Cgroup, AFreezerDoesWhereThereIsNothingNewer) {
+  const std::filesystem::path freezer = "/sys/fs/cgroup/freezer";
+  const auto path = freezer / ("cirrus-test-" + std::to_string(::getpid()));
+  if (::mkdir(path.c_str(), 0755) != 0) GTEST_SKIP() << "no freezer that we may use here";
+  expect_all_killed(Cgroup::at(path));
+}
+
+TEST(Cgroup, WhatAnEarlierWorkerLeftEmptyIsRemoved) {
+  const std::string owner = "test" + std::to_string(::getpid());
+  const Result<Cgroup> lost = Cgroup::create(owner + "-1-a");
+  if (!lost.ok()) GTEST_SKIP() << "no cgroup here: " << lost.error().to_string();
+  const Cgroup fresh = Cgroup::create(owner + "-2-a").value();
+  const Cgroup used = Cgroup::create(owner + "-1-b").value();
   SpawnOptions options;
   options.argv = {"sleep", "1000"};
-  Process process = Process::spawn(options).value();
-  ASSERT_TRUE(group.value().add(process.pid()).ok());
-  EXPECT_FALSE(group.value().empty());
-  ASSERT_TRUE(group.value().kill().ok());
-  EXPECT_EQ(process.wait(StopToken(), soon()).value().signal, SIGKILL);
-  EXPECT_TRUE(group.value().remove().ok());
+  const Process process = Process::spawn(options).value();
+  ASSERT_TRUE(used.add(process.pid()).ok());
+  Cgroup::remove_abandoned(owner + "-", owner + "-2");
+  EXPECT_FALSE(std::filesystem::exists(lost.value().path()));
+  EXPECT_TRUE(std::filesystem::exists(fresh.path()));
+  EXPECT_FALSE(used.empty());
+  ASSERT_TRUE(used.kill().ok());
+  for (const Cgroup* group : {&fresh, &used}) {
+    while (!group->remove().ok()) wait_for(StopToken(), std::chrono::milliseconds(1));
+  }
+}
+
+TEST(Files, AnotherNameIsTakenOnlyIfItIsFree) {
+  const TempDir root = TempDir::create("cirrus-os-test").value();
+  const Fd parent = open_file(root.path(), O_RDONLY | O_DIRECTORY).value();
+  ASSERT_EQ(::mkdir((root.path() / "a").c_str(), 0700), 0);
+  ASSERT_EQ(::mkdir((root.path() / "b").c_str(), 0700), 0);
+  EXPECT_FALSE(rename_to_free_name(parent, "a", "b"));
+  EXPECT_TRUE(std::filesystem::exists(root.path() / "a"));
+  EXPECT_TRUE(rename_to_free_name(parent, "a", "c"));
+  EXPECT_FALSE(std::filesystem::exists(root.path() / "a"));
+  // Not even a link to nowhere is replaced.
+  std::filesystem::create_symlink("/nowhere", root.path() / "d");
+  EXPECT_FALSE(rename_to_free_name(parent, "c", "d"));
 }
 
 TEST(Host, SpeaksTheLabelsOfTheReference) {

@@ -33,6 +33,15 @@ bool matches_wildcard(std::string_view pattern, std::string_view text) {
 
 namespace {
 
+RulePlaces places_in(const yaml::StrictMap& map, const std::string& file) {
+  RulePlaces places;
+  for (const yaml::Entry& entry : map.entries()) {
+    places[entry.key->resolved().text] =
+        fmt::format("{}:{}", file, yaml::to_string(entry.key->mark));
+  }
+  return places;
+}
+
 Result<std::vector<VolumeRule>> read_volumes(const yaml::Node& node, const std::string& file) {
   std::vector<VolumeRule> rules;
   if (!node.is_list()) return at(file, node.mark, "allowed-volumes must be a list");
@@ -50,6 +59,7 @@ Result<std::vector<VolumeRule>> read_volumes(const yaml::Node& node, const std::
 Result<TartPolicy> read_tart(const yaml::Node& node, const std::string& file) {
   TartPolicy policy;
   yaml::StrictMap map = CIRRUS_TRY(open_map(node, file, "tart"));
+  policy.places = places_in(map, file);
   policy.allowed_images = CIRRUS_TRY(take_list(map, "allowed-images", file));
   policy.softnet_allow = CIRRUS_TRY(take_list(map, "softnet-allow", file));
   policy.force_softnet = CIRRUS_TRY(take_bool(map, "force-softnet", false, file));
@@ -63,6 +73,7 @@ Result<TartPolicy> read_tart(const yaml::Node& node, const std::string& file) {
 Result<VetuPolicy> read_vetu(const yaml::Node& node, const std::string& file) {
   VetuPolicy policy;
   yaml::StrictMap map = CIRRUS_TRY(open_map(node, file, "vetu"));
+  policy.places = places_in(map, file);
   policy.allowed_images = CIRRUS_TRY(take_list(map, "allowed-images", file));
   CIRRUS_TRY(close_map(map, file));
   return policy;
@@ -71,6 +82,7 @@ Result<VetuPolicy> read_vetu(const yaml::Node& node, const std::string& file) {
 Result<ContainerPolicy> read_container(const yaml::Node& node, const std::string& file) {
   ContainerPolicy policy;
   yaml::StrictMap map = CIRRUS_TRY(open_map(node, file, "container"));
+  policy.places = places_in(map, file);
   policy.allowed_images = CIRRUS_TRY(take_list(map, "allowed-images", file));
   policy.allowed_networks = CIRRUS_TRY(take_list(map, "allowed-networks", file));
   policy.allow_privileged = CIRRUS_TRY(take_bool(map, "allow-privileged", false, file));
@@ -134,32 +146,18 @@ std::string volume_problem(const std::vector<VolumeRule>& rules, const std::stri
   return {};
 }
 
+// The same text where no link is on the way.
+std::string where_it_leads(const std::string& source) {
+  const std::string clean = cleaned(source);
+  std::error_code failure;
+  std::string real = std::filesystem::weakly_canonical(clean, failure).string();
+  if (source.ends_with('/') && !real.ends_with('/')) real += '/';
+  return failure || real == clean ? source : real;
+}
+
 // These characters separate a mount's parts on the tools' command lines.
 bool has_separator(const std::string& text) {
   return text.find_first_of(std::string(":,\n\0", 4)) != std::string::npos;
-}
-
-// One canonical line of a settings node: two texts that mean the same are equal.
-void write_node(const yaml::Node& node, std::string& out) {
-  const yaml::Node& real = node.resolved();
-  if (real.is_list()) {
-    out += '[';
-    for (const yaml::Node* item : real.items) {
-      write_node(*item, out);
-      out += ',';
-    }
-    out += ']';
-  } else if (real.is_scalar()) {
-    out += fmt::format("{}\"{}\"", real.is_null() ? "~" : "", real.text);
-  } else if (const Result<yaml::StrictMap> map = yaml::StrictMap::create(node, ""); map.ok()) {
-    std::map<std::string, std::string> sorted;
-    for (const yaml::Entry& entry : map.value().entries()) {
-      write_node(*entry.value, sorted[entry.key->resolved().text]);
-    }
-    out += '{';
-    for (const auto& [key, value] : sorted) out += key + ":" + value + ",";
-    out += '}';
-  }
 }
 
 }  // namespace
@@ -169,6 +167,7 @@ Result<SecurityPolicy> SecurityPolicy::read(const yaml::Node& node, const std::s
   if (node.is_null()) return policy;
   policy.place_ = fmt::format("{}:{}", file, yaml::to_string(node.mark));
   yaml::StrictMap security = CIRRUS_TRY(open_map(node, file, "security"));
+  policy.places_ = places_in(security, file);
   const yaml::Node* allowed = security.take("allowed-isolations");
   policy.allowed_repositories_ = CIRRUS_TRY(take_list(security, "allowed-repositories", file));
   if (const yaml::Node* variables = security.take("allowed-variables");
@@ -183,7 +182,6 @@ Result<SecurityPolicy> SecurityPolicy::read(const yaml::Node& node, const std::s
   }
   CIRRUS_TRY(close_map(security, file));
   if (allowed == nullptr || allowed->is_null()) {
-    write_node(node, policy.text_);
     return policy;
   }
   policy.isolations_at_ = fmt::format("{}:{}", file, yaml::to_string(allowed->mark));
@@ -203,14 +201,17 @@ Result<SecurityPolicy> SecurityPolicy::read(const yaml::Node& node, const std::s
   policy.vetu_.reset();
   if (const yaml::Node* vetu = present("vetu")) policy.vetu_ = CIRRUS_TRY(read_vetu(*vetu, file));
   CIRRUS_TRY(close_map(map, file));
-  // Only now: everything below was read strictly, so no alias leads into itself.
-  write_node(node, policy.text_);
   return policy;
 }
 
-Status SecurityPolicy::denied(std::string what) const {
+Status SecurityPolicy::denied(std::string what, const RulePlaces* places,
+                              std::string_view rule) const {
   what += " by this Persistent Worker's security settings";
-  const std::string& place = isolations_at_.empty() ? place_ : isolations_at_;
+  std::string place = isolations_at_.empty() ? place_ : isolations_at_;
+  if (places != nullptr) {
+    const auto written = places->find(rule);
+    if (written != places->end()) place = written->second;
+  }
   if (!place.empty()) what += " (" + place + ")";
   return error(Code::PermissionDenied, "{}", what);
 }
@@ -220,12 +221,14 @@ Status SecurityPolicy::check_container(
   if (!container_) return denied("isolation 'container' is not allowed");
   const auto check_privilege = [&](const std::string& what, bool privileged) -> Status {
     if (!privileged || container_->allow_privileged) return {};
-    return denied(fmt::format("{} wants to be privileged, which is not allowed", what));
+    return denied(fmt::format("{} wants to be privileged, which is not allowed", what),
+                  &container_->places, "allow-privileged");
   };
   CIRRUS_TRY(check_privilege("the container", container.privileged()));
   for (const auto& companion : container.additional_containers()) {
     if (!image_allowed(container_->allowed_images, companion.image())) {
-      return denied(fmt::format("container image '{}' is not allowed", companion.image()));
+      return denied(fmt::format("container image '{}' is not allowed", companion.image()),
+                    &container_->places, "allowed-images");
     }
     CIRRUS_TRY(
         check_privilege(fmt::format("container '{}'", companion.name()), companion.privileged()));
@@ -237,16 +240,17 @@ Status SecurityPolicy::check(const Isolation* isolation) const {
   const auto kind_denied = [&](const char* kind) {
     return denied(fmt::format("isolation '{}' is not allowed", kind));
   };
-  const auto check_image = [&](const std::vector<std::string>& allowed, const std::string& image,
+  const auto check_image = [&](const auto& policy, const std::string& image,
                                const char* kind) -> Status {
-    if (image_allowed(allowed, image)) return {};
-    return denied(fmt::format("{} image '{}' is not allowed", kind, image));
+    if (image_allowed(policy.allowed_images, image)) return {};
+    return denied(fmt::format("{} image '{}' is not allowed", kind, image), &policy.places,
+                  "allowed-images");
   };
-  const auto check_volume = [&](const std::vector<VolumeRule>& rules, const std::string& source,
-                                bool read_only) -> Status {
+  const auto check_volume = [&](const RulePlaces& places, const std::vector<VolumeRule>& rules,
+                                const std::string& source, bool read_only) -> Status {
     const std::string problem = volume_problem(rules, source, read_only);
     if (problem.empty()) return {};
-    return denied(fmt::format("volume '{}' {}", source, problem));
+    return denied(fmt::format("volume '{}' {}", source, problem), &places, "allowed-volumes");
   };
   if (isolation == nullptr) return none_ ? Status() : kind_denied("none");
   switch (isolation->type_case()) {
@@ -255,16 +259,17 @@ Status SecurityPolicy::check(const Isolation* isolation) const {
     case Isolation::kContainer: {
       if (!container_) return kind_denied("container");
       const auto& container = isolation->container();
-      CIRRUS_TRY(check_image(container_->allowed_images, container.image(), "container"));
+      CIRRUS_TRY(check_image(*container_, container.image(), "container"));
       if (!container_->allowed_volumes) return {};
       for (const auto& volume : container.volumes()) {
-        CIRRUS_TRY(check_volume(*container_->allowed_volumes, volume.source(), volume.read_only()));
+        CIRRUS_TRY(check_volume(container_->places, *container_->allowed_volumes, volume.source(),
+                                volume.read_only()));
       }
       return {};
     }
     case Isolation::kTart: {
       if (!tart_) return kind_denied("tart");
-      CIRRUS_TRY(check_image(tart_->allowed_images, isolation->tart().image(), "tart"));
+      CIRRUS_TRY(check_image(*tart_, isolation->tart().image(), "tart"));
       for (const auto& volume : isolation->tart().volumes()) {
         if (has_separator(volume.source()) || has_separator(volume.name())) {
           return error(Code::InvalidArgument,
@@ -272,13 +277,14 @@ Status SecurityPolicy::check(const Isolation* isolation) const {
                        "which would change its meaning",
                        volume.source(), volume.name());
         }
-        CIRRUS_TRY(check_volume(tart_->allowed_volumes, volume.source(), volume.read_only()));
+        CIRRUS_TRY(check_volume(tart_->places, tart_->allowed_volumes, volume.source(),
+                                volume.read_only()));
       }
       return {};
     }
     case Isolation::kVetu:
       if (!vetu_) return kind_denied("vetu");
-      return check_image(vetu_->allowed_images, isolation->vetu().image(), "vetu");
+      return check_image(*vetu_, isolation->vetu().image(), "vetu");
     case Isolation::TYPE_NOT_SET: break;
   }
   return error(Code::InvalidArgument, "unsupported isolation type");
@@ -286,27 +292,30 @@ Status SecurityPolicy::check(const Isolation* isolation) const {
 
 Status SecurityPolicy::check_task(const std::map<std::string, std::string>& environment,
                                   std::chrono::seconds timeout) const {
-  const auto denied_here = [&](const std::string& what) {
+  const auto denied_here = [&](const std::string& what, std::string_view rule) {
+    const auto written = places_.find(rule);
     return error(Code::PermissionDenied, "{} by this Persistent Worker's security settings ({})",
-                 what, place_);
+                 what, written == places_.end() ? place_ : written->second);
   };
   if (!allowed_repositories_.empty()) {
     const auto found = environment.find("CIRRUS_REPO_FULL_NAME");
     const std::string repository = found == environment.end() ? "" : found->second;
     if (repository.empty() || !image_allowed(allowed_repositories_, repository)) {
-      return denied_here(fmt::format("repository '{}' is not allowed", repository));
+      return denied_here(fmt::format("repository '{}' is not allowed", repository),
+                         "allowed-repositories");
     }
   }
   if (max_timeout_ && timeout > *max_timeout_) {
     return denied_here(fmt::format("a task of {} s is longer than the {} s that are allowed",
-                                   timeout.count(), max_timeout_->count()));
+                                   timeout.count(), max_timeout_->count()),
+                       "max-timeout");
   }
   if (allowed_variables_) {
     for (const auto& [name, value] : environment) {
       // What the controller itself says about the task is no wish of the task's author.
       if (name == "CI" || name.starts_with("CIRRUS_")) continue;
       if (!image_allowed(*allowed_variables_, name)) {
-        return denied_here(fmt::format("variable '{}' is not allowed", name));
+        return denied_here(fmt::format("variable '{}' is not allowed", name), "allowed-variables");
       }
     }
   }
@@ -316,6 +325,16 @@ Status SecurityPolicy::check_task(const std::map<std::string, std::string>& envi
 SecurityPolicy::Isolation SecurityPolicy::enforced(Isolation isolation) const {
   if (isolation.has_tart() && tart_ && tart_->force_softnet) {
     isolation.mutable_tart()->set_softnet(true);
+  }
+  if (isolation.has_tart()) {
+    for (auto& volume : *isolation.mutable_tart()->mutable_volumes()) {
+      volume.set_source(where_it_leads(volume.source()));
+    }
+  }
+  if (isolation.has_container() && container_ && container_->allowed_volumes) {
+    for (auto& volume : *isolation.mutable_container()->mutable_volumes()) {
+      volume.set_source(where_it_leads(volume.source()));
+    }
   }
   return isolation;
 }

@@ -25,7 +25,11 @@ struct VolumeRule {
   bool force_readonly = false;
 };
 
+/// Where rules are written, by key, such as `allowed-images` -> `worker.yml:5:7`.
+using RulePlaces = std::map<std::string, std::string, std::less<>>;
+
 struct TartPolicy {
+  RulePlaces places;
   std::vector<std::string> allowed_images;  ///< empty: any
   std::vector<VolumeRule> allowed_volumes;  ///< empty: none
   bool force_softnet = false;
@@ -33,11 +37,13 @@ struct TartPolicy {
 };
 
 struct VetuPolicy {
+  RulePlaces places;
   std::vector<std::string> allowed_images;  ///< empty: any
 };
 
 /// Ours: the reference has no rules for containers, so absent means what it did: anything.
 struct ContainerPolicy {
+  RulePlaces places;
   std::vector<std::string> allowed_images;                 ///< empty: any
   std::optional<std::vector<VolumeRule>> allowed_volumes;  ///< absent: any
   std::vector<std::string> allowed_networks;               ///< empty: the engine's default only
@@ -72,19 +78,18 @@ class SecurityPolicy {
   Status check_task(const std::map<std::string, std::string>& environment,
                     std::chrono::seconds timeout) const;
 
-  /// The isolation as it is to be carried out: Softnet is switched on where the owner forces it.
+  /// The isolation as it is to be carried out: Softnet is switched on where the owner forces it,
+  /// and a volume that was judged by where its links lead is mounted from there, whatever the links
+  /// become meanwhile.
   Isolation enforced(Isolation isolation) const;
   /// CIDRs that Softnet lets through.
   std::vector<std::string> softnet_allow() const;
   const ContainerPolicy* container() const { return container_ ? &*container_ : nullptr; }
 
-  /// True if both allow the same. For the list of what a reload changed.
-  friend bool operator==(const SecurityPolicy& a, const SecurityPolicy& b) {
-    return a.text_ == b.text_;
-  }
-
  private:
-  Status denied(std::string what) const;
+  // `places` and `rule`: where the refusing rule is written, if it is one of its own.
+  Status denied(std::string what, const RulePlaces* places = nullptr,
+                std::string_view rule = {}) const;
 
   bool none_ = true;
   bool parallels_ = true;
@@ -96,7 +101,7 @@ class SecurityPolicy {
   std::optional<std::vector<std::string>> allowed_variables_;  ///< absent: any
   std::string isolations_at_;  ///< where `allowed-isolations` is written; empty: nowhere
   std::string place_;          ///< where `security` is written
-  std::string text_;           ///< the whole in one canonical line
+  RulePlaces places_;          ///< of the rules directly below `security`
 };
 
 }  // namespace cirrus::worker

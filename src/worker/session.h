@@ -2,6 +2,8 @@
 // Session: one upstream and the session token that is good there now.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 
@@ -30,17 +32,44 @@ class Session {
     const std::lock_guard lock(mutex_);
     token_ = std::move(token);
     server_ = std::move(server);
+    ++generation_;
+    doubted_ = false;
   }
   void forget() {
     const std::lock_guard lock(mutex_);
     token_ = Secret();
   }
+  /// Grows with every registration.
+  std::uint64_t generation() const {
+    const std::lock_guard lock(mutex_);
+    return generation_;
+  }
+  /// A report was refused for its session: the poll loop is to register again, now.
+  void doubt() {
+    const std::lock_guard lock(mutex_);
+    doubted_ = true;
+    // Under the lock, so that a loop which takes its callback back is not called any more. The
+    // loop's own lock comes after this one.
+    if (on_doubt_) on_doubt_();
+  }
+  void on_doubt(std::function<void()> call) {
+    const std::lock_guard lock(mutex_);
+    on_doubt_ = std::move(call);
+  }
+  bool doubted() const {
+    const std::lock_guard lock(mutex_);
+    return doubted_;
+  }
 
  private:
   std::unique_ptr<rpc::Upstream> upstream_;
   mutable std::mutex mutex_;
-  Secret token_;          // guarded by mutex_
-  rpc::Features server_;  // guarded by mutex_
+  // Guarded by mutex_:
+  Secret token_;
+  rpc::Features server_;
+  std::uint64_t generation_ = 0;
+  bool doubted_ = false;
+  std::function<void()> on_doubt_;
 };
 
 }  // namespace cirrus::worker

@@ -313,6 +313,8 @@ Result<Settings> make_settings(const Flags& flags, std::string_view yaml_text,
           "tart-pre-pull has no effect yet: each VM pulls its image before it starts");
     }
     CIRRUS_TRY(close_map(map, file));
+    // Only now: everything was read strictly, so no alias leads into itself.
+    settings.written = written_keys(*document.root());
   }
   if (settings.name.empty()) return error(Code::InvalidArgument, "the worker needs a name: --name");
   if (settings.upstreams.empty()) {

@@ -84,6 +84,8 @@ struct Settings {
   std::string data_directory;
   VmSettings vm;
   ContainerSettings container;
+  /// The file as it is written, by key such as `security.max-timeout`, without tokens.
+  std::map<std::string, std::string> written;
 };
 
 /// What flags (and the environment below them) say; absent members were not given.

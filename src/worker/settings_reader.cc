@@ -32,6 +32,40 @@ bool is_spelling(std::string_view text, std::string_view word) {
   return lower || upper || capital;
 }
 
+// A value on one line; maps sorted by key.
+std::string text_of(const yaml::Node& node) {
+  const yaml::Node& real = node.resolved();
+  if (real.is_scalar()) return real.is_null() ? "null" : real.text;
+  std::string text;
+  if (real.is_list()) {
+    for (const yaml::Node* item : real.items) text += (text.empty() ? "" : ", ") + text_of(*item);
+    return "[" + text + "]";
+  }
+  std::map<std::string, std::string> sorted;
+  if (const Result<yaml::StrictMap> map = yaml::StrictMap::create(node, ""); map.ok()) {
+    for (const yaml::Entry& entry : map.value().entries()) {
+      sorted[entry.key->resolved().text] = text_of(*entry.value);
+    }
+  }
+  for (const auto& [key, value] : sorted) text += (text.empty() ? "" : ", ") + key + ": " + value;
+  return "{" + text + "}";
+}
+
+void add_written(const yaml::Node& node, const std::string& name,
+                 std::map<std::string, std::string>& keys) {
+  const Result<yaml::StrictMap> map = yaml::StrictMap::create(node, "");
+  const bool has_keys = node.is_map() && map.ok() && !map.value().entries().empty();
+  if (!has_keys) {
+    if (!name.empty()) keys[name] = text_of(node);
+    return;
+  }
+  for (const yaml::Entry& entry : map.value().entries()) {
+    const std::string& key = entry.key->resolved().text;
+    if (key == "token" || key == "upstreams") continue;
+    add_written(*entry.value, name.empty() ? key : name + "." + key, keys);
+  }
+}
+
 }  // namespace
 
 Error at(const std::string& file, yaml::Mark mark, std::string_view message) {
@@ -128,6 +162,12 @@ Result<std::optional<std::map<std::string, double>>> take_number_map(yaml::Stric
     values.insert_or_assign(name, number);
   }
   return std::optional(values);
+}
+
+std::map<std::string, std::string> written_keys(const yaml::Node& root) {
+  std::map<std::string, std::string> keys;
+  add_written(root, "", keys);
+  return keys;
 }
 
 Result<std::chrono::nanoseconds> parse_duration(std::string_view text) {

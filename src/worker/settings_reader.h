@@ -38,6 +38,11 @@ Result<std::optional<std::map<std::string, std::string>>> take_text_map(yaml::St
 Result<std::optional<std::map<std::string, double>>> take_number_map(yaml::StrictMap& map,
                                                                      std::string_view key,
                                                                      const std::string& file);
+/// Every key of a settings file with its value in one canonical text: two files that mean the same
+/// give the same. Keys of maps are joined by dots; what holds a token is left out. The tree must
+/// not hold an alias of one of its own ancestors.
+std::map<std::string, std::string> written_keys(const yaml::Node& root);
+
 /// Go syntax: `3h`, `90m`, `1h30m`, `500ms`. A bare number is an error.
 Result<std::chrono::nanoseconds> parse_duration(std::string_view text);
 

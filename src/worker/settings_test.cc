@@ -6,6 +6,7 @@
 #include "os/files.h"
 #include "os/temp_dir.h"
 #include "rpc/endpoint.h"
+#include "worker/settings_changes.h"
 #include "worker/settings_reader.h"
 
 namespace cirrus::worker {
@@ -206,6 +207,32 @@ TEST(Settings, MemoryIsWrittenAsInTasks) {
     SCOPED_TRACE(text);
     EXPECT_FALSE(parse_megabytes(text).ok());
   }
+}
+
+TEST(Settings, AReloadSaysWhatChangedInTheOwnersWords) {
+  const auto changes = [](const char* before, const char* after) {
+    return changes_between(read(before), read(after));
+  };
+  EXPECT_TRUE(changes("security: {allowed-isolations: {none: {}, tart: {}}}\n",
+                      "security:\n  allowed-isolations:\n    tart: {}\n    none: {}\n")
+                  .empty())
+      << "the same in another order";
+  EXPECT_EQ(
+      changes("security: {allowed-isolations: {tart: {allowed-images: [a]}}}\n",
+              "security: {allowed-isolations: {tart: {allowed-images: [a, b]}, none: {}}}\n"),
+      (std::vector<std::string>{"security.allowed-isolations.none: absent -> {}",
+                                "security.allowed-isolations.tart.allowed-images: [a] -> [a, b]"}));
+  EXPECT_EQ(
+      changes("log: {level: info}\n", "log: {level: debug, max-rotations: 2}\n"),
+      (std::vector<std::string>{"log.level: info -> debug", "log.max-rotations: absent -> 2"}));
+  EXPECT_EQ(changes("",
+                    "container: {network: none}\ndrain-timeout: 2s\n"
+                    "environment: {inherit: [PATH]}\n"),
+            (std::vector<std::string>{
+                "environment.inherit: all -> [PATH]", "drain-timeout: none -> 2000ms",
+                "container.network: absent -> none: takes effect after a restart"}));
+  EXPECT_EQ(changes("token: secret-one\n", "token: secret-two\n"),
+            std::vector<std::string>{"upstreams and tokens: takes effect after a restart"});
 }
 
 TEST(Settings, TheOptionsOfOurOwnAreRead) {
@@ -422,6 +449,48 @@ TEST(SecurityPolicy, ARefusalNamesTheRuleAndItsLine) {
   EXPECT_EQ(settings.security.check(nullptr).error().message(),
             "isolation 'none' is not allowed by this Persistent Worker's security settings "
             "(w.yml:4:5)");
+}
+
+TEST(SecurityPolicy, ARefusalNamesTheNearestRule) {
+  const Settings settings = read(
+      "name: x\nsecurity:\n  max-timeout: 1h\n  allowed-variables: [A]\n"
+      "  allowed-isolations:\n    tart:\n      allowed-images: [a]\n"
+      "      allowed-volumes: [{source: /a}]\n    container:\n      allowed-images: [a]\n"
+      "      allow-privileged: false\n");
+  const auto place = [](const Status& status) {
+    const std::string text = status.error().message();
+    return text.substr(text.rfind('('));
+  };
+  Isolation tart;
+  tart.mutable_tart()->set_image("b");
+  EXPECT_EQ(place(settings.security.check(&tart)), "(w.yml:7:7)");
+  tart.mutable_tart()->set_image("a");
+  tart.mutable_tart()->add_volumes()->set_source("/b");
+  EXPECT_EQ(place(settings.security.check(&tart)), "(w.yml:8:7)");
+  org::cirruslabs::ci::services::cirruscigrpc::ContainerInstance container;
+  container.set_privileged(true);
+  EXPECT_EQ(place(settings.security.check_container(container)), "(w.yml:11:7)");
+  EXPECT_EQ(place(settings.security.check_task({}, std::chrono::hours(2))), "(w.yml:3:3)");
+  EXPECT_EQ(place(settings.security.check_task({{"B", ""}}, std::chrono::hours(1))), "(w.yml:4:3)");
+}
+
+TEST(SecurityPolicy, AVolumeIsMountedFromWhereItsLinksLedWhenItWasJudged) {
+  const os::TempDir directory = os::TempDir::create("cirrus-policy-test").value();
+  const std::string base = std::filesystem::canonical(directory.path()).string();
+  std::filesystem::create_directory(base + "/real");
+  std::filesystem::create_symlink(base + "/real", base + "/link");
+  const Settings settings =
+      read("security:\n  allowed-isolations:\n    container:\n      allowed-volumes: [{source: '" +
+           base + "/*'}]\n");
+  Isolation wanted;
+  wanted.mutable_container()->add_volumes()->set_source(base + "/link");
+  wanted.mutable_container()->add_volumes()->set_source(base + "/./real");
+  ASSERT_TRUE(settings.security.check(&wanted).ok());
+  const Isolation carried = settings.security.enforced(wanted);
+  EXPECT_EQ(carried.container().volumes(0).source(), base + "/real");
+  EXPECT_EQ(carried.container().volumes(1).source(), base + "/./real") << "no link: as written";
+  // Without rules nothing is judged, and nothing is changed.
+  EXPECT_EQ(read("").security.enforced(wanted).container().volumes(0).source(), base + "/link");
 }
 
 TEST(SecurityPolicy, SoftnetIsForcedOnWhatTheTaskAskedFor) {

@@ -106,7 +106,7 @@ bool Standby::keep_for(State& state, const std::string& task_id,
     return spec != nullptr && MessageDifferencer::Equals(slot.settings->isolation, *spec);
   });
   if (found == state.ready.end()) return false;
-  ++state.hits;
+  ++state.hits[instance_kind_of(*spec)];
   state.look = true;
   state.assigned.insert_or_assign(task_id, std::move(*found));
   state.ready.erase(found);
@@ -116,7 +116,7 @@ bool Standby::keep_for(State& state, const std::string& task_id,
 void Standby::assign(const std::string& task_id, const isolation::IsolationSpec* spec) {
   state_.update([&](State& state) {
     if (state.ready.empty() || keep_for(state, task_id, spec)) return;
-    ++state.misses;
+    ++state.misses[instance_kind_of(spec == nullptr ? isolation::IsolationSpec() : *spec)];
     state.look = true;
     if (state.single) state.ending.splice(state.ending.end(), state.ready);
   });

@@ -19,6 +19,7 @@
 #include "base/guarded.h"
 #include "cirrus_workers.pb.h"
 #include "isolation/isolation.h"
+#include "worker/instance_kind.h"
 #include "worker/vm_settings.h"
 
 namespace cirrus::worker {
@@ -35,8 +36,8 @@ struct StandbySlot {
 struct StandbyFacts {
   std::size_t wanted = 0;
   std::size_t ready = 0;
-  std::uint64_t hits = 0;
-  std::uint64_t misses = 0;
+  InstanceCounts hits;
+  InstanceCounts misses;
 };
 
 /// What the worker brings. Callbacks may take the worker's lock; they are never called under ours.
@@ -109,8 +110,8 @@ class Standby {
     /// Being made or ended by the thread right now.
     std::map<std::string, double> in_work;
     bool look = true;  // something may be due
-    std::uint64_t hits = 0;
-    std::uint64_t misses = 0;
+    InstanceCounts hits;
+    InstanceCounts misses;
   };
 
   void run(const StopToken& stop);

@@ -145,7 +145,7 @@ TEST_F(StandbyTest, ATaskThatAsksForExactlyThatGetsIt) {
   ASSERT_TRUE(slot);
   EXPECT_TRUE(std::filesystem::is_directory(slot->run_directory / "guest"));
   EXPECT_FALSE(standby_->claim("7")) << "once";
-  EXPECT_EQ(standby_->facts().hits, 1U);
+  EXPECT_EQ(standby_->facts().hits.size(), 1U);
   // And the next one is made.
   EXPECT_TRUE(ready(1));
   EXPECT_EQ(alive(), 2U);
@@ -174,7 +174,7 @@ TEST_F(StandbyTest, AnyOtherTaskEndsTheSingleForm) {
   EXPECT_FALSE(standby_->claim("7"));
   EXPECT_TRUE(eventually([&] { return alive() == 0 && standby_->booked().empty(); }));
   EXPECT_GE(released_, 1);
-  EXPECT_EQ(standby_->facts().misses, 1U);
+  EXPECT_EQ(standby_->facts().misses.size(), 1U);
 }
 
 TEST_F(StandbyTest, TheListFormGivesWayForResourcesOnly) {

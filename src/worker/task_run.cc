@@ -4,8 +4,10 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <exception>
 
 #include "base/backoff.h"
+#include "base/fail_point.h"
 #include "base/ids.h"
 #include "base/log.h"
 #include "os/file_lock.h"
@@ -23,6 +25,11 @@ constexpr auto kGiveUpAfterTimeout = std::chrono::minutes(15);
 
 Monotonic in(Duration time) {
   return system_clock().now() + time;
+}
+
+// The monotonic clock counts from the start of the machine, so another process of ours can read it.
+std::int64_t uptime_millis(Monotonic time) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
 }
 
 // The server's answer will not change by asking again.
@@ -132,16 +139,52 @@ void TaskRun::fail(const Error& failure) {
 Status TaskRun::persist(const StopToken& stop, const char* what,
                         const std::function<Status(Monotonic deadline)>& call) {
   Backoff backoff(std::chrono::milliseconds(100), std::chrono::seconds(2));
+  std::optional<std::uint64_t> refused_in;  // this session
   for (;;) {
+    const std::uint64_t session = session_->generation();
     const Status answered = call(in(kCallTime));
-    if (answered.ok() || is_refusal(answered.error().code())) return answered;
+    if (answered.ok()) return answered;
+    const Code code = answered.error().code();
+    // A server that lost its sessions must still hear how the task ended: in a new one. Ours never
+    // loses them.
+    const bool may_pass = code == Code::Unauthenticated && !session_->server().hold() &&
+                          refused_in.value_or(session) == session;
+    if (is_refusal(code) && !may_pass) return answered;
+    if (may_pass) {
+      refused_in = session;
+      session_->doubt();
+    }
     if (stop.stop_requested()) return error(Code::Cancelled, "detached");
     log_debug("will report again", {{"task", id_}, {"what", what}, {"error", answered.error()}});
     if (!wait_for(stop, backoff.next())) return error(Code::Cancelled, "detached");
   }
 }
 
+// The root of this thread: what throws in here is the system out of threads or memory. The task
+// fails, the worker goes on.
 void TaskRun::run(const StopToken& stop) {
+  try {
+    run_phases(stop);
+  } catch (const std::exception& failure) {
+    fail(error(Code::ResourceExhausted, "this worker cannot run the task: {}", failure.what()));
+    tear_down();
+    report_end(stop);
+    if (stop.stop_requested()) return;
+    clean_up();
+    on_end_(id_);
+  }
+}
+
+void TaskRun::run_phases(const StopToken& stop) {
+  if (record_.phase() == TaskRecord::BOOTSTRAPPED) {
+    adopt(stop);
+    if (never_began(stop)) {
+      start_over();
+    } else {
+      follow(stop);
+      if (stop.stop_requested()) return;
+    }
+  }
   if (record_.phase() == TaskRecord::ASSIGNED) {
     if (!start(stop)) {
       // Detached: everything stays on disk. Dropped by the server: nothing stays.
@@ -153,10 +196,6 @@ void TaskRun::run(const StopToken& stop) {
       follow(stop);
       if (stop.stop_requested()) return;
     }
-  } else if (record_.phase() == TaskRecord::BOOTSTRAPPED) {
-    adopt(stop);
-    follow(stop);
-    if (stop.stop_requested()) return;
   }
   report_end(stop);
   if (stop.stop_requested()) return;
@@ -194,6 +233,10 @@ bool TaskRun::launch(const StopToken& stop) {
       record_.set_run_directory(standby->run_directory.string());
       log_info("standby instance taken", {{"task", id_}, {"name", standby->name}});
     } else {
+      // What an earlier worker made before it died is nobody's now.
+      if (!record_.run_directory().empty()) {
+        CIRRUS_TRY(os::remove_tree(record_.run_directory()));
+      }
       // A new one each time: the short name keeps the socket's path below its limit.
       record_.set_run_directory((environment_->run_directory / random_hex(5)).string());
     }
@@ -201,8 +244,13 @@ bool TaskRun::launch(const StopToken& stop) {
     record_.set_version(kTaskRecordVersion);
     record_.set_agent_secret(random_hex(32));
     record_.set_gateway_secret(random_hex(32));
-    record_.set_task_cookie(standby ? standby->task_cookie : random_hex(16));
-    record_.set_log_offsets(session_->server().log_offsets());
+    // A second start keeps the cookie: by it the isolation knows what the first one had made.
+    if (standby || record_.task_cookie().empty()) {
+      record_.set_task_cookie(standby ? standby->task_cookie : random_hex(16));
+    }
+    // A task of an earlier worker may start again before this one has registered: what that one
+    // knew of the server still holds.
+    if (session_->generation() > 0) record_.set_log_offsets(session_->server().log_offsets());
     isolation::Isolation* isolation = environment_->isolation_for(record_.isolation());
     if (isolation == nullptr) {
       return error(Code::Unimplemented, "this worker has no isolation of the kind the task wants");
@@ -218,6 +266,7 @@ bool TaskRun::launch(const StopToken& stop) {
     }
     if (instance_) remember_instance();
     CIRRUS_TRY(save_task_record(paths().directory, record_));
+    crash_point("worker.task.recorded");
     // Before the launch: an isolation may want to mount the socket's directory.
     CIRRUS_TRY(open_gateway());
     if (instance_) return {};
@@ -250,6 +299,7 @@ bool TaskRun::launch(const StopToken& stop) {
     const StopCallback on_order(ordered, [&ended] { ended.request_stop(); });
     instance_ = CIRRUS_TRY(isolation->launch(request, ended.get_token()));
     remember_instance();
+    crash_point("worker.task.launched");
     return {};
   }();
   if (launched.ok()) return true;
@@ -309,6 +359,7 @@ bool TaskRun::announce(const StopToken& stop) {
     return session_->upstream().task_started(session_->token(), credential_of(record_), stop,
                                              deadline);
   });
+  crash_point("worker.task.announced");
   if (answered.ok()) return true;
   if (stop.stop_requested()) return false;
   // The server's veto: it has given the task to somebody else, or it is over.
@@ -359,13 +410,16 @@ bool TaskRun::hand_over(const StopToken& stop) {
   bootstrap.set_task_cookie(record_.task_cookie());
   bootstrap.set_kill_grace_milliseconds(3000);
   bootstrap.set_cgroup_path(record_.cgroup_path());
+  bootstrap.set_mark_receipt(instance_->marks_receipt());
+  record_.set_receipt_marked(instance_->marks_receipt());
   write_notes();
   for (gateway::gw::LogPosition& position : gateway_->log_positions()) {
     *bootstrap.add_log_positions() = std::move(position);
   }
   const std::int64_t timeout = std::max<std::int64_t>(record_.commands().timeout_in_seconds(), 1);
-  record_.set_give_up_at(
-      to_unix_millis(system_clock().wall() + std::chrono::seconds(timeout) + kGiveUpAfterTimeout));
+  const Duration patience = std::chrono::seconds(timeout) + kGiveUpAfterTimeout;
+  record_.set_give_up_at(to_unix_millis(system_clock().wall() + patience));
+  record_.set_give_up_uptime(uptime_millis(in(patience)));
   // From here the agent may know what to do, so it must never be started a second time.
   record_.clear_commands();
   record_.set_phase(TaskRecord::BOOTSTRAPPED);
@@ -373,7 +427,9 @@ bool TaskRun::hand_over(const StopToken& stop) {
     fail(saved.error());
     return false;
   }
+  crash_point("worker.task.handing-over");
   Status sent = instance_->send_bootstrap(bootstrap.SerializeAsString());
+  crash_point("worker.task.handed-over");
   if (sent.ok()) return true;
   // The agent died while it waited.
   fail(sent.error());
@@ -429,6 +485,33 @@ void TaskRun::adopt(const StopToken&) {
   log_info("adopted task", {{"task", id_}, {"pid", record_.agent_pid()}});
 }
 
+// An earlier worker died between its decision to hand the task over and the agent's reading it. The
+// agent reads or goes at once, so this is over in a moment.
+bool TaskRun::never_began(const StopToken& stop) {
+  if (!record_.receipt_marked() || !instance_ || !gateway_) return false;
+  if (gateway_->progress().attached_once) return false;
+  const Monotonic deadline = in(kExitTime);
+  while (!instance_->may_have_begun() && system_clock().now() < deadline) {
+    // Only the mark of a dead agent is final.
+    if (instance_->wait_end(stop, in(std::chrono::milliseconds(20)))) {
+      return !instance_->may_have_begun();
+    }
+    if (stop.stop_requested()) return false;
+  }
+  return false;
+}
+
+void TaskRun::start_over() {
+  log_info("task never reached its agent and is started again", {{"task", id_}});
+  environment_->gateway->remove(id_);
+  gateway_->close();
+  gateway_.reset();
+  const Status destroyed = instance_->destroy();
+  if (!destroyed.ok()) log_error("old agent", {{"task", id_}, {"error", destroyed.error()}});
+  instance_.reset();
+  record_.set_phase(TaskRecord::ASSIGNED);
+}
+
 // Follows the agent to its end and everything it reported to the controller.
 void TaskRun::follow(const StopToken& stop) {
   if (!instance_ || !gateway_) {
@@ -445,8 +528,11 @@ void TaskRun::follow(const StopToken& stop) {
   });
   bool cancel_sent = false;
   std::optional<Monotonic> exit_deadline;
-  const WallTime give_up = from_unix_millis(record_.give_up_at());
-  Monotonic give_up_at = in(std::max<Duration>(give_up - system_clock().wall(), Duration::zero()));
+  Monotonic give_up_at{std::chrono::milliseconds(record_.give_up_uptime())};
+  if (record_.give_up_uptime() == 0) {  // written by an older worker
+    const WallTime give_up = from_unix_millis(record_.give_up_at());
+    give_up_at = in(std::max<Duration>(give_up - system_clock().wall(), Duration::zero()));
+  }
   while (!stop.stop_requested()) {
     const bool gone = ended.with([](const bool& value) { return value; });
     const gateway::TaskProgress progress = gateway_->progress();
@@ -490,9 +576,11 @@ void TaskRun::follow(const StopToken& stop) {
   watcher.request_stop();
   watcher.join();
   if (stop.stop_requested()) return;
+  crash_point("worker.task.agent-gone");
   const bool finished_before = gateway_->progress().finished;
   const std::string description = instance_->end_description();
   tear_down();
+  crash_point("worker.task.torn-down");
   gateway_->agent_gone();
   if (!finished_before && !gateway_->progress().finished) {
     fail(error(Code::Aborted, "agent process exited unexpectedly{}",
@@ -504,6 +592,7 @@ void TaskRun::follow(const StopToken& stop) {
   if (stop.stop_requested()) return;
   record_.set_phase(TaskRecord::ENDED);
   save();
+  crash_point("worker.task.ended");
 }
 
 void TaskRun::tear_down() {
@@ -529,6 +618,7 @@ void TaskRun::report_end(const StopToken& stop) {
                                               stop, deadline);
     });
     if (stop.stop_requested()) return;
+    crash_point("worker.task.failure-reported");
     if (!answered.ok()) {
       log_warning("failure not accepted", {{"task", id_}, {"error", answered.error()}});
     }
@@ -536,6 +626,7 @@ void TaskRun::report_end(const StopToken& stop) {
   const Status answered = persist(stop, "TaskStopped", [&](Monotonic deadline) {
     return session_->upstream().task_stopped(session_->token(), credential, stop, deadline);
   });
+  crash_point("worker.task.end-reported");
   if (!answered.ok() && !stop.stop_requested()) {
     log_warning("end not accepted", {{"task", id_}, {"error", answered.error()}});
   }
@@ -548,6 +639,11 @@ void TaskRun::clean_up() {
     gateway_.reset();
   }
   if (!record_.run_directory().empty()) (void)os::remove_tree(record_.run_directory());
+  // The record first: what is left of the directory without it is removed by the next worker, and
+  // nothing is reported twice.
+  std::error_code ignored;
+  std::filesystem::remove(paths().record(), ignored);
+  crash_point("worker.task.forgotten");
   const Status removed = os::remove_tree(paths().directory);
   if (!removed.ok())
     log_warning("task directory stays", {{"task", id_}, {"error", removed.error()}});

@@ -93,6 +93,7 @@ class TaskRun {
   };
 
   void run(const StopToken& stop);
+  void run_phases(const StopToken& stop);
   // Each phase returns false if the task is over for this thread (detached, or dropped).
   bool start(const StopToken& stop);
   bool wait_for_admission(const StopToken& stop);
@@ -100,6 +101,9 @@ class TaskRun {
   bool announce(const StopToken& stop);
   bool hand_over(const StopToken& stop);
   void adopt(const StopToken& stop);
+  // Whether an adopted task's agent is gone without ever having heard of it.
+  bool never_began(const StopToken& stop);
+  void start_over();
   void follow(const StopToken& stop);
   void tear_down();
   void report_end(const StopToken& stop);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "worker/upstream_loop.h"
 
+#include <exception>
 #include <random>
 
 #include "base/backoff.h"
@@ -42,6 +43,7 @@ UpstreamLoop::UpstreamLoop(std::shared_ptr<Session> session, PollOwner& owner)
       thread_([this](const StopToken& stop) { run(stop); }) {}
 
 UpstreamLoop::~UpstreamLoop() {
+  session_->on_doubt(nullptr);
   request_stop();
   if (thread_.joinable()) thread_.join();
 }
@@ -117,6 +119,7 @@ Result<rpc::PollReply> UpstreamLoop::poll_once(const StopToken& stop) {
 }
 
 void UpstreamLoop::run(const StopToken& stop) {
+  session_->on_doubt([this] { poll_soon(); });
   Backoff backoff(std::chrono::milliseconds(100), std::chrono::seconds(2));
   Backoff refused(std::chrono::seconds(1), std::chrono::seconds(30));
   std::uint32_t interval = kFirstInterval;
@@ -124,6 +127,7 @@ void UpstreamLoop::run(const StopToken& stop) {
   bool registered_once = false;
   bool must_register = true;
   while (!stop.stop_requested()) {
+    if (session_->doubted()) must_register = true;
     if (must_register) {
       const Status registered = register_here(stop);
       if (stop.stop_requested()) return;
@@ -170,7 +174,13 @@ void UpstreamLoop::run(const StopToken& stop) {
     }
     backoff.reset();
     const rpc::pb::PollResponse& response = reply.value().response;
-    owner_.on_reply(session_, response);
+    try {
+      owner_.on_reply(session_, response);
+    } catch (const std::exception& failure) {
+      // No thread for one more task: it was not accepted, so the controller gives it away again.
+      log_error("a poll's answer was not carried out",
+                {{"upstream", session_->endpoint()}, {"error", failure.what()}});
+    }
     // An empty session token means: register before every poll. Source: protocol, sequence 2.
     if (session_->token().empty()) must_register = true;
     const std::uint32_t wanted = response.poll_interval_in_seconds();

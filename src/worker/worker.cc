@@ -6,10 +6,14 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/fail_point.h"
 #include "base/log.h"
+#include "base/strings.h"
 #include "os/cgroup.h"
 #include "os/files.h"
 #include "os/host.h"
+#include "worker/resource_books.h"
+#include "worker/settings_changes.h"
 
 namespace cirrus::worker {
 
@@ -44,15 +48,6 @@ void open_for_passing(const std::filesystem::path& directory) {
   }
 }
 
-template <typename Map>
-std::string list_of(const Map& map) {
-  std::string text;
-  for (const auto& [key, value] : map) {
-    text += fmt::format("{}{}={}", text.empty() ? "" : ", ", key, value);
-  }
-  return text.empty() ? "none" : text;
-}
-
 // Idle agents of a worker that died have gone with it; their files and groups have not.
 void remove_stale_ready_agents(const std::filesystem::path& tasks_directory) {
   std::error_code failure;
@@ -61,7 +56,8 @@ void remove_stale_ready_agents(const std::filesystem::path& tasks_directory) {
     if (!name.starts_with(".ready-") || os::FileLock::is_held(entry.path())) continue;
     if (name.ends_with(".lock")) {
       const Result<std::string> group = os::read_file(entry.path(), 4096);
-      if (group.ok() && !group.value().empty()) (void)os::Cgroup::at(group.value()).remove();
+      const std::string path = group.ok() ? split(group.value(), '\n').front() : std::string();
+      if (!path.empty()) (void)os::Cgroup::at(path).remove();
     }
     std::error_code ignored;
     std::filesystem::remove(entry.path(), ignored);
@@ -368,6 +364,7 @@ void Worker::start_task(const std::shared_ptr<Session>& session,
     record.set_failure(allowed.error().to_string());
     record.set_phase(TaskRecord::ENDED);  // nothing was started: only report
   }
+  crash_point("worker.task.assigned");
   run_task(session, std::move(record));
 }
 
@@ -375,6 +372,7 @@ void Worker::run_task(const std::shared_ptr<Session>& session, TaskRecord record
   const std::shared_ptr<const Settings> current = settings();
   const bool fresh = record.phase() == TaskRecord::ASSIGNED;
   const bool runs = record.phase() != TaskRecord::ENDED;
+  const InstanceKind kind = instance_kind_of(record.isolation());
   // The task's thread may end before it is in the table; task_ended waits for the table.
   const bool last = state_.update([&](State& state) {
     const std::string id = record.task_id();
@@ -390,7 +388,10 @@ void Worker::run_task(const std::shared_ptr<Session>& session, TaskRecord record
       task->admit();  // it runs already, or there is nothing left to run
     }
     if (state.cancelled) task->cancel("the worker is stopping");
-    if (runs) ++state.started;
+    if (runs) {
+      ++state.started;
+      ++state.instances[kind];
+    }
     return current->life.max_tasks > 0 && state.started >= current->life.max_tasks;
   });
   if (last) drain();
@@ -401,50 +402,28 @@ void Worker::admit_more() {
   state_.update([&](State& state) { admit_waiting(state, current->resources); });
 }
 
-// What stands by gives way to a task that waits. In order, so that small tasks never starve a big
-// one. The sum of amounts never exceeds the total
-// and a task without resources runs alone, whatever several controllers gave away at the same
-// time. What nothing runs beside is admitted whatever it asks for: its controller knew the total.
+// In order, so that small tasks never starve a big one, and whatever several controllers gave away
+// at the same time. What stands by gives way to a task that waits.
 void Worker::admit_waiting(State& state, const std::map<std::string, double>& total) {
-  std::map<std::string, double> booked = standby_->booked();
-  std::map<std::string, double> used;
-  std::size_t running = 0;
-  bool alone = false;
+  Amounts booked = standby_->booked();
+  ResourceBooks books(total);
   for (const auto& [id, task] : state.tasks) {
-    if (!task->holds_resources()) continue;
-    ++running;
-    alone = alone || task->resources().empty();
-    for (const auto& [name, amount] : task->resources()) used[name] += amount;
+    if (task->holds_resources()) books.book(task->resources());
   }
-  const auto fits = [&](const TaskRun& task, bool beside_standby) {
-    if (running > 0 && (alone || task.resources().empty())) return false;
-    for (const auto& [name, amount] : task.resources()) {
-      const auto limit = total.find(name);
-      const double available = limit == total.end() ? 0 : limit->second;
-      const auto held = beside_standby ? booked.find(name) : booked.end();
-      const double standing = held == booked.end() ? 0 : held->second;
-      if (running == 0 && standing == 0) continue;
-      // Amounts such as 0.1 do not add up exactly.
-      if (used[name] + standing + amount > available * (1 + 1e-9)) return false;
-    }
-    return true;
-  };
   while (!state.waiting.empty()) {
     const auto found = state.tasks.find(state.waiting.front());
     if (found != state.tasks.end()) {
       TaskRun& task = *found->second;
-      if (!fits(task, true)) {
-        if (!fits(task, false)) return;
+      if (!books.fits(task.resources(), booked)) {
+        if (!books.fits(task.resources(), {})) return;
         // Only what stands by is in the way: it is this task's, or it goes.
         if (standby_->assign_late(found->first, task.wanted())) booked = standby_->booked();
-        if (!fits(task, true)) {
+        if (!books.fits(task.resources(), booked)) {
           standby_->make_room(task.resources());
           return;
         }
       }
-      for (const auto& [name, amount] : task.resources()) used[name] += amount;
-      ++running;
-      alone = alone || task.resources().empty();
+      books.book(task.resources());
       task.admit();
     }
     state.waiting.erase(state.waiting.begin());
@@ -553,47 +532,8 @@ bool Worker::wants_tasks() {
 }
 
 std::vector<std::string> Worker::reload(Settings wanted) {
-  std::vector<std::string> changes;
   const std::shared_ptr<const Settings> old = settings();
-  const auto compare = [&](const char* what, const auto& before, const auto& after) {
-    if (before == after) return;
-    changes.push_back(fmt::format("{}: {} -> {}", what, before, after));
-  };
-  if (old->labels != wanted.labels) {
-    changes.push_back(
-        fmt::format("labels: {} -> {}", list_of(old->labels), list_of(wanted.labels)));
-  }
-  if (old->resources != wanted.resources) {
-    changes.push_back(
-        fmt::format("resources: {} -> {}", list_of(old->resources), list_of(wanted.resources)));
-  }
-  if (!(old->security == wanted.security)) changes.emplace_back("security: new rules");
-  compare("cancel-grace (ms)", old->cancel_grace.count(), wanted.cancel_grace.count());
-  compare("task-user", old->task_user, wanted.task_user);
-  compare("min-free-space (bytes)", old->min_free_space, wanted.min_free_space);
-  if (old->inherited_variables != wanted.inherited_variables) {
-    changes.emplace_back("environment: other variables are inherited");
-  }
-  if (old->log.level != wanted.log.level || old->log.file != wanted.log.file ||
-      old->log.rotate_size != wanted.log.rotate_size ||
-      old->log.max_rotations != wanted.log.max_rotations) {
-    changes.emplace_back("log: new settings");
-  }
-  // These would make it another worker.
-  const auto restart = [&](const char* what, bool changed) {
-    if (changed) changes.push_back(fmt::format("{}: takes effect after a restart", what));
-  };
-  restart("name", old->name != wanted.name);
-  restart("metrics-address", old->metrics_address != wanted.metrics_address);
-  restart("data-dir", old->data_directory != wanted.data_directory);
-  bool upstreams_changed = old->upstreams.size() != wanted.upstreams.size();
-  for (std::size_t i = 0; !upstreams_changed && i < old->upstreams.size(); ++i) {
-    const UpstreamSettings& before = old->upstreams[i];
-    const UpstreamSettings& after = wanted.upstreams[i];
-    upstreams_changed = before.endpoint != after.endpoint || !(before.tls == after.tls) ||
-                        !before.token.matches(after.token.reveal());
-  }
-  restart("upstreams and tokens", upstreams_changed);
+  const std::vector<std::string> changes = changes_between(*old, wanted);
   wanted.name = old->name;
   wanted.upstreams = old->upstreams;
   wanted.data_directory = old->data_directory;
@@ -622,6 +562,7 @@ WorkerFacts Worker::facts() const {
   state_.with([&](const State& state) {
     facts.running = state.tasks.size();
     facts.started = state.started;
+    facts.instances = state.instances;
     facts.draining = state.draining;
     for (const auto& [id, task] : state.tasks) {
       if (!task->holds_resources()) continue;

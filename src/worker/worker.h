@@ -54,6 +54,7 @@ struct WorkerFacts {
   std::uint64_t started = 0;
   std::map<std::string, double> resources_total;
   std::map<std::string, double> resources_in_use;
+  InstanceCounts instances;                ///< of the tasks started
   std::map<std::string, bool> registered;  ///< by endpoint
   StandbyFacts standby;
   bool draining = false;
@@ -93,6 +94,7 @@ class Worker final : public PollOwner {
     std::map<std::string, std::shared_ptr<TaskRun>> tasks;
     std::vector<std::string> waiting;  // ids that are not admitted yet, in their order
     std::uint64_t started = 0;
+    InstanceCounts instances;
     std::set<std::string> live_labels;  // of adopted tasks: what isolations must not remove
     Monotonic idle_since{};
     std::optional<Monotonic> drain_deadline;

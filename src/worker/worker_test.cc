@@ -34,10 +34,12 @@ class WorkerTest : public ::testing::Test {
     worker_.reset();
   }
 
-  // The stand-in agent reads its bootstrap's frame and then runs `script`.
+  // The stand-in agent reads its bootstrap's frame, marks that it has it and then runs `script`.
   void agent(const std::string& script) {
     EXPECT_TRUE(os::write_file(root_.path() / "agent",
-                               "#!/bin/sh\nhead -c 4 >/dev/null\n" + script + "\n", 0755)
+                               "#!/bin/sh\nhead -c 4 >/dev/null\nprintf '\\nreceived\\n' >&3\n" +
+                                   script + "\n",
+                               0755)
                     .ok());
   }
 
@@ -391,7 +393,7 @@ TEST_F(WorkerTest, AReloadSaysWhatChangedAndTellsTheController) {
                                     "w.yml", "w")
                           .value());
   EXPECT_EQ(changes, (std::vector<std::string>{"labels: x=1 -> x=2", "resources: none -> cpu=4",
-                                               "security: new rules",
+                                               "security.max-timeout: absent -> 1h",
                                                "name: takes effect after a restart"}));
   EXPECT_TRUE(server_.state.wait_until(
       StopToken(), soon(),

@@ -8,60 +8,28 @@
 #include <algorithm>
 #include <mutex>
 
+#include "base/fail_point.h"
 #include "base/ids.h"
 #include "base/log.h"
+#include "base/strings.h"
 #include "isolation/framing.h"
+#include "isolation/none/tree_end.h"
 #include "isolation/none/working_directory.h"
 #include "os/cgroup.h"
 #include "os/file_lock.h"
 #include "os/files.h"
+#include "os/priority.h"
 #include "os/proc.h"
-#include "os/temp_dir.h"
 #include "os/waker.h"
 
 namespace cirrus::isolation {
 
 namespace {
 
+constexpr char kLockHandle[] = "lock";
 constexpr char kSocketHandle[] = "gateway-socket";
 constexpr char kScratchHandle[] = "scratch";
-constexpr auto kSweepTime = std::chrono::seconds(10);
-
-// Kills whatever still carries the task's cookie, again and again until nothing does: a process
-// that forks while we look is found in the next round.
-Status sweep(const std::string& cookie) {
-  if (cookie.empty()) return {};
-  const Monotonic deadline = system_clock().now() + kSweepTime;
-  for (;;) {
-    const std::vector<pid_t> survivors = os::processes_with_variable("CIRRUS_TASK_COOKIE", cookie);
-    if (survivors.empty()) return {};
-    if (system_clock().now() > deadline) {
-      return error(Code::Internal, "{} processes of the task cannot be killed", survivors.size());
-    }
-    for (const pid_t pid : survivors) (void)::kill(pid, SIGKILL);
-    wait_for(StopToken(), std::chrono::milliseconds(5));
-  }
-}
-
-Status kill_group(const std::string& path) {
-  if (path.empty()) return {};
-  const os::Cgroup group = os::Cgroup::at(path);
-  const Monotonic deadline = system_clock().now() + kSweepTime;
-  while (!group.empty()) {
-    if (system_clock().now() > deadline) {
-      return error(Code::Internal, "processes in cgroup '{}' cannot be killed", path);
-    }
-    CIRRUS_TRY(group.kill());
-    wait_for(StopToken(), std::chrono::milliseconds(1));
-  }
-  Status removed = group.remove();
-  // The last process may still be leaving.
-  for (int attempt = 0; !removed.ok() && attempt < 100; ++attempt) {
-    wait_for(StopToken(), std::chrono::milliseconds(2));
-    removed = group.remove();
-  }
-  return removed;
-}
+constexpr auto kEndTime = std::chrono::seconds(10);
 
 class NoneInstance final : public Instance {
  public:
@@ -114,6 +82,14 @@ class NoneInstance final : public Instance {
     return status ? status->describe() : std::string();
   }
 
+  bool marks_receipt() const override { return true; }
+  bool may_have_begun() const override {
+    const auto lock = record_.handles.find(kLockHandle);
+    if (lock == record_.handles.end()) return true;
+    const Result<std::string> text = os::read_file(lock->second, 4096);
+    return !text.ok() || text.value().find("\nreceived\n") != std::string::npos;
+  }
+
   void interrupt() override {
     if (alive()) (void)::kill(static_cast<pid_t>(record_.agent_pid), SIGTERM);
   }
@@ -123,15 +99,13 @@ class NoneInstance final : public Instance {
     const auto keep = [&first](Status status) {
       if (first.ok() && !status.ok()) first = std::move(status);
     };
+    keep(end_tree({.agent = static_cast<pid_t>(record_.agent_pid),
+                   .agent_start_time = record_.agent_start_time,
+                   .cgroup_path = record_.cgroup_path,
+                   .task_cookie = record_.task_cookie}));
     if (process_ && !process_->try_wait()) {
-      process_->send_signal(SIGKILL);
-      (void)process_->wait(StopToken(), system_clock().now() + kSweepTime);
-    } else if (!process_ && alive()) {
-      (void)::kill(static_cast<pid_t>(record_.agent_pid), SIGKILL);
+      (void)process_->wait(StopToken(), system_clock().now() + kEndTime);
     }
-    keep(kill_group(record_.cgroup_path));
-    // A cgroup catches everything; without one the cookie finds what left the agent's session.
-    if (record_.cgroup_path.empty()) keep(sweep(record_.task_cookie));
     if (!record_.working_directory.empty()) keep(os::remove_tree(record_.working_directory));
     record_.working_directory.clear();
     if (const auto scratch = record_.handles.find(kScratchHandle);
@@ -167,9 +141,10 @@ struct IdleAgent {
 // An agent that an earlier worker launched for the same task and never told what to do is on its
 // way out: it may still hold the lock of that name for a moment, so a new file takes its place.
 void forget_previous_agent(const std::filesystem::path& lock_file) {
-  const Result<std::string> group = os::read_file(lock_file, 4096);
-  if (!group.ok()) return;
-  if (!group.value().empty()) (void)kill_group(group.value());
+  const Result<std::string> text = os::read_file(lock_file, 4096);
+  if (!text.ok()) return;
+  const std::string group = split(text.value(), '\n').front();
+  if (!group.empty()) (void)end_group(group);
   std::error_code ignored;
   std::filesystem::remove(lock_file, ignored);
 }
@@ -183,8 +158,8 @@ void delegate(const os::Cgroup& group, const os::User& user) {
   }
 }
 
-Result<IdleAgent> start_agent(const LaunchRequest& request) {
-  forget_previous_agent(request.lock_file);
+// `group`: the name of its control group.
+Result<IdleAgent> start_agent(const LaunchRequest& request, const std::string& group) {
   const os::FileLock lock = CIRRUS_TRY(os::FileLock::try_acquire(request.lock_file));
   const os::Fd log = CIRRUS_TRY(
       os::open_file(request.agent_log, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600));
@@ -199,6 +174,8 @@ Result<IdleAgent> start_agent(const LaunchRequest& request) {
     environment.insert_or_assign("USER", request.user->name);
     environment.insert_or_assign("LOGNAME", request.user->name);
     environment.insert_or_assign("SHELL", request.user->shell);
+    // The worker's own place for temporary files may be closed to that user.
+    environment.insert_or_assign("TMPDIR", CIRRUS_TRY(place_for(request.user)).string());
     for (const char* name :
          {"XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME",
           "SUDO_USER", "SUDO_UID", "SUDO_GID", "SUDO_COMMAND", "MAIL"}) {
@@ -210,8 +187,12 @@ Result<IdleAgent> start_agent(const LaunchRequest& request) {
   options.working_directory = "/";
   options.kill_grace = std::chrono::milliseconds(0);
   std::string cgroup_path;
-  const Result<os::Cgroup> cgroup = os::Cgroup::create(random_hex(6));
+  const Result<os::Cgroup> cgroup = os::Cgroup::create(group);
+  crash_point("none.group.made");
   os::Process process = CIRRUS_TRY(os::Process::spawn(options).note("starting the agent"));
+  crash_point("none.agent.spawned");
+  // The worker must be heard however busy its tasks are, and be the last to go for want of memory.
+  os::let_others_first(process.pid());
   if (cgroup.ok()) {
     // The agent is still waiting for its bootstrap: nothing of the task can be outside.
     if (cgroup.value().add(process.pid()).ok()) {
@@ -228,9 +209,16 @@ Result<IdleAgent> start_agent(const LaunchRequest& request) {
                    cgroup_path,        request};
 }
 
-class None final : public Isolation {
+// Below the ledger of a task's directories lies nothing else of this isolation.
+Result<TaskDirectories> directories_of(const LaunchRequest& request) {
+  return TaskDirectories::of(request.task_cookie, CIRRUS_TRY(place_for(request.user)),
+                             request.lock_file.parent_path() / "working-directory");
+}
+
+class None final : public NoneIsolation {
  public:
-  explicit None(bool keep_ready_agent) : keep_ready_(keep_ready_agent) {}
+  None(bool keep_ready_agent, const std::string& owner)
+      : keep_ready_(keep_ready_agent), owner_(owner), generation_(owner + "-" + random_hex(3)) {}
   ~None() override {
     if (maker_.joinable()) maker_.join();
     if (ready_) discard(*ready_);
@@ -242,16 +230,19 @@ class None final : public Isolation {
                                            const StopToken&) override {
     InstanceRecord record;
     record.task_cookie = request.task_cookie;
-    record.working_directory = CIRRUS_TRY(make_working_directory()).string();
+    const TaskDirectories directories = CIRRUS_TRY(directories_of(request));
+    CIRRUS_TRY(remove_earlier(directories).note("removing what an earlier start left"));
+    record.working_directory = CIRRUS_TRY(make_working_directory(directories)).string();
+    record.handles[kLockHandle] = request.lock_file.string();
     record.handles[kSocketHandle] = request.gateway_socket.string();
     record.handles[kScratchHandle] = request.scratch_directory.string();
     const auto prepared = [&]() -> Result<IdleAgent> {
       if (request.user) {
         CIRRUS_TRY(os::give_to(record.working_directory, *request.user));
         // The worker's own state is closed to that user.
-        os::TempDir scratch = CIRRUS_TRY(os::TempDir::create("cirrus-scratch"));
-        CIRRUS_TRY(os::give_to(scratch.path(), *request.user));
-        record.handles[kScratchHandle] = scratch.release().string();
+        CIRRUS_TRY(make_scratch_directory(directories));
+        CIRRUS_TRY(os::give_to(directories.scratch, *request.user));
+        record.handles[kScratchHandle] = directories.scratch.string();
       } else {
         CIRRUS_TRY(os::make_directories(request.scratch_directory));
       }
@@ -271,6 +262,8 @@ class None final : public Isolation {
                                        std::move(agent.value().input), os::Fd()));
   }
 
+  void remove_leftovers() override { os::Cgroup::remove_abandoned(owner_ + "-", generation_); }
+
   Result<std::unique_ptr<Instance>> adopt(const InstanceRecord& record) override {
     os::Fd watched;
     const auto pid = static_cast<pid_t>(record.agent_pid);
@@ -287,7 +280,7 @@ class None final : public Isolation {
   static void discard(IdleAgent& agent) {
     agent.input.reset();  // end of its input: it exits
     (void)agent.process.terminate(std::chrono::milliseconds(0));
-    if (!agent.cgroup_path.empty()) (void)kill_group(agent.cgroup_path);
+    if (!agent.cgroup_path.empty()) (void)end_group(agent.cgroup_path);
     std::error_code ignored;
     std::filesystem::remove(agent.lock_file, ignored);
     std::filesystem::remove(agent.agent_log, ignored);
@@ -296,6 +289,7 @@ class None final : public Isolation {
   // The ready agent if it is alive and was made for the same program and environment; the lock
   // and log files move into the task's directory (a lock belongs to the file, not to its name).
   Result<IdleAgent> take(const LaunchRequest& request) {
+    forget_previous_agent(request.lock_file);
     std::optional<IdleAgent> agent;
     {
       const std::lock_guard lock(mutex_);
@@ -313,7 +307,7 @@ class None final : public Isolation {
       }
       discard(*agent);
     }
-    Result<IdleAgent> started = start_agent(request);
+    Result<IdleAgent> started = start_agent(request, group_name());
     prepare_next(request);
     return started;
   }
@@ -333,7 +327,7 @@ class None final : public Isolation {
   }
 
   void make_ready(const LaunchRequest& request) {
-    Result<IdleAgent> agent = start_agent(request);
+    Result<IdleAgent> agent = start_agent(request, group_name());
     const std::lock_guard lock(mutex_);
     making_ = false;
     if (agent.ok()) {
@@ -343,7 +337,12 @@ class None final : public Isolation {
     }
   }
 
+  // Tells the groups of this process from those of an earlier worker of the same owner.
+  std::string group_name() const { return generation_ + "-" + random_hex(4); }
+
   const bool keep_ready_;
+  const std::string owner_;
+  const std::string generation_;
   std::mutex mutex_;
   std::optional<IdleAgent> ready_;  // guarded by mutex_
   bool making_ = false;             // guarded by mutex_
@@ -352,8 +351,8 @@ class None final : public Isolation {
 
 }  // namespace
 
-std::unique_ptr<Isolation> make_none(bool keep_ready_agent) {
-  return std::make_unique<None>(keep_ready_agent);
+std::unique_ptr<NoneIsolation> make_none(bool keep_ready_agent, const std::string& owner) {
+  return std::make_unique<None>(keep_ready_agent, owner);
 }
 
 }  // namespace cirrus::isolation

@@ -4,14 +4,17 @@
 SPDX-License-Identifier: MIT
 Linked under either name into a directory on the worker's PATH. Its guests share the machine's
 files read-only (an overlay), its kernel and its loopback; each listens on the port its image is
-named after (`guest-2222`), where `admin`/`admin` may log in. Needs root.
+named after (`guest-2222`), or for any other image on port 22 of an address of its own, where
+`admin`/`admin` may log in. Needs root.
 
 CIRRUS_VM_HOME   where its VMs are
 CIRRUS_VM_FAIL   `verb:words`: this verb fails with these words
 """
 import fcntl
+import hashlib
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -21,7 +24,7 @@ import time
 HOME = pathlib.Path(os.environ["CIRRUS_VM_HOME"])
 
 BOOT = """set -e
-V=$1 PORT=$2
+V=$1 PORT=$2 ADDRESS=$3
 mount --make-rprivate /
 mount -t tmpfs tmpfs "$V/disk"
 mkdir "$V/disk/upper" "$V/disk/work" "$V/disk/root"
@@ -42,7 +45,7 @@ cp "$V/key" "$R/run/key"
 chmod 600 "$R/run/key"
 cat > "$R/run/sshd.conf" <<END
 Port $PORT
-ListenAddress 127.0.0.1
+ListenAddress $ADDRESS
 HostKey /run/key
 UsePAM no
 PasswordAuthentication yes
@@ -75,6 +78,15 @@ def existing(name):
     return vm
 
 
+def port_and_address(vm):
+    """As the image's name says; any other name means port 22 of an address made of the VM's."""
+    port = re.search(r"-([0-9]+)$", (vm / "image").read_text())
+    if port:
+        return port.group(1), "127.0.0.1"
+    digest = hashlib.sha256(vm.name.encode()).digest()
+    return "22", f"127.78.{digest[0]}.{1 + digest[1] % 254}"
+
+
 def run(vm):
     lock = open(vm / "lock", "a")
     try:
@@ -84,10 +96,10 @@ def run(vm):
     (vm / "pid").write_text(str(os.getpid()))
     os.set_inheritable(lock.fileno(), True)
     (vm / "disk").mkdir(exist_ok=True)
-    port = (vm / "image").read_text().rsplit("-", 1)[1]
+    port, address = port_and_address(vm)
     os.environ.setdefault("CIRRUS_VM_TMP", "")
     os.execvp("unshare", ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork",
-                          "--kill-child=SIGKILL", "sh", "-c", BOOT, "guest", str(vm), port])
+                          "--kill-child=SIGKILL", "sh", "-c", BOOT, "guest", str(vm), port, address])
 
 
 def stop(vm):
@@ -121,9 +133,10 @@ def main():
     elif verb == "run":
         run(existing(name))
     elif verb == "ip":
-        if not running(existing(name)):
+        vm = existing(name)
+        if not running(vm):
             fail("no IP address found, is your VM running?")
-        print("127.0.0.1")
+        print(port_and_address(vm)[1])
     elif verb == "stop":
         stop(existing(name))
     elif verb == "delete":
