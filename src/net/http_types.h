@@ -30,7 +30,7 @@ struct ServerRequest {
   std::shared_ptr<void> spool_owner;             ///< keeps that file
   std::string peer;                              ///< the client's address, without its port
   int peer_port = 0;
-  std::any principal;                            ///< what admission found out about the caller
+  std::any principal;  ///< what admission found out about the caller
 
   /// The value of a header; empty if absent.
   std::string_view header(const std::string& lower_case_name) const;
