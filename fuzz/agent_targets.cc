@@ -66,9 +66,9 @@ void run_archive(std::string_view input) {
 
 void run_report(std::string_view input) {
   static constexpr std::string_view kFormats[] = {
-      "junit",       "golangci", "android-lint", "eslint", "rspec",       "rubocop", "qodana",
-      "xclogparser", "flutter",  "boost",        "buf",    "swiftformat", "cirrus",  "go-test",
-      "unknown",     "cargo"};
+      "junit",  "golangci",    "android-lint", "eslint", "rspec", "rubocop",
+      "qodana", "xclogparser", "flutter",      "boost",  "buf",   "swiftformat",
+      "cirrus", "go-test",     "unknown",      "cargo"};
   if (input.empty()) return;
   const auto format = static_cast<unsigned char>(input.front()) % std::size(kFormats);
   (void)agent::read_report(kFormats[format], input.substr(1));

@@ -16,6 +16,7 @@
 #include "rpc/grpc/blob_client.h"
 #include "rpc/grpc/gateway_channel.h"
 #include "rpc/grpc/gateway_client.h"
+#include "rpc/grpc/shell_client.h"
 #include "rpc/grpc/tunnel_client.h"
 
 namespace {
@@ -74,7 +75,12 @@ int run(std::string_view identity) {
       gateway, bootstrap.value()->task_id(), Secret(bootstrap.value()->agent_secret()));
   const std::unique_ptr<rpc::VaultLink> vault = rpc::make_vault_client(
       gateway, bootstrap.value()->task_id(), Secret(bootstrap.value()->agent_secret()));
-  const Status served = agent::serve(*bootstrap.value(), *link, *blobs, *tunnels, *vault,
+  const std::unique_ptr<rpc::ShellLink> shells = rpc::make_shell_client(
+      [gateway] { return gateway->current(); },
+      [id = bootstrap.value()->task_id(), secret = Secret(bootstrap.value()->agent_secret())] {
+        return rpc::CallMetadata{{rpc::kShellTask, id}, {rpc::kShellSecret, secret.reveal()}};
+      });
+  const Status served = agent::serve(*bootstrap.value(), *link, *blobs, *tunnels, *vault, *shells,
                                      CIRRUS_VERSION, [] { std::_Exit(0); });
   if (!served.ok()) log_error("the task could not be run", {{"reason", served.error()}});
   return served.ok() ? 0 : 1;

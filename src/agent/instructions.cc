@@ -2,6 +2,7 @@
 // The instructions a step may hold, except for clone.
 #include <fcntl.h>
 
+#include <charconv>
 #include <utility>
 
 #include "agent/shell.h"
@@ -134,9 +135,49 @@ os::Environment TaskRun::step_environment(const Step& step) const {
   return environment;
 }
 
+// Source: reference agent, terminal: the wait ends well when nobody came before the task's end, and
+// when everybody has been idle for the window. Ours: what a shell prints is activity too.
+StepOutcome TaskRun::wait_for_terminal(Step& step) {
+  started();
+  if (!shells_.reachable()) {
+    step.log.write("Nobody can open a shell here: the worker has no way to it.\n");
+    return {};
+  }
+  std::chrono::seconds window{900};
+  const std::string given = environment_->get("CIRRUS_TERMINAL_EXPIRATION_WINDOW").value_or("");
+  std::int64_t seconds = 0;
+  if (std::from_chars(given.data(), given.data() + given.size(), seconds).ec == std::errc() &&
+      seconds > 0) {
+    window = std::chrono::seconds(std::min<std::int64_t>(seconds, 86'400));
+  }
+  step.log.write("Waiting for somebody to open a shell: cirrus task shell " +
+                 parts_.bootstrap.task_id() + "\n");
+  bool said = false;
+  for (;;) {
+    const Shells::Activity activity = shells_.activity();
+    if (activity.opened > 0) {
+      if (!std::exchange(said, true)) {
+        step.log.write(
+            fmt::format("A shell was opened. The wait ends {} s after the last sign of "
+                        "life in it.\n",
+                        window.count()));
+      }
+      if (std::chrono::steady_clock::now() - activity.last_input.value_or(Monotonic()) > window) {
+        step.log.write("Nothing happened there for a while; going on.\n");
+        return {.succeeded = true};
+      }
+    }
+    if (parts_.control.pause(std::chrono::milliseconds(200), step.limits.deadline)) continue;
+    if (parts_.control.cancelled()) return cut_short(step);
+    step.log.write(activity.opened == 0 ? "Nobody came.\n" : "\n" + step.limits.deadline_text);
+    return {.succeeded = activity.opened == 0, .signaled = false, .cut_short = true};
+  }
+}
+
 std::vector<StepTree> TaskRun::background_trees() const {
   std::vector<StepTree> trees;
   for (const Background& one : background_) trees.push_back(one.script.tree);
+  for (const pid_t root : shells_.roots()) trees.push_back({root, ""});
   return trees;
 }
 

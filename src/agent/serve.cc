@@ -49,7 +49,8 @@ void block_task_signals() {
 
 Status serve(const gateway::v1::Bootstrap& bootstrap, rpc::GatewayLink& link,
              rpc::BlobService& blobs, rpc::TunnelLink& tunnels, rpc::VaultLink& vault,
-             std::string_view version, const std::function<void()>& on_delivered) {
+             rpc::ShellLink& shells, std::string_view version,
+             const std::function<void()>& on_delivered) {
   Outbox outbox;
   for (const auto& position : bootstrap.log_positions()) {
     outbox.begin_at(position.step(), position.offset());
@@ -80,6 +81,7 @@ Status serve(const gateway::v1::Bootstrap& bootstrap, rpc::GatewayLink& link,
                   .blobs = blobs,
                   .tunnels = &tunnels,
                   .vault = &vault,
+                  .shells = &shells,
                   .on_started = [&uplink] { uplink.start(); }});
     task.run();
     deadline = std::max(task.deadline(), std::chrono::steady_clock::now());

@@ -10,6 +10,7 @@
 #include "rpc/blob_service.h"
 #include "rpc/byte_channel.h"
 #include "rpc/gateway_link.h"
+#include "rpc/shell_hub.h"
 #include "rpc/vault_link.h"
 
 namespace cirrus::agent {
@@ -23,6 +24,7 @@ void block_task_signals();
 /// the taking down of connections, which a process about to exit can spare itself.
 Status serve(const gateway::v1::Bootstrap& bootstrap, rpc::GatewayLink& link,
              rpc::BlobService& blobs, rpc::TunnelLink& tunnels, rpc::VaultLink& vault,
-             std::string_view version, const std::function<void()>& on_delivered);
+             rpc::ShellLink& shells, std::string_view version,
+             const std::function<void()>& on_delivered);
 
 }  // namespace cirrus::agent

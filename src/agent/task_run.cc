@@ -35,7 +35,8 @@ Monotonic now() {
 TaskRun::TaskRun(TaskParts parts)
     : parts_(std::move(parts)),
       runner_(parts_.pump, parts_.control),
-      caches_(parts_.blobs, archive::UnpackLimits()) {}
+      caches_(parts_.blobs, archive::UnpackLimits()),
+      shells_(parts_.shells) {}
 
 TaskRun::~TaskRun() = default;
 
@@ -53,6 +54,7 @@ void TaskRun::run() {
   started();
   // Neither an empty list nor an exit instruction is followed by a report. Source: reference agent.
   if (commands.empty() || left_) {
+    shells_.end();
     background_.clear();
     kill_all_descendants(now() + kSweepPatience);
     return;
@@ -210,6 +212,7 @@ StepOutcome TaskRun::run_instruction(Step& step) {
     case wire::Command::kCacheInstruction: return restore_cache(step);
     case wire::Command::kUploadCacheInstruction: return upload_cache(step);
     case wire::Command::kArtifactsInstruction: return store_artifacts(step);
+    case wire::Command::kWaitForTerminalInstruction: return wait_for_terminal(step);
     default:
       step.log.write("This agent does not know the instruction of step '" + command.name() +
                      "'.\n");
@@ -296,6 +299,13 @@ void TaskRun::started() {
   monitor_ = std::make_unique<ResourceMonitor>(parts_.bootstrap.shares_machine()
                                                    ? os::UsageMeter::of_descendants()
                                                    : os::UsageMeter::of_surroundings());
+  // Somebody is waited for, or the task may turn out to be worth a look.
+  const auto& commands = parts_.bootstrap.commands().commands();
+  const bool awaited = std::any_of(commands.begin(), commands.end(), [](const auto& command) {
+    return command.has_wait_for_terminal_instruction();
+  });
+  shells_.begin(environment_->for_process(), working_directory_,
+                awaited ? std::chrono::milliseconds(0) : Shells::kFirstListen);
   if (!http_cache_) return;
   if (const Status serving = http_cache_->start(); !serving.ok()) {
     report_warning("the task has no HTTP cache: " + serving.error().to_string());
@@ -312,6 +322,7 @@ void TaskRun::finish() {
     std::erase_if(others, [&tree](const StepTree& other) { return other.root == tree.root; });
     kill_tree(tree, others, now() + kSweepPatience);
   }
+  shells_.end();
   const wire::ResourceUtilization used = monitor_->charts();
   kill_all_descendants(now() + kSweepPatience);
   http_cache_.reset();

@@ -17,6 +17,7 @@
 #include "agent/resource_monitor.h"
 #include "agent/script_runner.h"
 #include "agent/secrets.h"
+#include "agent/shells.h"
 #include "agent/step_log.h"
 #include "agent/step_stop.h"
 #include "agent/task_control.h"
@@ -47,6 +48,8 @@ struct TaskParts {
   rpc::TunnelLink* tunnels = nullptr;
   /// The way to its Vault server; null: none.
   rpc::VaultLink* vault = nullptr;
+  /// The way of people into it; null: none.
+  rpc::ShellLink* shells = nullptr;
   /// Called once, after the first process was spawned or when there is none to spawn: the time to
   /// open the connection, which must not delay the first script.
   std::function<void()> on_started;
@@ -110,6 +113,7 @@ class TaskRun {
   StepOutcome restore_cache(Step& step);
   StepOutcome upload_cache(Step& step);
   StepOutcome store_artifacts(Step& step);
+  StepOutcome wait_for_terminal(Step& step);
   /// Reads the stored files as reports and posts what they found.
   Status annotate(Step& step, const rpc::ArtifactSet& set, const StepStop& stop);
   /// Masked, and in pieces that fit a message. Empties the annotations.
@@ -148,6 +152,7 @@ class TaskRun {
   CacheSteps caches_;
   std::unique_ptr<HttpCache> http_cache_;     // null: given from outside, or it could not be opened
   std::unique_ptr<ResourceMonitor> monitor_;  // null until the first step
+  Shells shells_;
   std::list<StepLog> logs_;
   std::list<Background> background_;
   std::vector<wire::CommandResult> history_;

@@ -6,6 +6,7 @@
 
 #include "cli/api_command.h"
 #include "cli/build_view.h"
+#include "cli/task_shell.h"
 
 namespace cirrus::cli {
 
@@ -146,6 +147,12 @@ int why(const TaskFlags& flags) {
   return kOk;
 }
 
+int shell(const TaskFlags& flags) {
+  const Result<ApiClient> api = ApiClient::create(flags.api);
+  if (!api.ok()) return report(api.error());
+  return open_task_shell(api.value(), flags.id);
+}
+
 /// `path:line:column: level: message`, as compilers say it.
 int annotations(const TaskFlags& flags) {
   const Result<ApiClient> api = ApiClient::create(flags.api);
@@ -246,6 +253,7 @@ void add_task_commands(CLI::App& root, Invocation& invocation) {
   logs_command->add_option("step", flags.step, "one step (default: all)");
   logs_command->add_flag("--follow", flags.follow, "go on until the step has ended");
   add("why", "Say why a task does not run", "cirrus task why 7", why);
+  add("shell", "Open a shell in a running task (audited)", "cirrus task shell 7", shell);
   add("annotations", "Print what a task's reports of tests and linters found",
       "cirrus task annotations 7", annotations);
   add("cancel", "Stop a task", "cirrus task cancel 7", cancel);

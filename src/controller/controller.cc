@@ -86,6 +86,7 @@ class RunningController final : public Controller {
     if (keeper_.joinable()) keeper_.join();
     request_stop();
     // Answers of the core need the servers, jobs of the pool need both.
+    shells_.close();
     if (api_) api_->stop();
     if (http_) http_->stop();
     if (rpc_) rpc_->stop();
@@ -149,11 +150,11 @@ class RunningController final : public Controller {
     };
     core_ = CIRRUS_TRY(core::Core::start(*store_, clock_, std::move(state)));
     admit_ = http::make_admission(*core_);
-    api_.emplace(*core_, *stores_, *pool_, *git_, *secrets_);
+    api_.emplace(*core_, *stores_, *pool_, *git_, *secrets_, shells_);
     CIRRUS_TRY(make_first_things());
     rpc_ = CIRRUS_TRY(
         rpc::RpcServer::start({options_.rpc_address, options_.tls_certificate, options_.tls_key},
-                              *core_, *stores_, *pool_));
+                              *core_, *stores_, *pool_, shells_));
     if (options_.public_rpc_endpoint.empty()) {
       options_.public_rpc_endpoint = url_of(options_.rpc_address, rpc_->port(), has_tls(options_));
     }
@@ -251,6 +252,7 @@ class RunningController final : public Controller {
   net::Admit admit_;
   std::optional<http::Api> api_;
   std::unique_ptr<core::Core> core_;
+  cirrus::rpc::ShellHub shells_;
   std::unique_ptr<rpc::RpcServer> rpc_;
   std::unique_ptr<net::HttpServer> http_;
   Thread keeper_;

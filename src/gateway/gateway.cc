@@ -112,6 +112,16 @@ Status Gateway::serve_tunnel(const gw::TunnelMessage::Open& open, rpc::ByteChann
   return error(Code::NotFound, "'{}' is no destination of a tunnel", open.destination());
 }
 
+Status Gateway::admit_listener(const std::string& task_id, const std::string& agent_secret) {
+  const std::shared_ptr<TaskGateway> task = find(task_id);
+  if (!task) return error(Code::NotFound, "task {} does not run here", task_id);
+  gw::BlobCaller caller;
+  caller.set_task_id(task_id);
+  caller.set_agent_secret(agent_secret);
+  CIRRUS_TRY(task->lend_blobs(caller));
+  return {};
+}
+
 Result<gw::VaultReply> Gateway::call_vault(const gw::VaultRequest& request) {
   const std::shared_ptr<TaskGateway> task = find(request.caller().task_id());
   if (!task) return error(Code::NotFound, "task {} does not run here", request.caller().task_id());

@@ -38,6 +38,8 @@ class Gateway final : public rpc::GatewayService {
       const gw::AgentMessage::Hello& hello,
       std::shared_ptr<rpc::AgentConnection> connection) override;
   Result<rpc::BlobLease> lend_blobs(const gw::BlobCaller& caller) override;
+  rpc::ShellHub& shells() override { return shells_; }
+  Status admit_listener(const std::string& task_id, const std::string& agent_secret) override;
   Result<gw::VaultReply> call_vault(const gw::VaultRequest& request) override;
   Status serve_tunnel(const gw::TunnelMessage::Open& open, rpc::ByteChannel& agent) override;
 
@@ -54,6 +56,7 @@ class Gateway final : public rpc::GatewayService {
   os::Waker waker_;
   std::function<void(os::Fd)> adopt_;  // constant after set_adopter
   net::HttpClient http_;
+  rpc::ShellHub shells_;
   GitMirrors* mirrors_ = nullptr;  // constant after set_mirrors
   Guarded<std::map<std::string, Entry>> tasks_;
   Thread acceptor_;  // last: uses everything above

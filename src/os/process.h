@@ -43,6 +43,8 @@ struct SpawnOptions {
   std::map<int, int> descriptors;
   /// Own session, so also own process group and no terminal.
   bool new_session = true;
+  /// Device that becomes descriptors 0, 1 and 2 and the controlling terminal of the new session.
+  std::optional<std::filesystem::path> terminal = std::nullopt;
   /// Descriptors 0, 1, 2 are inherited where `descriptors` does not say otherwise.
   bool inherit_stdio = false;
   /// Between SIGTERM and SIGKILL when the owner lets go of a live process.

@@ -93,7 +93,11 @@ Result<Process> Process::spawn(const SpawnOptions& options) {
   // {1: 0, 0: 1} means what it says.
   std::vector<Fd> moved;
   for (int number = 0; number <= 2; ++number) {
-    if (!options.descriptors.contains(number) && !options.inherit_stdio) {
+    if (options.terminal) {
+      // A session's leader that opens a terminal takes it for its own; the session comes first.
+      ::posix_spawn_file_actions_addopen(&spawn.actions, number, options.terminal->c_str(), O_RDWR,
+                                         0);
+    } else if (!options.descriptors.contains(number) && !options.inherit_stdio) {
       ::posix_spawn_file_actions_addopen(&spawn.actions, number, "/dev/null", O_RDWR, 0);
     }
   }

@@ -14,6 +14,7 @@
 #include "cirrus_gateway.pb.h"
 #include "rpc/blob_service.h"
 #include "rpc/byte_channel.h"
+#include "rpc/shell_hub.h"
 
 namespace cirrus::rpc {
 
@@ -61,6 +62,10 @@ class GatewayService {
   /// Asks the task's Vault server, on a thread that may block. Errors: Unauthenticated, NotFound,
   /// FailedPrecondition if the task has none, and those of the connection.
   virtual Result<gw::VaultReply> call_vault(const gw::VaultRequest& request) = 0;
+  /// Where people's shells and agents meet; a task's id is the target.
+  virtual ShellHub& shells() = 0;
+  /// Whether an agent may listen for its task's shells. Errors: Unauthenticated, NotFound.
+  virtual Status admit_listener(const std::string& task_id, const std::string& agent_secret) = 0;
 };
 
 }  // namespace cirrus::rpc

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "cirrus_workers.pb.h"
+#include "rpc/shell_hub.h"
 #include "rpc/task_service.h"
 
 namespace cirrus::rpc {
@@ -67,6 +68,9 @@ class Upstream {
                                                          Monotonic deadline) = 0;
   /// The same server as the task's agent sees it. Must not outlive this object.
   virtual std::unique_ptr<TaskService> task_service(TaskCredential credential) = 0;
+  /// Shells that people open through this server (feature `shells`), with the session that is good
+  /// at the time of each call. Null from a server without them. Must not outlive this object.
+  virtual std::unique_ptr<ShellLink> shells(std::function<Secret()> session) = 0;
 };
 
 }  // namespace cirrus::rpc

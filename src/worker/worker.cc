@@ -167,6 +167,7 @@ Worker::~Worker() {
     for (const auto& loop : loops_) loop->say_goodbye();
   }
   loops_.clear();
+  shells_.with([](auto& shells) { return std::exchange(shells, {}); }).clear();
   for (Thread* thread : {&heartbeat_, &life_, &cleaner_}) {
     thread->request_stop();
     if (thread->joinable()) thread->join();
@@ -308,6 +309,24 @@ rpc::pb::PollRequest Worker::make_poll(const Session& session) {
   return request;
 }
 
+void Worker::carry_shells(const std::shared_ptr<Session>& session) {
+  if (!session->server().has("shells")) return;
+  const bool missing = shells_.with([&](auto& shells) { return !shells.contains(session.get()); });
+  if (!missing) return;
+  std::unique_ptr<rpc::ShellLink> link =
+      session->upstream().shells([session] { return session->token(); });
+  if (!link) return;
+  const auto owns = [this, raw = session.get()](const std::string& id) {
+    return state_.with([&](State& state) {
+      const auto found = state.tasks.find(id);
+      return found != state.tasks.end() && found->second->upstream_endpoint() == raw->endpoint();
+    });
+  };
+  // Each upstream has one thread that comes here, so nobody else has made one meanwhile.
+  auto carrier = std::make_unique<ShellCarrier>(std::move(link), parts_.gateway->shells(), owns);
+  shells_.with([&](auto& shells) { shells.emplace(session.get(), std::move(carrier)); });
+}
+
 void Worker::on_reply(const std::shared_ptr<Session>& session, const rpc::pb::PollResponse& reply) {
   std::vector<std::string> stops(reply.tasks_to_stop().begin(), reply.tasks_to_stop().end());
   for (const std::int64_t id : reply.old_task_ids_to_stop()) stops.push_back(std::to_string(id));
@@ -320,6 +339,7 @@ void Worker::on_reply(const std::shared_ptr<Session>& session, const rpc::pb::Po
   }
   for (const auto& task : reply.tasks_to_start()) start_task(session, task);
   standby_->update(reply.updated_standby_instances());
+  carry_shells(session);
   if (reply.shutdown()) {
     log_info("received shutdown signal", {{"upstream", session->endpoint()}});
     state_.update([](State& state) {

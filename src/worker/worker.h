@@ -14,6 +14,7 @@
 #include "isolation/isolation.h"
 #include "os/file_lock.h"
 #include "worker/settings.h"
+#include "worker/shell_carrier.h"
 #include "worker/standby.h"
 #include "worker/task_run.h"
 #include "worker/upstream_loop.h"
@@ -112,6 +113,8 @@ class Worker final : public PollOwner {
   void start_task(const std::shared_ptr<Session>& session,
                   const rpc::pb::PollResponse::AgentAwareTask& task);
   void run_task(const std::shared_ptr<Session>& session, TaskRecord record);
+  /// Listens for shells of an upstream that announces them; once for each.
+  void carry_shells(const std::shared_ptr<Session>& session);
   std::shared_ptr<const Settings> settings() const;
   std::shared_ptr<const TaskEnvironment> environment() const;
   Result<TaskEnvironment> make_environment(const Settings& settings) const;
@@ -135,6 +138,7 @@ class Worker final : public PollOwner {
   std::unique_ptr<Standby> standby_;                // constant after start; tasks use it
   std::vector<std::shared_ptr<Session>> sessions_;  // constant after start
   Guarded<State> state_;
+  Guarded<std::map<const Session*, std::unique_ptr<ShellCarrier>>> shells_;
   std::vector<std::unique_ptr<UpstreamLoop>> loops_;  // constant after start
   Thread heartbeat_;                                  // uses everything above, as does the next
   Thread life_;

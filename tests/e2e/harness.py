@@ -203,7 +203,9 @@ class Case(unittest.TestCase):
             environment["CIRRUS_API_URL"] = self.controller.ready["http_url"]
             environment["CIRRUS_API_TOKEN_FILE"] = self.controller.ready["admin_token_file"]
         environment.update(options.pop("environment", {}))
-        done = subprocess.run([CIRRUS, *arguments], env=environment, stdin=subprocess.DEVNULL,
+        if "input" not in options:
+            options["stdin"] = subprocess.DEVNULL
+        done = subprocess.run([CIRRUS, *arguments], env=environment,
                               capture_output=True, text=True, timeout=PATIENCE * 2, **options)
         if check is not None:
             self.assertEqual(done.returncode, check, f"{arguments}\n{done.stdout}\n{done.stderr}")

@@ -197,5 +197,31 @@ class Reports(Case):
         self.assertGreater(len(report["resources"]["memory"]), 0)
 
 
+class TaskShell(Case):
+    def setUp(self):
+        super().setUp()
+        self.start_controller()
+        self.start_worker()
+
+    def test_a_person_looks_around_in_a_running_task(self):
+        build = self.submit(NONE + "task:\n  name: t\n  env: {WHO: the-task}\n  script:\n" + indented(
+            ["echo begun; while [ ! -e go ]; do sleep 0.05; done; cat go"]))
+        task = self.task(build, "t")
+        eventually(lambda: b"begun\n" in self.log_or_empty(task["id"]), "the script runs")
+        shell = self.cli("task", "shell", task["id"], check=0,
+                         input="echo I am in $WHO; echo from the shell > go\nexit\n")
+        self.assertIn("I am in the-task", shell.stdout)
+        self.wait_build(build, "completed")
+        self.assertTrue(self.log(task["id"]).endswith(b"from the shell\n"))
+        audit = json.dumps(self.api("GET", "/api/v1/audit"))
+        self.assertIn("task.shell", audit)
+
+    def test_there_is_no_shell_in_a_task_that_does_not_run(self):
+        build = self.wait_build(self.submit(NONE + "task:\n  name: t\n  script: echo\n"))
+        answer = self.cli("task", "shell", build["tasks"][0]["id"])
+        self.assertNotEqual(answer.returncode, 0)
+        self.assertIn("not being executed", answer.stderr + answer.stdout)
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -87,6 +87,7 @@ class TaskFixture : public ::testing::Test {
   std::size_t outbox_limit = Outbox::kDefaultLimit;
   rpc::testing::FakeBlobService blobs;
   rpc::VaultLink* vault = nullptr;
+  rpc::ShellLink* shells = nullptr;
   std::unique_ptr<Outbox> outbox;
   std::unique_ptr<TaskControl> control;
 
@@ -109,6 +110,7 @@ class TaskFixture : public ::testing::Test {
                   .clock = system_clock(),
                   .blobs = blobs,
                   .vault = vault,
+                  .shells = shells,
                   .on_started = [&uplink] { uplink.start(); },
                   .gateway_patience = gateway_patience});
     task.run();

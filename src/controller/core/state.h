@@ -131,6 +131,12 @@ class State {
   /// Takes a build that has left memory back from the store, so that it can go on.
   void adopt_build(store::BuildRows rows, Moment moment);
   void trigger_task(model::TaskId id, const Actor& actor, Reply<void> reply, Moment moment);
+  /// Where a shell in this task has to be ordered: `pool/worker`. Audited. Errors: NotFound;
+  /// FailedPrecondition if it does not run.
+  void order_shell(model::TaskId id, const Actor& actor, Reply<std::string> reply, Moment moment);
+  /// For what a worker that listens for shells may listen: itself, `pool/worker`.
+  void listen_for_shells(const WorkerCredential& credential, Reply<std::string> reply,
+                         Moment moment);
 
   // Administration (state_admin.cc).
   /// `peer`: the address the token came from. Errors: Unauthenticated; ResourceExhausted if that

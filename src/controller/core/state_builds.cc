@@ -479,4 +479,28 @@ bool State::run_elsewhere(Task& task, const std::string& why, Moment moment) {
   return true;
 }
 
+void State::order_shell(model::TaskId id, const Actor& actor, Reply<std::string> reply,
+                        Moment moment) {
+  const auto found = tasks_.find(id);
+  if (found == tasks_.end()) {
+    return answer<std::string>(std::move(reply), error(Code::NotFound, "no task {} runs", id));
+  }
+  const Task& task = found->second;
+  if (task.record.status != model::TaskStatus::Executing || task.record.worker.empty()) {
+    return answer<std::string>(
+        std::move(reply),
+        error(Code::FailedPrecondition,
+              "task {} is not being executed, so there is nowhere to open a shell", id));
+  }
+  audit(actor.name, "task.shell", id.to_string(), moment);
+  answer<std::string>(std::move(reply), task.record.pool + "/" + task.record.worker);
+}
+
+void State::listen_for_shells(const WorkerCredential& credential, Reply<std::string> reply,
+                              Moment moment) {
+  const Result<WorkerKey> worker = identify(credential, moment);
+  if (!worker.ok()) return answer<std::string>(std::move(reply), worker.error());
+  answer<std::string>(std::move(reply), worker.value().first + "/" + worker.value().second);
+}
+
 }  // namespace cirrus::controller::core

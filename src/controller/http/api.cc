@@ -35,11 +35,32 @@ void Api::handle(net::ServerRequest request, std::shared_ptr<net::Responder> res
     const bool reports = parts[2] == "tasks" && parts.size() == 5 &&
                          (parts[4] == "annotations" || parts[4] == "report");
     if (reports && request.method == "GET") return route_reports(parts, responder);
+    const bool shell = parts[2] == "tasks" && parts.size() == 5 && parts[4] == "shell";
+    if (shell || parts[2] == "shells") return route_shells(std::move(request), parts, responder);
     if (parts[2] == "caches") return route_caches(request, parts, responder);
     if (parts[2] == "tasks") return route_tasks(request, parts, responder);
     return route_fleet(request, parts, responder);
   }
   route_service(request, parts, responder);
+}
+
+void Api::route_shells(net::ServerRequest request, const Parts& parts, const Answer& answer) {
+  const std::string token = actor_of(request).token_id;
+  if (parts[2] == "tasks" && request.method == "POST") {
+    const Result<model::TaskId> task = model::TaskId::parse(parts[3]);
+    if (!task.ok()) return answer->respond(problem(404, task.error().message()));
+    return shells_.open(task.value(), std::move(request), answer);
+  }
+  if (parts.size() == 5 && parts[4] == "output" && request.method == "GET") {
+    return shells_.output(parts[3], token, answer);
+  }
+  if (parts.size() == 5 && parts[4] == "input" && request.method == "POST") {
+    return shells_.input(parts[3], token, std::move(request.body), answer);
+  }
+  if (parts.size() == 4 && request.method == "DELETE") {
+    return shells_.close(parts[3], token, answer);
+  }
+  answer->respond(problem(404, "no such route"));
 }
 
 void Api::with_build(const std::string& id, const Answer& answer,

@@ -13,6 +13,7 @@
 #include "controller/http/git_host.h"
 #include "controller/http/live_feeds.h"
 #include "controller/http/metrics.h"
+#include "controller/http/shells.h"
 #include "controller/http/submit.h"
 #include "controller/secrets/secret_box.h"
 #include "net/http_server.h"
@@ -23,7 +24,7 @@ namespace cirrus::controller::http {
 class Api {
  public:
   Api(core::Core& core, blobs::Stores& stores, blobs::WorkPool& pool, GitHost& git,
-      const secrets::SecretBox& secrets)
+      const secrets::SecretBox& secrets, cirrus::rpc::ShellHub& shells)
       : core_(core),
         stores_(stores),
         logs_(stores.logs),
@@ -31,12 +32,16 @@ class Api {
         git_(git),
         submission_(core, git, pool, secrets),
         feeds_(core, pool),
+        shells_(core, shells),
         secrets_(secrets) {}
 
   /// For HttpServer: routes one admitted request.
   void handle(net::ServerRequest request, std::shared_ptr<net::Responder> responder);
   /// Ends what runs by itself; requests are answered until the server stops.
-  void stop() { feeds_.stop(); }
+  void stop() {
+    feeds_.stop();
+    shells_.stop();
+  }
 
  private:
   using Parts = std::vector<std::string>;
@@ -54,6 +59,7 @@ class Api {
   // In api_blobs.cc.
   void route_artifacts(const Parts& parts, const Answer& answer);
   void route_reports(const Parts& parts, const Answer& answer);
+  void route_shells(net::ServerRequest request, const Parts& parts, const Answer& answer);
   void route_caches(net::ServerRequest& request, const Parts& parts, const Answer& answer);
   void send_file(const core::TaskView& task, const std::string& name, const std::string& path,
                  const Answer& answer);
@@ -86,6 +92,7 @@ class Api {
   GitHost& git_;           // constant after construction
   Submission submission_;
   LiveFeeds feeds_;
+  Shells shells_;
   RequestCounts requests_;
   const secrets::SecretBox& secrets_;  // constant after construction
   /// A slow reader of a large file holds a thread: these are for nothing else.

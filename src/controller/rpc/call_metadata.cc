@@ -26,8 +26,11 @@ Result<std::optional<std::uint64_t>> number_header(const grpc::CallbackServerCon
 }
 
 std::string peer_address(const grpc::CallbackServerContext& context) {
+  return peer_address(context.peer());
+}
+
+std::string peer_address(const std::string& peer) {
   // `ipv4:127.0.0.1:5000`, `ipv6:%5B::1%5D:5000`, `unix:/path` or `unix:`.
-  const std::string peer = context.peer();
   if (peer.starts_with("unix")) return "unix";
   const std::size_t begin = peer.find(':');
   const std::size_t end = peer.rfind(':');
@@ -42,6 +45,15 @@ core::WorkerCredential worker_credential(const grpc::CallbackServerContext& cont
   return {header(context, "registration-token"), header(context, "session-token"),
           header(context, "worker-name"), header(context, "cirrus-instance"),
           peer_address(context)};
+}
+
+core::WorkerCredential worker_credential(const std::map<std::string, std::string>& metadata) {
+  const auto value = [&metadata](const char* key) {
+    const auto found = metadata.find(key);
+    return found == metadata.end() ? std::string() : found->second;
+  };
+  return {value("registration-token"), value("session-token"), value("worker-name"),
+          value("cirrus-instance"), peer_address(value("peer"))};
 }
 
 core::TaskCredential task_credential(const grpc::CallbackServerContext& context) {
@@ -60,7 +72,7 @@ core::WorkerFeatures worker_features(const grpc::CallbackServerContext& context)
 }
 
 void announce_features(grpc::CallbackServerContext& context) {
-  context.AddInitialMetadata("cirrus-features", "hold,commands,log-offsets,instance");
+  context.AddInitialMetadata("cirrus-features", "hold,commands,log-offsets,instance,shells");
 }
 
 grpc::Status to_status(const Error& failure) {

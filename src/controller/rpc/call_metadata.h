@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -21,9 +22,12 @@ Result<std::optional<std::uint64_t>> number_header(const grpc::CallbackServerCon
 
 /// The caller's address without its port: `127.0.0.1`, `[::1]`; `unix` for a local socket.
 std::string peer_address(const grpc::CallbackServerContext& context);
+std::string peer_address(const std::string& peer);
 
 /// Source of the names: protocol §4; `cirrus-` ones are ours.
 core::WorkerCredential worker_credential(const grpc::CallbackServerContext& context);
+/// The same of a call's metadata as a map, with `peer` for where it came from.
+core::WorkerCredential worker_credential(const std::map<std::string, std::string>& metadata);
 core::TaskCredential task_credential(const grpc::CallbackServerContext& context);
 core::WorkerFeatures worker_features(const grpc::CallbackServerContext& context);
 

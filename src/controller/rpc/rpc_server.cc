@@ -6,8 +6,10 @@
 #include <grpcpp/security/tls_credentials_options.h>
 
 #include "controller/rpc/agent_service.h"
+#include "controller/rpc/call_metadata.h"
 #include "controller/rpc/evaluator_service.h"
 #include "controller/rpc/workers_service.h"
+#include "rpc/grpc/shell_server.h"
 
 namespace cirrus::controller::rpc {
 
@@ -31,11 +33,20 @@ std::shared_ptr<grpc::ServerCredentials> credentials_of(const RpcServerOptions& 
 
 class Server final : public RpcServer {
  public:
-  Server(core::Core& core, blobs::Stores& stores, blobs::WorkPool& pool)
+  Server(core::Core& core, blobs::Stores& stores, blobs::WorkPool& pool,
+         cirrus::rpc::ShellHub& shells)
       : workers_(core),
         agents_({core, stores, pool}),
         bytes_({core, stores, pool}),
-        evaluator_(core) {}
+        evaluator_(core),
+        shells_(shells, [&core](const cirrus::rpc::ShellServer::Metadata& metadata,
+                                const std::function<void(Result<std::string>)>& answer) {
+          const bool posted = core.post([worker = worker_credential(metadata), answer](
+                                            core::State& state, core::Moment moment) {
+            state.listen_for_shells(worker, answer, moment);
+          });
+          if (!posted) answer(error(Code::Unavailable, "the controller is shutting down"));
+        }) {}
   ~Server() override { stop(); }
 
   Status listen(const RpcServerOptions& options) {
@@ -56,6 +67,7 @@ class Server final : public RpcServer {
     builder.RegisterService(&agents_);
     builder.RegisterService(&bytes_);
     builder.RegisterService(&evaluator_);
+    builder.RegisterService(&shells_);
     builder.AddListeningPort(address, credentials_of(options), &port_);
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || port_ == 0) {
@@ -83,6 +95,7 @@ class Server final : public RpcServer {
   AgentService agents_;
   ByteStreamService bytes_;
   EvaluatorService evaluator_;
+  cirrus::rpc::ShellServer shells_;
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
 };

@@ -9,6 +9,7 @@
 #include "controller/blobs/stores.h"
 #include "controller/blobs/work_pool.h"
 #include "controller/core/core.h"
+#include "rpc/shell_hub.h"
 
 namespace cirrus::controller::rpc {
 
@@ -25,7 +26,8 @@ class RpcServer {
   /// Serves when it returns. Everything given must outlive it. Errors: Unavailable if the address
   /// cannot be listened on.
   static Result<std::unique_ptr<RpcServer>> start(const RpcServerOptions& options, core::Core& core,
-                                                  blobs::Stores& stores, blobs::WorkPool& pool);
+                                                  blobs::Stores& stores, blobs::WorkPool& pool,
+                                                  cirrus::rpc::ShellHub& shells);
   virtual ~RpcServer() = default;
   virtual int port() const = 0;
   /// Takes no new calls and ends those that are left after a short grace. The core must have been

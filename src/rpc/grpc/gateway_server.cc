@@ -12,6 +12,8 @@
 #include "cirrus_gateway.grpc.pb.h"
 #include "os/fd.h"
 #include "rpc/grpc/blob_server.h"
+#include "rpc/grpc/shell_client.h"
+#include "rpc/grpc/shell_server.h"
 #include "rpc/grpc/status.h"
 #include "rpc/grpc/tunnel_server.h"
 
@@ -213,12 +215,27 @@ class VaultServer final : public gw::Vault::Service {
 
 class Server final : public GatewayServer {
  public:
-  explicit Server(GatewayService& service) : service_(service), blobs_(service), vault_(service) {}
+  explicit Server(GatewayService& service)
+      : service_(service),
+        blobs_(service),
+        vault_(service),
+        shells_(service.shells(), [&service](
+                                      const ShellServer::Metadata& metadata,
+                                      const std::function<void(Result<std::string>)>& answer) {
+          const auto value = [&metadata](const char* key) {
+            const auto found = metadata.find(key);
+            return found == metadata.end() ? std::string() : found->second;
+          };
+          const std::string task = value(kShellTask);
+          const Status admitted = service.admit_listener(task, value(kShellSecret));
+          answer(admitted.ok() ? Result<std::string>(task) : Result<std::string>(admitted.error()));
+        }) {}
   Status start() {
     grpc::ServerBuilder builder;
     builder.RegisterService(&service_);
     builder.RegisterService(&blobs_);
     builder.RegisterService(&vault_);
+    builder.RegisterService(&shells_);
     builder.SetMaxReceiveMessageSize(64 << 20);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5000);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
@@ -241,6 +258,7 @@ class Server final : public GatewayServer {
   Service service_;
   BlobServer blobs_;
   VaultServer vault_;
+  ShellServer shells_;
   std::unique_ptr<grpc::Server> server_;
 };
 

@@ -7,8 +7,8 @@
 
 #include "base/secret.h"
 #include "rpc/byte_channel.h"
-#include "rpc/vault_link.h"
 #include "rpc/grpc/gateway_channel.h"
+#include "rpc/vault_link.h"
 
 namespace cirrus::rpc {
 

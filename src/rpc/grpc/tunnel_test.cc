@@ -27,6 +27,10 @@ class Destinations final : public GatewayService {
   Result<gw::VaultReply> call_vault(const gw::VaultRequest&) override {
     return error(Code::Unimplemented, "no Vault here");
   }
+  ShellHub& shells() override { return shells_; }
+  Status admit_listener(const std::string&, const std::string&) override {
+    return error(Code::Unimplemented, "no shells here");
+  }
   Status serve_tunnel(const gw::TunnelMessage::Open& open, ByteChannel& agent) override {
     if (open.task_id() != "7" || open.agent_secret() != "half") {
       return error(Code::Unauthenticated, "wrong secret");
@@ -39,6 +43,9 @@ class Destinations final : public GatewayService {
       CIRRUS_TRY(agent.write(bytes));
     }
   }
+
+ private:
+  ShellHub shells_;
 };
 
 class Tunnels : public ::testing::Test {

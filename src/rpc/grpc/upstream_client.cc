@@ -12,6 +12,7 @@
 #include "cirrus_agent.grpc.pb.h"
 #include "cirrus_workers.grpc.pb.h"
 #include "rpc/grpc/client_call.h"
+#include "rpc/grpc/shell_client.h"
 #include "rpc/grpc/status.h"
 #include "rpc/grpc/upstream_blobs.h"
 
@@ -347,6 +348,19 @@ class GrpcUpstream final : public Upstream {
   std::unique_ptr<TaskService> task_service(TaskCredential credential) override {
     return std::make_unique<GrpcTaskService>(control_, bulk_, options_.endpoint,
                                              dial_with(options_), std::move(credential));
+  }
+  std::unique_ptr<ShellLink> shells(std::function<Secret()> session) override {
+    return make_shell_client(
+        [channel = control_] { return channel; },
+        [this, session = std::move(session)] {
+          CallMetadata metadata{{kRegistrationToken, options_.identity.registration_token.reveal()},
+                                {kSessionToken, session().reveal()},
+                                {kWorkerName, options_.identity.worker_name}};
+          if (!options_.identity.instance.empty()) {
+            metadata.emplace_back(kInstance, options_.identity.instance);
+          }
+          return metadata;
+        });
   }
 
  private:

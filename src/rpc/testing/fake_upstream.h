@@ -89,6 +89,7 @@ class FakeUpstream final : public Upstream {
   Result<std::vector<std::string>> running_tasks(const StopToken&, Monotonic) override {
     return std::vector<std::string>{};
   }
+  std::unique_ptr<ShellLink> shells(std::function<Secret()>) override { return nullptr; }
   std::unique_ptr<TaskService> task_service(TaskCredential) override {
     return std::make_unique<Forward>(shared_.service);
   }
