@@ -8,6 +8,7 @@
 #include "gateway/gateway.h"
 #include "isolation/container/container.h"
 #include "isolation/none/none.h"
+#include "isolation/vm/image_puller.h"
 #include "isolation/vm/vm.h"
 #include "os/files.h"
 #include "os/host.h"
@@ -125,6 +126,12 @@ class Stack final : public WorkerStack {
     parts.has_container_engine = isolation::engine_is_likely(containers.engine);
     container_ = isolation::make_container(containers);
     vm_ = isolation::make_vm(vm_options(settings.vm, data, containers.owner, parts.agent_program));
+    if (settings.vm.tart_pre_pull) {
+      const worker::TartPrePull& plan = *settings.vm.tart_pre_pull;
+      puller_ = std::make_unique<isolation::ImagePuller>(
+          isolation::PullPlan{plan.images, plan.check_interval, plan.jitter},
+          os::current_environment());
+    }
     parts.remove_leftovers = [this](const std::set<std::string>& live) {
       none_->remove_leftovers();
       container_->remove_leftovers(live);
@@ -156,6 +163,7 @@ class Stack final : public WorkerStack {
   std::unique_ptr<isolation::NoneIsolation> none_;
   std::unique_ptr<isolation::ContainerIsolation> container_;
   std::unique_ptr<isolation::VmIsolation> vm_;
+  std::unique_ptr<isolation::ImagePuller> puller_;
   std::unique_ptr<gateway::GitMirrors> mirrors_;
   std::unique_ptr<gateway::Gateway> gateway_;
   std::unique_ptr<rpc::GatewayServer> server_;

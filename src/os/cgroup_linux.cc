@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Linux only. There is no twin elsewhere: `create` answers NotFound there, and trees are found by
+// A darwin twin has no cgroups: `create` answers NotFound there, and trees are found by
 // the task cookie in their environment instead.
 #include <fcntl.h>
 #include <signal.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+// A darwin twin has nothing to tell: `of` finds no group there.
 #include "os/control_group.h"
 #include "os/memory_events.h"
 

@@ -308,10 +308,6 @@ Result<Settings> make_settings(const Flags& flags, std::string_view yaml_text,
     settings.data_directory = CIRRUS_TRY(take_text(map, "data-dir", {}, file));
     settings.container = CIRRUS_TRY(take_container_settings(map, file));
     settings.vm = CIRRUS_TRY(take_vm_settings(map, file));
-    if (settings.vm.tart_pre_pull) {
-      settings.warnings.emplace_back(
-          "tart-pre-pull has no effect yet: each VM pulls its image before it starts");
-    }
     CIRRUS_TRY(close_map(map, file));
     // Only now: everything was read strictly, so no alias leads into itself.
     settings.written = written_keys(*document.root());

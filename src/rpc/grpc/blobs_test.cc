@@ -113,6 +113,7 @@ class AgentLeg : public ::testing::Test, private GatewayService {
   Result<gw::VaultReply> call_vault(const gw::VaultRequest&) override {
     return error(Code::Unimplemented, "no Vault here");
   }
+  ShellHub shells_;
   ShellHub& shells() override { return shells_; }
   Status admit_listener(const std::string&, const std::string&) override {
     return error(Code::Unimplemented, "no shells here");
