@@ -112,46 +112,8 @@ class Engine {
   os::Process process_;
 };
 
-std::string decoded(const std::string& base64) {
-  const std::string digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string bytes;
-  unsigned buffer = 0;
-  unsigned bits = 0;
-  for (const char c : base64) {
-    const std::size_t value = digits.find(c);
-    if (value == std::string::npos) break;
-    buffer = (buffer << 6U) | static_cast<unsigned>(value);
-    bits += 6;
-    if (bits < 8) continue;
-    bits -= 8;
-    bytes += static_cast<char>((buffer >> bits) & 0xFFU);
-  }
-  return bytes;
-}
-
 Result<double> one(const Stack& stack, const std::string& image) {
-  const Monotonic start = system_clock().now();
-  const nlohmann::json build = CIRRUS_TRY(stack.submit(config(image)));
-  const std::string task = build["tasks"][0].value("id", "");
-  double millis = 0;
-  std::string text;
-  CIRRUS_TRY(stack.events(
-      "/api/v1/tasks/" + task + "/logs/main?follow=1", [&](const net::EventParser::Event& event) {
-        // The worker's own words, such as those of a pull, are not the script's.
-        if (event.name == "log") {
-          const nlohmann::json data = nlohmann::json::parse(event.data, nullptr, false);
-          text += decoded(data.value("data", ""));
-        }
-        if (event.name == "log" && millis == 0 && text.find("echo first") != std::string::npos) {
-          millis = millis_since(start);
-        }
-        return event.name != "end";
-      }));
-  if (millis == 0) return error(Code::Internal, "task {} printed nothing: {}", task, text);
-  CIRRUS_TRY(
-      stack.events("/api/v1/builds/" + build.value("id", "") + "/events",
-                   [](const net::EventParser::Event& event) { return event.name != "end"; }));
-  return millis;
+  return stack.millis_to_first_line(config(image));
 }
 
 Status measure(const std::string& name, std::size_t count,

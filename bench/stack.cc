@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "base/clock.h"
+#include "base/encoding.h"
 #include "base/strings.h"
 #include "os/files.h"
 #include "os/host.h"
@@ -122,6 +123,31 @@ Result<json> Stack::run_task(const std::string& config) const {
   }
   return error(Code::Internal, "the task ended as {}: {} {}", task.value("status", ""),
                task.value("reason", ""), words);
+}
+
+Result<double> Stack::millis_to_first_line(const std::string& config) const {
+  const Monotonic start = system_clock().now();
+  const json build = CIRRUS_TRY(submit(config));
+  const std::string task = build["tasks"][0].value("id", "");
+  double millis = 0;
+  std::string text;
+  CIRRUS_TRY(events(
+      "/api/v1/tasks/" + task + "/logs/main?follow=1", [&](const net::EventParser::Event& event) {
+        // The worker's own words, such as those of a pull, are not the script's.
+        if (event.name == "log" && millis == 0) {
+          const json data = json::parse(event.data, nullptr, false);
+          text += base64_decode(data.value("data", "")).value_or("");
+          if (text.find("echo first") != std::string::npos) {
+            millis =
+                std::chrono::duration<double, std::milli>(system_clock().now() - start).count();
+          }
+        }
+        return event.name != "end";
+      }));
+  if (millis == 0) return error(Code::Internal, "task {} printed nothing: {}", task, text);
+  CIRRUS_TRY(events("/api/v1/builds/" + build.value("id", "") + "/events",
+                    [](const net::EventParser::Event& event) { return event.name != "end"; }));
+  return millis;
 }
 
 double step_seconds(const json& task, const std::string& step) {

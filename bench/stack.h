@@ -28,6 +28,9 @@ class Stack {
   /// Submits one task, waits for its end and returns it as the API shows it. Errors: Internal if it
   /// did not complete, with its reason.
   Result<nlohmann::json> run_task(const std::string& config) const;
+  /// Milliseconds from submitting a task whose script is `echo first` to that line being durable in
+  /// the controller and seen by a reader there. Waits for the task's end.
+  Result<double> millis_to_first_line(const std::string& config) const;
   /// Where the controller is, and what opens it.
   const std::string& url() const { return url_; }
   const std::string& token() const { return token_; }
