@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import subprocess
 import unittest
 
 from harness import SOURCE, Case, eventually, processes_with
@@ -196,16 +197,64 @@ class Vms(Case):
         self.no_vm_is_left()
 
     def test_standby_is_taken_by_a_task_that_equals_it(self):
-        file = self.scratch / "worker.yml"
-        file.write_text(f"standby:\n  isolation:\n    vetu:\n      image: guest-{self.port}\n"
-                        f"      user: admin\n      password: admin\n      port: {self.port}\n")
-        worker = self.start_worker(extra=("--file", str(file)))
-        eventually(lambda: "standby instance ready" in worker.log(), "a VM stands by")
+        worker = self.standby()
         [waiting] = self.vms()
         self.assertIn("-standby-", waiting)
         task = self.finish(self.config("  script: echo $CIRRUS_VM_ID\n"))
         self.assertTrue(self.log(task["id"]).endswith(waiting.encode() + b"\n"))
         self.assertIn("standby instance taken", worker.log())
+
+    def standby(self, name="w1"):
+        file = self.scratch / "worker.yml"
+        file.write_text(f"standby:\n  isolation:\n    vetu:\n      image: guest-{self.port}\n"
+                        f"      user: admin\n      password: admin\n      port: {self.port}\n")
+        worker = self.start_worker(name=name, extra=("--file", str(file)))
+        eventually(lambda: "standby instance ready" in worker.log(), "a VM stands by")
+        return worker
+
+    def test_a_standby_that_died_is_replaced(self):
+        worker = self.standby()
+        [waiting] = self.vms()
+        os.kill(int((self.scratch / "vms" / waiting / "pid").read_text()), signal.SIGKILL)
+        eventually(lambda: worker.log().count("standby instance ready") == 2, "another stands by")
+        eventually(lambda: len(self.vms()) == 1 and self.vms() != [waiting], "the dead one is gone")
+        task = self.finish(self.config("  script: echo $CIRRUS_VM_ID\n"))
+        self.assertIn(b"-standby-", self.log(task["id"]))
+
+    def test_another_task_ends_the_single_standby(self):
+        """The product's document: otherwise the standby VM will be terminated."""
+        self.standby()
+        [waiting] = self.vms()
+        self.finish("persistent_worker:\n  isolation:\n    none: {}\n"
+                    "task:\n  name: t\n  script: echo\n")
+        eventually(lambda: waiting not in self.vms(), "the one that stood by is gone")
+
+    def test_a_vm_that_is_stopped_by_hand_fails_its_task(self):
+        self.start_worker()
+        build = self.submit(self.config("  script: echo begun; sleep 1000\n"))
+        task = self.task(build, "t")
+        eventually(lambda: b"begun\n" in self.log_or_empty(task["id"]), "the script runs")
+        [vm] = self.vms()
+        subprocess.run([str(self.programs / "vetu"), "stop", "--timeout", "5", vm],
+                       env=self.environment(), check=True)
+        ended = self.wait_build(build, "failed")["tasks"][0]
+        self.assertIn("VM stopped running", ended["reason"])
+        self.no_vm_is_left()
+
+    def test_a_guest_is_fetched_for_without_git_or_network_of_its_own(self):
+        """Clones come through the bridge, too."""
+        self.start_worker()
+        source = self.scratch / "source"
+        source.mkdir()
+        (source / "file").write_text("from the repository\n")
+        (source / ".cirrus.yml").write_text(self.config("  script: cat file\n"))
+        git = ["git", "-C", str(source), "-c", "user.name=a", "-c", "user.email=a@b"]
+        for arguments in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "one"]):
+            subprocess.run([*git, *arguments], check=True)
+        self.cli("build", "submit", str(source), "--repo", "test/vm", "--output", "json", check=0)
+        build = self.api("GET", "/api/v1/builds?limit=1")["builds"][0]
+        task = self.wait_build(build["id"], "completed")["tasks"][0]
+        self.assertTrue(self.log(task["id"]).endswith(b"from the repository\n"))
 
     # The guest's processes as the host sees them.
 
