@@ -46,6 +46,9 @@ void LogFollower::update(const json& build) {
 void LogFollower::finish() {
   for (auto& [id, task] : tasks_) {
     if (task->thread.joinable()) task->thread.join();
+    for (Thread& thread : task->beside) {
+      if (thread.joinable()) thread.join();
+    }
   }
 }
 
@@ -79,7 +82,14 @@ void LogFollower::follow(Task& task, const StopToken& stop) {
         [&](const json& newest, bool) { return next_of(newest); });
     if (next.step.empty()) return;
     done.insert(next.step);
-    if (next.status != "skipped") follow_step(task, next.step, stop);
+    if (next.status == "skipped") continue;
+    if (background_.contains({task.name, next.step})) {
+      task.beside.emplace_back([this, &task, step = next.step](const StopToken& ends) {
+        follow_step(task, step, ends);
+      });
+      continue;
+    }
+    follow_step(task, next.step, stop);
   }
 }
 

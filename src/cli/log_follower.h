@@ -28,8 +28,12 @@ LogChunk read_log_chunk(const std::string& event_data);
 /// there are several. One thread for each running task.
 class LogFollower {
  public:
-  /// `api` must outlive it.
-  LogFollower(const ApiClient& api, bool show_names) : api_(api), show_names_(show_names) {}
+  /// Names of a task and of its step.
+  using StepName = std::pair<std::string, std::string>;
+
+  /// `api` must outlive it. `background`: steps whose logs go on beside those of the next ones.
+  LogFollower(const ApiClient& api, bool show_names, std::set<StepName> background)
+      : api_(api), show_names_(show_names), background_(std::move(background)) {}
   ~LogFollower();
   LogFollower(const LogFollower&) = delete;
   LogFollower& operator=(const LogFollower&) = delete;
@@ -46,6 +50,7 @@ class LogFollower {
     std::string id;
     std::string name;
     Guarded<nlohmann::json> newest;
+    std::vector<Thread> beside;  // the thread below starts them; background steps
     Thread thread;
   };
   void follow(Task& task, const StopToken& stop);

@@ -280,6 +280,14 @@ Result<int> run_build(const RunFlags& flags) {
   build.tasks = *std::move(tasks).value();
   build.actor = "cirrus run";
   const bool several = build.tasks.size() > 1;
+  std::set<LogFollower::StepName> background;
+  for (const lang::pb::Task& task : build.tasks) {
+    for (const lang::pb::Command& command : task.commands()) {
+      if (command.has_background_script_instruction()) {
+        background.emplace(task.name(), command.name());
+      }
+    }
+  }
   const model::BuildId id = CIRRUS_TRY(stack->controller().submit(std::move(build)));
 
   const os::SignalThread signals({SIGINT, SIGTERM}, [&](int) {
@@ -288,7 +296,7 @@ Result<int> run_build(const RunFlags& flags) {
   });
   const Shown shown = shown_by(flags.output);
   BuildView view(true);
-  LogFollower lines(stack->api(), several);
+  LogFollower lines(stack->api(), several, std::move(background));
   const json last = CIRRUS_TRY(follow_to_end(
       stack->api(), id.to_string(), shown.tree ? &view : nullptr, shown.lines ? &lines : nullptr));
   if (shown.tree) print_failures(stack->api(), last);

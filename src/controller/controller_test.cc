@@ -351,7 +351,7 @@ TEST_F(ControllerTest, ARepositoryIsPushedBuiltAndFetchedByItsTaskOnly) {
   EXPECT_FALSE(git({"ls-remote", clone_url}).status.success()) << "the token died with its task";
 }
 
-TEST_F(ControllerTest, CachesComeBackToLaterTasksOfTheirRepositoryOnly) {
+TEST_F(ControllerTest, T04_CachesComeBackToLaterTasksOfTheirRepositoryOnly) {
   const auto next_task = [&](ScriptedWorker& w, const std::string& repository) {
     submit(kConfig, {{"repository", repository}});
     api::PollResponse response;

@@ -284,6 +284,23 @@ class Edges(Case):
                                   capture_output=True)
             self.assertEqual((lint.returncode, lint.stdout + lint.stderr), (0, ""))
 
+    def test_slow_and_silent_clients_stop_nobody(self):
+        self.start_controller()
+        self.start_worker("w1")
+        port = int(self.controller.ready["http_url"].rsplit(":", 1)[1])
+        slow = []
+        for i in range(300):
+            client = socket.create_connection(("127.0.0.1", port))
+            # Some say nothing, some half a head, some a head and half a body.
+            client.sendall((b"", b"GET /api/v1/bui", b"POST /api/v1/builds HTTP/1.1\r\n"
+                            b"Host: x\r\nContent-Length: 100000\r\n\r\n{")[i % 3])
+            slow.append(client)
+        self.wait_build(self.submit(HELLO), "completed")
+        # A body that nobody with a token announced is not waited for.
+        self.assertIn(b"401", slow[2].recv(1000))
+        for client in slow:
+            client.close()
+
     def test_streams_resume_and_end_cleanly_when_the_controller_goes(self):
         self.start_controller()
         build = self.submit(HELLO)

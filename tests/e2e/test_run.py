@@ -84,6 +84,14 @@ class Run(Case):
         missing = self.run_here("third", check=1)
         self.assertIn("there is no task 'third'; there are: First, Second", missing.stderr)
 
+    def test_a_background_script_is_heard_beside_the_others(self):
+        self.configure("task:\n  name: t\n  persistent_worker: {}\n"
+                       "  server_background_script: echo serving; exec sleep 60\n"
+                       "  use_script: echo used\n")
+        done = self.run_here(check=0)
+        self.assertIn("serving\n", done.stdout)
+        self.assertIn("used\n", done.stdout)
+
     def test_saves_artifacts(self):
         self.configure("task:\n  name: Make\n  persistent_worker: {}\n"
                        "  build_script: mkdir -p out/deep; echo one > out/1; echo two > out/deep/2\n"
