@@ -4,6 +4,7 @@
 #include <limits>
 #include <optional>
 
+#include "base/fail_point.h"
 #include "base/ids.h"
 #include "base/log.h"
 #include "controller/blobs/paths.h"
@@ -225,6 +226,7 @@ class RunningController final : public Controller {
             s.create_registration_token({"default", {}, "made at first start", ""}, "first start",
                                         std::move(reply), now);
           }));
+      crash_point("controller.registration_token.made");
       CIRRUS_TRY(os::write_file(paths_.registration_token(), token.token + "\n", 0600, true));
     }
     if (!std::filesystem::exists(paths_.admin_token(), ignored)) {
@@ -235,6 +237,7 @@ class RunningController final : public Controller {
             s.create_api_token({s.free_token_name("admin"), core::Role::Admin, {}, {}},
                                "first start", std::move(reply), now);
           }));
+      crash_point("controller.admin_token.made");
       CIRRUS_TRY(os::write_file(paths_.admin_token(), token.token + "\n", 0600, true));
     }
     return {};

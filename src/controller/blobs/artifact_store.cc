@@ -14,6 +14,7 @@
 #include <charconv>
 #include <cstdio>
 
+#include "base/fail_point.h"
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/strings.h"
@@ -155,9 +156,11 @@ Status ArtifactUpload::commit() {
   if (::rename(place_.c_str(), aside.c_str()) != 0 && errno != ENOENT) {
     return errno_error(errno, "cannot replace an artifact");
   }
+  CIRRUS_TRY(fail_point("artifacts.publish.before"));
   if (::rename(temporary_.c_str(), place_.c_str()) != 0) {
     return errno_error(errno, "cannot put an artifact in place");
   }
+  crash_point("artifacts.publish.after");
   temporary_.clear();
   return os::remove_tree(aside);
 }

@@ -16,6 +16,7 @@
 #include <charconv>
 #include <cstdio>
 
+#include "base/fail_point.h"
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/strings.h"
@@ -235,9 +236,11 @@ Status CacheStore::publish(CacheUpload& upload) {
   upload.entry_.bytes = upload.size_;
   CIRRUS_TRY(state_.with([&](State& state) -> Status {
     CIRRUS_TRY(load(state));
+    CIRRUS_TRY(fail_point("caches.publish.before"));
     if (::rename(upload.temporary_.c_str(), path.c_str()) != 0) {
       return errno_error(errno, "cannot put a cache in place");
     }
+    crash_point("caches.publish.after");
     upload.fd_.reset();
     forget(state, upload.repository_, upload.entry_.key);
     state.total += upload.entry_.bytes;

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "base/fail_point.h"
 #include "base/ids.h"
 #include "os/files.h"
 
@@ -20,7 +21,9 @@ std::uint64_t LogFile::stored() const {
 
 Status LogFile::write(State& state, std::string_view bytes) {
   // At the offset and not at the end: a write cut short by a full disk is overwritten by the next.
+  CIRRUS_TRY(fail_point("logs.write.before"));
   CIRRUS_TRY(os::write_all_at(state.fd.get(), bytes, state.size));
+  crash_point("logs.write.after");
   state.size += bytes.size();
   store_.bytes_written_.fetch_add(bytes.size(), std::memory_order_relaxed);
   return {};
@@ -60,9 +63,11 @@ Status LogReplacement::append(std::string_view bytes) {
 }
 
 Status LogReplacement::commit() {
+  CIRRUS_TRY(fail_point("logs.replace.before"));
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
     return errno_error(errno, "cannot put a saved log in place");
   }
+  crash_point("logs.replace.after");
   fd_.reset();
   // Whoever writes on continues with the new file.
   store_->forget_file(key_);

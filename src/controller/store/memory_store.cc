@@ -7,12 +7,14 @@ namespace cirrus::controller::store {
 
 BuildRows MemoryStore::collect(const Rows& rows, const BuildRecord& build) {
   BuildRows found{build, {}, {}, {}};
-  for (const auto& [key, definition] : rows.definitions) {
-    if (key.first == build.id) found.definitions.push_back(definition);
+  for (auto definition = rows.definitions.lower_bound({build.id, 0});
+       definition != rows.definitions.end() && definition->first.first == build.id; ++definition) {
+    found.definitions.push_back(definition->second);
   }
-  for (const auto& [id, task] : rows.tasks) {
-    if (task.build != build.id) continue;
-    found.tasks.push_back(task);
+  const auto tasks = rows.tasks_of.find(build.id);
+  if (tasks == rows.tasks_of.end()) return found;
+  for (const model::TaskId id : tasks->second) {
+    found.tasks.push_back(rows.tasks.at(id));
     for (auto step = rows.steps.lower_bound({id, 0});
          step != rows.steps.end() && step->first.first == id; ++step) {
       found.steps.push_back(step->second);
@@ -35,9 +37,11 @@ Result<Loaded> MemoryStore::load() {
       const model::BuildId id = entry_of_build.first;
       const auto& build = entry_of_build.second;
       loaded.last_build_id = std::max(loaded.last_build_id, id.value);
-      const bool held = std::any_of(rows.tasks.begin(), rows.tasks.end(), [&](const auto& entry) {
-        return entry.second.build == id && entry.second.holds_worker;
-      });
+      const auto tasks = rows.tasks_of.find(id);
+      const bool held =
+          tasks != rows.tasks_of.end() &&
+          std::any_of(tasks->second.begin(), tasks->second.end(),
+                      [&](model::TaskId task) { return rows.tasks.at(task).holds_worker; });
       if (!model::is_final(build.status) || held) loaded.builds.push_back(collect(rows, build));
     }
     for (const auto& [id, task] : rows.tasks) {
@@ -60,7 +64,10 @@ Status MemoryStore::apply(const Changes& changes) {
     for (const auto& definition : changes.definitions) {
       rows.definitions[{definition.build, definition.node}] = definition;
     }
-    for (const auto& task : changes.tasks) rows.tasks[task.id] = task;
+    for (const auto& task : changes.tasks) {
+      rows.tasks[task.id] = task;
+      rows.tasks_of[task.build].insert(task.id);
+    }
     for (const auto& step : changes.steps) rows.steps[{step.task, step.index}] = step;
     for (const auto& entry : changes.audit) {
       rows.audit.push_back(entry);

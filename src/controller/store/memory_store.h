@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 
 #include "base/guarded.h"
 #include "controller/store/store.h"
@@ -35,6 +36,7 @@ class MemoryStore final : public Store {
     std::map<model::BuildId, BuildRecord> builds;
     std::map<std::pair<model::BuildId, int>, DefinitionRecord> definitions;
     std::map<model::TaskId, TaskRecord> tasks;
+    std::map<model::BuildId, std::set<model::TaskId>> tasks_of;
     std::map<std::pair<model::TaskId, int>, StepRecord> steps;
     std::vector<AuditRecord> audit;
     std::function<Status()> hook;

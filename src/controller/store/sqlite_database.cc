@@ -106,6 +106,33 @@ Status Database::execute(const std::string& sql) {
   return {};
 }
 
+Result<bool> Database::check(std::chrono::milliseconds budget, const Clock& clock) {
+  struct Limit {
+    const Clock& clock;
+    Monotonic end;
+  } limit{clock, clock.now() + budget};
+  const auto is_over = [](void* context) {
+    const auto& known = *static_cast<const Limit*>(context);
+    return known.clock.now() >= known.end ? 1 : 0;
+  };
+  // The callback comes every few thousand steps of SQLite's machine: some microseconds apart.
+  sqlite3_progress_handler(connection_.get(), 10'000, is_over, &limit);
+  const Result<bool> sound = [&]() -> Result<bool> {
+    Statement statement = CIRRUS_TRY(prepare("PRAGMA quick_check(1)"));
+    const Result<bool> row = statement.step();
+    if (!row.ok()) {
+      const int code = sqlite3_errcode(connection_.get()) & 0xff;
+      if (code == SQLITE_INTERRUPT) return false;
+      return row.error();
+    }
+    const std::string verdict = row.value() ? statement.next_text() : "ok";
+    if (verdict != "ok") return error(Code::DataLoss, "the store failed its check: {}", verdict);
+    return true;
+  }();
+  sqlite3_progress_handler(connection_.get(), 0, nullptr, nullptr);
+  return sound;
+}
+
 Result<Statement> Database::prepare(std::string_view sql) {
   sqlite3_stmt* statement = nullptr;
   const int result = sqlite3_prepare_v3(connection_.get(), sql.data(), static_cast<int>(sql.size()),

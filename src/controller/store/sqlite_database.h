@@ -2,12 +2,14 @@
 // SQLite's C interface as values: a connection and its prepared statements.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
 #include <string_view>
 
+#include "base/clock.h"
 #include "base/result.h"
 
 struct sqlite3;
@@ -48,6 +50,10 @@ class Database {
   static Result<Database> open(const std::filesystem::path& path, Mode mode);
 
   Status execute(const std::string& sql);
+  /// Looks through every page for damage (not for wrong values), for at most `budget`. True: all of
+  /// it is sound. False: sound as far as it got; the file is too large for the time.
+  /// Errors: DataLoss, with the first thing that is wrong.
+  Result<bool> check(std::chrono::milliseconds budget, const Clock& clock);
   Result<Statement> prepare(std::string_view sql);
 
  private:

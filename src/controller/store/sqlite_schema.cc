@@ -3,6 +3,8 @@
 
 #include <iterator>
 
+#include "base/fail_point.h"
+
 namespace cirrus::controller::store {
 
 namespace {
@@ -77,10 +79,12 @@ Status migrate(Database& database, int up_to) {
     CIRRUS_TRY(database.execute("BEGIN IMMEDIATE"));
     Status done = database.execute(kMigrations[version]);
     if (done.ok()) {
-      done = database.execute(
-          fmt::format("DELETE FROM schema_version; INSERT INTO schema_version VALUES ({}); COMMIT",
-                      version + 1));
+      done = database.execute(fmt::format(
+          "DELETE FROM schema_version; INSERT INTO schema_version VALUES ({})", version + 1));
     }
+    if (done.ok()) done = fail_point("store.migrate.written");
+    if (done.ok()) done = database.execute("COMMIT");
+    if (done.ok()) crash_point("store.migrate.committed");
     if (!done.ok()) {
       const Status undone = database.execute("ROLLBACK");
       return std::move(done).note("migrating the store to schema version {}{}", version + 1,
