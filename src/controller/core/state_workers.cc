@@ -161,7 +161,7 @@ void State::poll(PollCall call, Reply<api::PollResponse> reply, Moment moment) {
   worker.features = call.features;
   refresh_facts(worker, call.labels, call.resources);
 
-  const bool doubtful = reconcile(worker, call.running_tasks, moment);
+  const bool doubtful = reconcile(worker, call.running_tasks, call.leaving, moment);
   if (call.leaving) {
     worker.draining = true;
     if (worker.held.empty()) {
@@ -236,7 +236,8 @@ void State::answer_poll(Worker& worker, api::PollResponse response) {
   answer<api::PollResponse>(std::move(parked.reply), std::move(response));
 }
 
-bool State::reconcile(Worker& worker, const std::vector<std::string>& running, Moment moment) {
+bool State::reconcile(Worker& worker, const std::vector<std::string>& running, bool last,
+                      Moment moment) {
   std::set<model::TaskId> listed;
   for (const std::string& text : running) {
     const Result<model::TaskId> id = model::TaskId::parse(text);
@@ -256,7 +257,9 @@ bool State::reconcile(Worker& worker, const std::vector<std::string>& running, M
     }
     // One list proves nothing: it may have been written before the task was assigned.
     if (task.missing_polls++ == 0) task.first_missing = moment.now;
-    if (task.missing_polls < 2 || moment.now - task.first_missing < options_.timing.doubt) {
+    const bool early =
+        task.missing_polls < 2 || moment.now - task.first_missing < options_.timing.doubt;
+    if (early && !last) {
       doubtful = true;
       continue;
     }
