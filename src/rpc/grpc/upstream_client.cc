@@ -13,6 +13,7 @@
 #include "cirrus_workers.grpc.pb.h"
 #include "rpc/grpc/client_call.h"
 #include "rpc/grpc/status.h"
+#include "rpc/grpc/tls_hint.h"
 #include "rpc/grpc/upstream_blobs.h"
 
 namespace cirrus::rpc {
@@ -280,7 +281,7 @@ class GrpcUpstream final : public Upstream {
     request.set_registration_token(options_.identity.registration_token.reveal());
     *request.mutable_worker_info() = info;
     pb::RegisterResponse response;
-    CIRRUS_TRY(from_grpc(stub_->Register(&call.context, request, &response)));
+    CIRRUS_TRY(with_tls_hint(from_grpc(stub_->Register(&call.context, request, &response))));
     return RegisterReply{Secret(response.session_token()), call.server_features()};
   }
   Result<PollReply> poll(const pb::PollRequest& request, const PollContext& context,
@@ -291,7 +292,7 @@ class GrpcUpstream final : public Upstream {
     if (context.draining) call.context.AddMetadata(kDraining, "1");
     if (context.leaving) call.context.AddMetadata(kLeaving, "1");
     PollReply reply;
-    CIRRUS_TRY(from_grpc(stub_->Poll(&call.context, request, &reply.response)));
+    CIRRUS_TRY(with_tls_hint(from_grpc(stub_->Poll(&call.context, request, &reply.response))));
     reply.server = call.server_features();
     return reply;
   }
@@ -396,7 +397,7 @@ Status probe_endpoint(const UpstreamOptions& options, Monotonic deadline) {
   // Any answer of the server, a refusal included, proves that it was reached.
   switch (status.error_code()) {
     case grpc::StatusCode::UNAVAILABLE:
-    case grpc::StatusCode::DEADLINE_EXCEEDED: return from_grpc(status);
+    case grpc::StatusCode::DEADLINE_EXCEEDED: return with_tls_hint(from_grpc(status));
     default: return {};
   }
 }
