@@ -217,7 +217,7 @@ void examine_upstreams(const worker::Settings& settings, std::vector<Finding>& f
     } else {
       list.fail("controller",
                 fmt::format("{}{}: {}: check the address, the firewall and, for https, 'ca-file'",
-                            upstream.endpoint, way, reached.error().message()));
+                            upstream.endpoint, way, reached.error().to_string()));
     }
   }
 }

@@ -410,6 +410,13 @@ bool TaskRun::hand_over(const StopToken& stop) {
   bootstrap.set_task_cookie(record_.task_cookie());
   bootstrap.set_kill_grace_milliseconds(3000);
   bootstrap.set_cgroup_path(record_.cgroup_path());
+  // Source: protocol, tracing; the reference does so for Tart alone.
+  if (!record_.traceparent().empty()) {
+    (*bootstrap.mutable_process_environment())["TRACEPARENT"] = record_.traceparent();
+    if (!record_.tracestate().empty()) {
+      (*bootstrap.mutable_process_environment())["TRACESTATE"] = record_.tracestate();
+    }
+  }
   bootstrap.set_mark_receipt(instance_->marks_receipt());
   record_.set_receipt_marked(instance_->marks_receipt());
   write_notes();

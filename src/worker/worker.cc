@@ -48,6 +48,22 @@ void open_for_passing(const std::filesystem::path& directory) {
   }
 }
 
+// Places of sockets that no task's record names: of instances that stood by, and of starts that a
+// crash cut short. What else lies there is somebody else's.
+void remove_stale_sockets(const std::filesystem::path& run_directory,
+                          const std::set<std::string>& named) {
+  std::error_code failure;
+  for (const auto& entry : std::filesystem::directory_iterator(run_directory, failure)) {
+    std::error_code ignored;
+    if (named.contains(entry.path().string()) || entry.is_symlink(ignored) ||
+        !std::filesystem::exists(entry.path() / "guest", ignored)) {
+      continue;
+    }
+    const Status removed = os::remove_tree(entry.path());
+    if (!removed.ok()) log_warning("a socket's directory stays", {{"error", removed.error()}});
+  }
+}
+
 // Idle agents of a worker that died have gone with it; their files and groups have not.
 void remove_stale_ready_agents(const std::filesystem::path& tasks_directory) {
   std::error_code failure;
@@ -190,6 +206,8 @@ Status Worker::open_sessions() {
 void Worker::adopt_all() {
   const std::filesystem::path tasks = environment()->tasks_directory;
   remove_stale_ready_agents(tasks);
+  std::set<std::string> run_directories;
+  std::vector<std::pair<std::shared_ptr<Session>, TaskRecord>> adopted;
   std::error_code failure;
   for (const auto& entry : std::filesystem::directory_iterator(tasks, failure)) {
     if (!entry.is_directory()) continue;
@@ -206,6 +224,7 @@ void Worker::adopt_all() {
                   {{"path", entry.path().string()}, {"error", record.error()}});
       continue;
     }
+    run_directories.insert(record.value().run_directory());
     std::shared_ptr<Session> owner;
     for (const std::shared_ptr<Session>& session : sessions_) {
       if (session->endpoint() == record.value().upstream_endpoint()) owner = session;
@@ -221,8 +240,11 @@ void Worker::adopt_all() {
         label != record.value().handles().end()) {
       state_.with([&](State& state) { state.live_labels.insert(label->second); });
     }
-    run_task(owner, std::move(record).value());
+    adopted.emplace_back(owner, std::move(record).value());
   }
+  remove_stale_sockets(parts_.run_directory, run_directories);
+  // Only now: a task that starts afresh makes a socket of its own.
+  for (auto& [owner, record] : adopted) run_task(owner, std::move(record));
 }
 
 StandbyParts Worker::standby_parts() {
@@ -357,11 +379,18 @@ void Worker::start_task(const std::shared_ptr<Session>& session,
   record.set_client_secret(task.client_secret());
   record.set_server_secret(task.server_secret());
   *record.mutable_resources() = task.resources_to_use();
+  record.set_traceparent(task.traceparent());
+  record.set_tracestate(task.tracestate());
   if (task.has_isolation()) *record.mutable_isolation() = task.isolation();
   if (task.has_cirrus_container()) *record.mutable_container() = task.cirrus_container();
   if (task.has_cirrus_commands()) *record.mutable_commands() = task.cirrus_commands();
   if (state_.with([&](State& state) { return state.tasks.contains(record.task_id()); })) {
     log_warning("task is here already", {{"task", record.task_id()}});
+    return;
+  }
+  // The last poll does not list it, so it is given to another worker.
+  if (state_.with([](State& state) { return state.end.has_value(); })) {
+    log_info("task left to another worker: this one ends", {{"task", record.task_id()}});
     return;
   }
   const std::shared_ptr<const Settings> current = settings();

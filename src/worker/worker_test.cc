@@ -3,6 +3,7 @@
 #include "worker/worker.h"
 
 #include <algorithm>
+#include <set>
 
 #include <gtest/gtest.h>
 
@@ -248,6 +249,34 @@ TEST_F(WorkerTest, AdoptsALiveTaskBeforeItPolls) {
   reply(std::move(stop));
   EXPECT_TRUE(saw("stopped 42"));
   EXPECT_EQ(finish().kind, WorkerEnd::Kind::Drained);
+}
+
+TEST_F(WorkerTest, ARestartRemovesSocketsThatNoTaskNames) {
+  agent("sleep 1000");
+  start();
+  reply(assignment("42"));
+  ASSERT_TRUE(saw("poll 42"));
+  worker_->detach();
+  EXPECT_EQ(joined().kind, WorkerEnd::Kind::Detached);
+  worker_.reset();
+  const auto run = root_.path() / "run";
+  std::filesystem::create_directories(run / "stale/guest");
+  std::filesystem::create_directories(run / "of-an-engine");
+  const auto kept = [&] {
+    std::set<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(run)) {
+      names.insert(entry.path().filename().string());
+    }
+    return names;
+  };
+  const std::size_t before = kept().size();
+  start("token: t\ncancel-grace: 0s\n");
+  ASSERT_TRUE(saw("poll 42"));
+  EXPECT_FALSE(kept().contains("stale"));
+  EXPECT_TRUE(kept().contains("of-an-engine"));
+  EXPECT_EQ(kept().size(), before - 1) << "the live task's socket is gone";
+  worker_->cancel_all();
+  EXPECT_EQ(joined().kind, WorkerEnd::Kind::Drained);
 }
 
 TEST_F(WorkerTest, PollsOfADrainingWorkerSaySo) {

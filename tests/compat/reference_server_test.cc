@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <grpcpp/support/status_code_enum.h>
 #include <gtest/gtest.h>
@@ -267,6 +268,26 @@ TEST_F(ReferenceServerTest, AResultOutlivesAServerThatIsAway) {
   EXPECT_EQ(numbers, expected);
 }
 
+TEST_F(ReferenceServerTest, AServerThatSaysGoAwayAgainAndAgainLosesNothing) {
+  assign("42", {{"main", {"for i in $(seq 1 60); do echo number $i; sleep 0.05; done"}}});
+  start_worker();
+  ASSERT_TRUE(saw("Updates 42 main=EXECUTING"));
+  for (int i = 0; i < 8; ++i) {
+    const std::size_t polls = server_.state.with([](State& state) { return state.polls.size(); });
+    server_.restart();
+    // Until the worker is back, so that each storm hits a connection.
+    ASSERT_TRUE(server_.state.wait_until(
+        StopToken(), soon(), [&](State& state) { return state.polls.size() > polls; },
+        [](State&, bool reached) { return reached; }));
+  }
+  ASSERT_TRUE(saw("TaskStopped 42"));
+  std::string expected;
+  for (int i = 1; i <= 60; ++i) expected += fmt::format("number {}\n", i);
+  EXPECT_THAT(saved("42 main"), ::testing::EndsWith("done\n" + expected));
+  const std::vector<std::string> lines = trace();
+  EXPECT_EQ(std::count(lines.begin(), lines.end(), "Finished 42"), 1);
+}
+
 TEST_F(ReferenceServerTest, AStopOrderMayComeUnderTheOldNameAlone) {
   assign("42", {{"main", {"echo begun; sleep 1000"}}});
   start_worker();
@@ -287,6 +308,20 @@ TEST_F(ReferenceServerTest, ATaskTheServerTookBackIsForgotten) {
   EXPECT_THAT(trace(), Not(Contains("TaskStopped 42")));
   EXPECT_THAT(trace(), Not(Contains("Finished 42")));
   EXPECT_FALSE(std::filesystem::exists(file("ran")));
+}
+
+TEST_F(ReferenceServerTest, TheTraceOfABuildReachesItsScripts) {
+  assign("42", {{"main", {"echo \"$TRACEPARENT|$TRACESTATE\""}}});
+  server_.state.update([](State& state) {
+    auto& task = *state.replies.back().mutable_tasks_to_start(0);
+    task.set_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    task.set_tracestate("vendor=value");
+  });
+  start_worker();
+  ASSERT_TRUE(saw("TaskStopped 42"));
+  EXPECT_THAT(
+      saved("42 main"),
+      HasSubstr("\n00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01|vendor=value\n"));
 }
 
 TEST_F(ReferenceServerTest, WhatAServerLacksIsNoFailure) {

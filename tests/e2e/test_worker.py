@@ -4,12 +4,13 @@ import pathlib
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 import unittest
 import urllib.error
 import urllib.request
 
-from harness import Case, Daemon, eventually
+from harness import CIRRUS, Case, Daemon, eventually
 
 NONE = "persistent_worker:\n  isolation:\n    none: {}\n"
 
@@ -187,6 +188,41 @@ class WorkerOptions(Case):
         self.assertIn("FAIL  controller", away.stdout)
         wrong = self.cli("worker", "doctor", "-f", self.write("w.yml", "lables: {}\n"), check=1)
         self.assertIn("did you mean", wrong.stdout)
+
+    def doctor_behind(self, prefix, **options):
+        done = subprocess.run(
+            [*prefix, CIRRUS, "worker", "doctor", "--token", "t", "--rpc-endpoint",
+             "http://127.0.0.1:1", "--data-dir", str(self.scratch / "d")],
+            env=self.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=60, **options)
+        return done.stdout
+
+    @unittest.skipUnless(os.geteuid() == 0 and shutil.which("unshare"), "mounting needs root")
+    def test_doctor_reports_places_where_nothing_can_be_started(self):
+        (self.scratch / "d").mkdir()
+        script = (f"mount -t tmpfs -o noexec tmpfs {self.scratch}/d && "
+                  f"mount -t tmpfs -o noexec tmpfs {self.scratch}/tmp && exec \"$@\"")
+        said = self.doctor_behind(("unshare", "--mount", "sh", "-c", script, "sh"))
+        self.assertRegex(said, rf"FAIL  data directory +'{self.scratch}/d' is mounted noexec")
+        self.assertRegex(said, rf"FAIL  working directories +'{self.scratch}/tmp' is mounted noexec")
+
+    def test_doctor_names_limits_that_are_too_low(self):
+        said = self.doctor_behind(("prlimit", "--nofile=100:100", "--nproc=50:50"))
+        self.assertRegex(said, r"warn  limits +at most 100 open files")
+        self.assertRegex(said, r"warn  limits +at most 50 processes")
+
+    @unittest.skipUnless(os.geteuid() == 0 and shutil.which("unshare"), "mounting needs root")
+    def test_doctor_says_how_trees_of_processes_are_found(self):
+        kinds = [line.split() for line in pathlib.Path("/proc/self/mounts").read_text().splitlines()]
+        places = " ".join(fields[1] for fields in kinds if fields[2] in ("cgroup", "cgroup2"))
+        said = self.doctor_behind(("unshare", "--mount", "sh", "-c",
+                                   f"umount -l {places} && exec \"$@\"", "sh"))
+        self.assertRegex(said, r"warn  cgroups +.*searching all processes")
+        newer = " ".join(fields[1] for fields in kinds if fields[2] == "cgroup2")
+        if any(fields[2] == "cgroup" and "freezer" in fields[3].split(",") for fields in kinds):
+            said = self.doctor_behind(("unshare", "--mount", "sh", "-c",
+                                       f"umount -l {newer} && exec \"$@\"", "sh"))
+            self.assertRegex(said, r"ok    cgroups +version 1, its freezer")
 
     def test_a_low_disk_takes_no_tasks(self):
         self.start_controller()

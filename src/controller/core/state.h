@@ -311,7 +311,8 @@ class State {
   void refresh_facts(Worker& worker, const model::Labels& labels,
                      const model::Resources& resources);
   void publish(Worker& worker);
-  bool reconcile(Worker& worker, const std::vector<std::string>& running, Moment moment);
+  // `last`: the worker ends, so what its list lacks will never run there.
+  bool reconcile(Worker& worker, const std::vector<std::string>& running, bool last, Moment moment);
   std::vector<model::TaskId> due_stops(Worker& worker, const std::vector<std::string>& running,
                                        Moment moment, std::optional<Monotonic>& later);
   void park(Worker& worker, Parked parked);

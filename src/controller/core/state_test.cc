@@ -169,6 +169,20 @@ TEST(State, AnAssignmentThatNeverArrivedIsMadeAgain) {
   EXPECT_EQ(h.current(id, "a").attempt, 2);
 }
 
+TEST(State, AWorkerThatEndsGivesBackWhatItNeverHeardOf) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  ASSERT_TRUE(h.register_worker("v").ok());
+  const auto id = h.submit({h.task(0, "a")});
+  ASSERT_EQ(h.poll("w")->tasks().size(), 1U);  // and lost on the way: the worker was to drain
+  h.leaving = true;
+  EXPECT_TRUE(h.poll("w")->answered());
+  h.leaving = false;
+  const auto slot = h.poll("v");
+  ASSERT_EQ(slot->tasks().size(), 1U) << "nobody waits for a worker that said it ends";
+  EXPECT_EQ(h.current(id, "a").attempt, 2);
+}
+
 TEST(State, OneListWithoutANewTaskProvesNothing) {
   StateHarness h;
   ASSERT_TRUE(h.register_worker("w").ok());

@@ -152,7 +152,7 @@ void State::poll(PollCall call, Reply<api::PollResponse> reply, Moment moment) {
   refresh_facts(worker, call.labels, call.resources);
   scheduler_.set_standby(worker.index, {call.standby.isolation, call.standby.age});
 
-  const bool doubtful = reconcile(worker, call.running_tasks, moment);
+  const bool doubtful = reconcile(worker, call.running_tasks, call.leaving, moment);
   if (call.leaving) {
     worker.draining = true;
     if (worker.held.empty()) {
@@ -227,7 +227,8 @@ void State::answer_poll(Worker& worker, api::PollResponse response) {
   answer<api::PollResponse>(std::move(parked.reply), std::move(response));
 }
 
-bool State::reconcile(Worker& worker, const std::vector<std::string>& running, Moment moment) {
+bool State::reconcile(Worker& worker, const std::vector<std::string>& running, bool last,
+                      Moment moment) {
   std::set<model::TaskId> listed;
   for (const std::string& text : running) {
     const Result<model::TaskId> id = model::TaskId::parse(text);
@@ -247,7 +248,9 @@ bool State::reconcile(Worker& worker, const std::vector<std::string>& running, M
     }
     // One list proves nothing: it may have been written before the task was assigned.
     if (task.missing_polls++ == 0) task.first_missing = moment.now;
-    if (task.missing_polls < 2 || moment.now - task.first_missing < options_.timing.doubt) {
+    const bool early =
+        task.missing_polls < 2 || moment.now - task.first_missing < options_.timing.doubt;
+    if (early && !last) {
       doubtful = true;
       continue;
     }

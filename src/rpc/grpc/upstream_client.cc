@@ -14,6 +14,7 @@
 #include "rpc/grpc/client_call.h"
 #include "rpc/grpc/shell_client.h"
 #include "rpc/grpc/status.h"
+#include "rpc/grpc/tls_hint.h"
 #include "rpc/grpc/upstream_blobs.h"
 
 namespace cirrus::rpc {
@@ -281,7 +282,7 @@ class GrpcUpstream final : public Upstream {
     request.set_registration_token(options_.identity.registration_token.reveal());
     *request.mutable_worker_info() = info;
     pb::RegisterResponse response;
-    CIRRUS_TRY(from_grpc(stub_->Register(&call.context, request, &response)));
+    CIRRUS_TRY(with_tls_hint(from_grpc(stub_->Register(&call.context, request, &response))));
     return RegisterReply{Secret(response.session_token()), call.server_features()};
   }
   Result<PollReply> poll(const pb::PollRequest& request, const PollContext& context,
@@ -292,7 +293,7 @@ class GrpcUpstream final : public Upstream {
     if (context.draining) call.context.AddMetadata(kDraining, "1");
     if (context.leaving) call.context.AddMetadata(kLeaving, "1");
     PollReply reply;
-    CIRRUS_TRY(from_grpc(stub_->Poll(&call.context, request, &reply.response)));
+    CIRRUS_TRY(with_tls_hint(from_grpc(stub_->Poll(&call.context, request, &reply.response))));
     reply.server = call.server_features();
     return reply;
   }
@@ -410,7 +411,7 @@ Status probe_endpoint(const UpstreamOptions& options, Monotonic deadline) {
   // Any answer of the server, a refusal included, proves that it was reached.
   switch (status.error_code()) {
     case grpc::StatusCode::UNAVAILABLE:
-    case grpc::StatusCode::DEADLINE_EXCEEDED: return from_grpc(status);
+    case grpc::StatusCode::DEADLINE_EXCEEDED: return with_tls_hint(from_grpc(status));
     default: return {};
   }
 }

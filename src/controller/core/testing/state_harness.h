@@ -147,6 +147,7 @@ class StateHarness {
     call.features.hold = !instance.empty();
     call.number = number;
     call.draining = draining;
+    call.leaving = leaving;
     call.labels = labels[name];
     call.resources = resources[name];
     call.running_tasks = std::move(running);
@@ -195,6 +196,7 @@ class StateHarness {
   ManualClock clock;
   store::MemoryStore store;
   bool draining = false;  ///< what polls say
+  bool leaving = false;
   std::string registration_token;
   std::map<std::string, std::string> sessions;
   std::map<std::string, model::Labels> labels;
