@@ -76,7 +76,7 @@ int run(bool full) {
     const std::string credential = base64_encode("x:" + stack.value().token());
     const Result<double> git = time_shell(
         "rm -rf " + root + "/g; git -c http.extraHeader='Authorization: Basic " + credential +
-        "' clone -q " + stack.value().url() + "/git/bench/clone.git " + root + "/g || true");
+        "' clone -q " + stack.value().url() + "/git/bench/clone.git " + root + "/g");
     if (!git.ok()) return give_up(git.error());
     by_hand.push_back(git.value() * 1e3);
   }
