@@ -37,8 +37,6 @@ class Stack {
   const std::filesystem::path& scratch() const { return scratch_.path(); }
   pid_t worker_pid() const { return worker_->pid(); }
   pid_t controller_pid() const { return controller_.pid(); }
-  const std::filesystem::path& scratch() const { return scratch_.path(); }
-  const std::string& token() const { return token_; }
   int http_port() const { return std::stoi(url_.substr(url_.rfind(':') + 1)); }
   Result<nlohmann::json> get(const std::string& path) const;
   /// Server-sent events until `on_event` returns false.

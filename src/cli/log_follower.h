@@ -59,6 +59,7 @@ class LogFollower {
 
   const ApiClient& api_;                                // constant after construction
   const bool show_names_;                               // constant after construction
+  const std::set<StepName> background_;                 // constant after construction
   std::map<std::string, std::unique_ptr<Task>> tasks_;  // the caller's thread only
   std::mutex output_;  // held while one piece goes to standard output
 };

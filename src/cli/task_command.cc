@@ -158,7 +158,7 @@ int annotations(const TaskFlags& flags) {
   const Result<ApiClient> api = ApiClient::create(flags.api);
   if (!api.ok()) return report(api.error());
   const Result<json> answer =
-      api.value().get("/api/v1/tasks/" + escaped(flags.id) + "/annotations");
+      api.value().get("/api/v1/tasks/" + path_component(flags.id) + "/annotations");
   if (!answer.ok()) return report(answer.error());
   if (flags.output == "json") {
     std::printf("%s\n", answer.value().dump(2).c_str());

@@ -103,8 +103,9 @@ class Server final : public RpcServer {
 
 Result<std::unique_ptr<RpcServer>> RpcServer::start(const RpcServerOptions& options,
                                                     core::Core& core, blobs::Stores& stores,
-                                                    blobs::WorkPool& pool) {
-  auto server = std::make_unique<Server>(core, stores, pool);
+                                                    blobs::WorkPool& pool,
+                                                    cirrus::rpc::ShellHub& shells) {
+  auto server = std::make_unique<Server>(core, stores, pool, shells);
   CIRRUS_TRY(server->listen(options));
   return std::unique_ptr<RpcServer>(std::move(server));
 }
