@@ -43,7 +43,7 @@ TaskRun::~TaskRun() = default;
 void TaskRun::run() {
   if (const Status prepared = prepare(); !prepared.ok()) {
     report_error(prepared.error().to_string());
-    started();
+    parts_.on_started();
     return;
   }
   const std::vector<const wire::Command*> commands = selected_commands();

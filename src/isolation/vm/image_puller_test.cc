@@ -26,6 +26,8 @@ class Pulls : public ::testing::Test {
             .ok());
     environment_ = os::current_environment();
     environment_["PATH"] = directory_.path().string() + ":" + environment_["PATH"];
+    // Programs are looked for in this process's own PATH.
+    ::setenv("PATH", environment_["PATH"].c_str(), 1);
   }
   std::filesystem::path trace() const { return directory_.path() / "trace"; }
   std::vector<std::string> asked() const {
