@@ -192,7 +192,6 @@ void join_channels(ByteChannel& one, ByteChannel& other, const StopToken& stop) 
   Thread inward([&] { copy(other, one); });
   copy(one, other);
   one.cancel();
-  other.finish_writing();
   // Wakes a reader of `other` that nobody writes to any more.
   if (inward.joinable()) {
     other.cancel();

@@ -47,17 +47,22 @@ class CarriedShell final : public ByteChannel {
   Status write(std::string_view bytes) override {
     pb::ShellBytes message;
     message.set_data(bytes.data(), bytes.size());
-    if (!stream_->Write(message)) return error(Code::Unavailable, "the shell was closed");
+    if (finished_ || !stream_->Write(message))
+      return error(Code::Unavailable, "the shell was closed");
     return {};
   }
-  void finish_writing() override { (void)stream_->WritesDone(); }
+  void finish_writing() override {
+    // The library ends the whole process if it is told twice.
+    if (!std::exchange(finished_, true)) (void)stream_->WritesDone();
+  }
   void cancel() override { context_.TryCancel(); }
 
  private:
   const std::unique_ptr<pb::Shells::Stub> stub_;
   grpc::ClientContext context_;
   std::unique_ptr<grpc::ClientReaderWriter<pb::ShellBytes, pb::ShellBytes>> stream_;
-  bool ended_ = false;  // the reader only
+  bool ended_ = false;     // the reader only
+  bool finished_ = false;  // the writer only
 };
 
 class Client final : public ShellLink {

@@ -80,6 +80,33 @@ TEST_F(GrpcShells, CarryBytesFromAnOrderToItsEnd) {
   EXPECT_EQ(printed, "you typed ls");
 }
 
+// As a worker does: its agent's end is copied to the controller's, and each side ends on its own.
+TEST_F(GrpcShells, AreJoinedToAnotherHubsAndEndOnce) {
+  ShellHub agents;
+  const std::uint64_t listener = agents.add_listener("7", [](const ShellOrder&) {});
+  const std::unique_ptr<ShellLink> worker = link("w1");
+  std::vector<Thread> carried;
+  Thread listening([&](const StopToken& stop) {
+    (void)worker->listen(stop, [&](const ShellOrder& order) {
+      carried.emplace_back([&, order] {
+        const auto person = std::move(worker->carry(order.session())).value();
+        const auto agent = std::move(agents.open("7", {})).value();
+        join_channels(*agent, *person, {});
+        person->finish_writing();
+        EXPECT_FALSE(person->write("late").ok());
+      });
+    });
+  });
+  for (int round = 0; round < 3; ++round) {
+    const auto near = open("w1");
+    ASSERT_TRUE(near.ok()) << near.error().to_string();
+    ASSERT_TRUE(near.value()->write("exit").ok());
+    near.value()->cancel();
+  }
+  agents.close();
+  agents.remove_listener("7", listener);
+}
+
 TEST_F(GrpcShells, AreForThoseWhoMayListen) {
   EXPECT_EQ(link("stranger")->listen({}, [](const ShellOrder&) {}).error().code(),
             Code::Unauthenticated);
