@@ -662,22 +662,44 @@ void Worker::watch_life(const StopToken& stop) {
   }
 }
 
-// One thread for all tasks, so that a task that starves its own threads is still heard of.
+// One thread for all tasks, so that a task that starves its own threads is still heard of. It also
+// compares the clocks, which nobody tells a process about.
 void Worker::heartbeat_loop(const StopToken& stop) {
-  // Source: reference agent, heartbeat period.
-  constexpr auto kPeriod = std::chrono::seconds(60);
-  while (wait_for(stop, kPeriod)) {
-    std::vector<std::shared_ptr<TaskRun>> tasks;
-    state_.with([&](State& state) {
-      for (const auto& [id, task] : state.tasks) tasks.push_back(task);
-    });
-    for (const std::shared_ptr<TaskRun>& task : tasks) {
-      if (!task->agent_alive()) continue;
-      const Status beat =
-          task->service().heartbeat(stop, system_clock().now() + std::chrono::seconds(10));
-      if (!beat.ok()) {
-        log_debug("heartbeat not heard", {{"task", task->id()}, {"error", beat.error()}});
-      }
+  constexpr auto kPeriod = std::chrono::seconds(60);  // Source: reference agent, heartbeat period.
+  constexpr auto kClockPeriod = std::chrono::seconds(5);
+  constexpr auto kStep = std::chrono::seconds(1);
+  const auto ahead = [] {
+    return system_clock().wall().time_since_epoch() - system_clock().now().time_since_epoch();
+  };
+  auto before = ahead();
+  Monotonic next_beat = system_clock().now() + kPeriod;
+  while (wait_for(stop, kClockPeriod)) {
+    const auto now = ahead();
+    if (now < before - kStep) {
+      // The packaged gRPC library sleeps by the wall clock; nothing wakes its timers earlier.
+      log_warning(
+          "the clock of this machine was set back: reconnects and time limits of calls may "
+          "take longer by as much; restart this worker, its tasks go on meanwhile",
+          {{"seconds", std::chrono::ceil<std::chrono::seconds>(before - now).count()}});
+    }
+    before = now;
+    if (system_clock().now() < next_beat) continue;
+    next_beat = system_clock().now() + kPeriod;
+    beat(stop);
+  }
+}
+
+void Worker::beat(const StopToken& stop) {
+  std::vector<std::shared_ptr<TaskRun>> tasks;
+  state_.with([&](State& state) {
+    for (const auto& [id, task] : state.tasks) tasks.push_back(task);
+  });
+  for (const std::shared_ptr<TaskRun>& task : tasks) {
+    if (!task->agent_alive()) continue;
+    const Status heard =
+        task->service().heartbeat(stop, system_clock().now() + std::chrono::seconds(10));
+    if (!heard.ok()) {
+      log_debug("heartbeat not heard", {{"task", task->id()}, {"error", heard.error()}});
     }
   }
 }

@@ -125,6 +125,7 @@ class Worker final : public PollOwner {
   void watch_life(const StopToken& stop);
   void task_ended(const std::string& id);
   void heartbeat_loop(const StopToken& stop);
+  void beat(const StopToken& stop);
   rpc::pb::WorkerInfo worker_info() const;
 
   struct Current {

@@ -106,8 +106,10 @@ class Tls(TlsCase):
                              FAKETIME_TIMESTAMP_FILE=str(clock), FAKETIME_NO_CACHE="1",
                              FAKETIME_DONT_FAKE_MONOTONIC="1")
         eventually(lambda: "the clock of this machine says 20" in worker.log(), "it is said")
-        worker.stop()
         clock.write_text("+0\n")
+        eventually(lambda: "the clock of this machine was set back" in worker.log(), "it is seen")
+        # The RPC library waits by the wall clock, so the advice is to start the worker again.
+        worker.stop()
         worker.start()
         eventually(lambda: "registered on upstream" in worker.log(), "with a right clock it may")
 
