@@ -32,6 +32,8 @@ void add_cache_commands(CLI::App& root, Invocation& invocation);
 void add_pool_commands(CLI::App& root, Invocation& invocation);
 void add_token_commands(CLI::App& root, Invocation& invocation);
 void add_audit_commands(CLI::App& root, Invocation& invocation);
+/// Below `controller`.
+void add_controller_check_command(CLI::App& controller, Invocation& invocation);
 /// Below `worker`, which the reference has: those of them that ask a controller are ours, and
 /// answer wrong flags as all of ours do.
 void add_fleet_commands(CLI::App& worker, Invocation& invocation);

@@ -38,6 +38,7 @@ int run_cirrus(int argc, char** argv) {
   add_pool_commands(app, invocation);
   add_token_commands(app, invocation);
   add_audit_commands(app, invocation);
+  add_controller_check_command(*app.get_subcommand("controller"), invocation);
   add_fleet_commands(*app.get_subcommand("worker"), invocation);
   add_validate_command(app, invocation);
   add_agent_command(app, invocation);

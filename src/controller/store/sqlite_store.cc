@@ -460,6 +460,13 @@ Status preallocate_log(Database& database, const std::filesystem::path& path) {
   return {};
 }
 
+Error damaged(const std::filesystem::path& path, const Error& why) {
+  return error(Code::DataLoss,
+               "the store {} is damaged ({}): restore a back-up, or salvage it with: sqlite3 {} "
+               "'.recover' | sqlite3 {}.salvaged",
+               path.string(), why.message(), path.string(), path.string());
+}
+
 /// A damaged page is found at start, not when a build needs it in a week. A store too large for the
 /// time given is looked through as far as that goes; `cirrus controller check` looks at all of it.
 Status check_for_damage(Database& database, const std::filesystem::path& path) {
@@ -488,10 +495,7 @@ Result<std::unique_ptr<Store>> open_sqlite_store(const std::filesystem::path& pa
     prepared = preallocate_log(writing, path);
   }
   if (!prepared.ok() && prepared.error().code() == Code::DataLoss) {
-    return error(Code::DataLoss,
-                 "the store {} is damaged ({}): restore a back-up, or salvage it with: sqlite3 {} "
-                 "'.recover' | sqlite3 {}.salvaged",
-                 path.string(), prepared.error().message(), path.string(), path.string());
+    return damaged(path, prepared.error());
   }
   CIRRUS_TRY(std::move(prepared).note("opening the store {}", path.string()));
   Database reading = CIRRUS_TRY(Database::open(path, Database::Mode::ReadOnly));
@@ -501,6 +505,22 @@ Result<std::unique_ptr<Store>> open_sqlite_store(const std::filesystem::path& pa
   return std::unique_ptr<Store>(
       std::make_unique<SqliteStore>(std::move(writing), std::move(reading), std::move(writer),
                                     std::move(state_reader), std::move(edge_reader)));
+}
+
+Status check_sqlite_store(const std::filesystem::path& path) {
+  std::error_code failure;
+  if (!std::filesystem::exists(path, failure)) {
+    return error(Code::NotFound, "there is no store at {}", path.string());
+  }
+  Database database = CIRRUS_TRY(Database::open(path, Database::Mode::ReadOnly));
+  const Status sound = [&]() -> Status {
+    Statement check = CIRRUS_TRY(database.prepare("PRAGMA integrity_check(1)"));
+    const std::string verdict = CIRRUS_TRY(check.step()) ? check.next_text() : "ok";
+    if (verdict != "ok") return error(Code::DataLoss, "{}", verdict);
+    return {};
+  }();
+  if (!sound.ok() && sound.error().code() == Code::DataLoss) return damaged(path, sound.error());
+  return sound;
 }
 
 }  // namespace cirrus::controller::store

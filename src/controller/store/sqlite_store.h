@@ -20,4 +20,8 @@ enum class Durability {
 Result<std::unique_ptr<Store>> open_sqlite_store(const std::filesystem::path& path,
                                                  Durability durability = Durability::PowerLoss);
 
+/// Looks at every page and every index of a store, however long that takes; a controller may be
+/// running on it. Errors: NotFound; DataLoss with the repair command.
+Status check_sqlite_store(const std::filesystem::path& path);
+
 }  // namespace cirrus::controller::store

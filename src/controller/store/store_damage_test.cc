@@ -148,9 +148,15 @@ TEST(T17_StoreDamage, ADestroyedPageIsRefusedWithTheRepairCommand) {
     ASSERT_FALSE(opened.ok());
     ASSERT_EQ(opened.error().code(), Code::DataLoss) << opened.error().to_string();
     ASSERT_NE(opened.error().message().find("'.recover'"), std::string::npos);
+    ASSERT_EQ(check_sqlite_store(path).error().code(), Code::DataLoss);
     ++refused;
   }
   EXPECT_GT(refused, 30);
+  std::filesystem::remove(directory.path() / "c.db-wal", ignored);
+  std::filesystem::remove(directory.path() / "c.db-shm", ignored);
+  spill(path, sound);
+  EXPECT_TRUE(check_sqlite_store(path).ok());
+  EXPECT_EQ(check_sqlite_store(directory.path() / "none").error().code(), Code::NotFound);
 }
 
 TEST(T17_StoreDamage, AStoreTooLargeForTheTimeIsCheckedAsFarAsItGets) {
