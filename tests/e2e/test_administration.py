@@ -96,6 +96,17 @@ class Administration(Case):
         self.cli("worker", "show", "none", check=1)
         self.cli("worker", "list", "--bogus", check=2)
 
+    def test_a_store_is_checked_while_it_is_in_use(self):
+        data = self.scratch / "controller"
+        checked = self.cli("controller", "check", "--data-dir", str(data), check=0)
+        self.assertIn("all is well", checked.stdout)
+        self.controller.stop()
+        store = data / "controller.db"
+        store.write_bytes(store.read_bytes()[:4096] + b"\xff" * 4096)
+        refused = self.cli("controller", "check", "--data-dir", str(data), check=1)
+        self.assertIn(".recover", refused.stdout + refused.stderr)
+        self.cli("controller", "check", "--data-dir", "/nonexistent", check=1)
+
     def test_work_is_run_again_and_triggered(self):
         self.start_worker("w1")
         build = self.submit(MANUAL)

@@ -37,6 +37,8 @@ struct Timing {
   std::chrono::milliseconds stop_repeat{2000};
   std::chrono::seconds agent_silent_after{200};
   std::chrono::seconds deadline_margin{360};  ///< 5 min for ALWAYS steps and a minute of grace
+  /// Past a task's deadline: then a cut-off agent has ended itself. Source: DESIGN's figure.
+  std::chrono::seconds orphan_margin{900};
   int max_attempts = 3;  ///< in a row that may be lost; one that fails by itself is the last
   std::size_t finished_builds_kept = 100;  ///< in memory; older ones are read from the store
 };

@@ -115,6 +115,33 @@ TEST(StateRetry, LostAttemptsAreCountedApartFromThoseRunAgainByHand) {
       << h.current(id, "a").reason;
 }
 
+TEST(StateRetry, ALockOfALostWorkerIsFreeOnceItsTaskCannotRunAnyMore) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w1").ok());
+  ASSERT_TRUE(h.register_worker("w2").ok());
+  api::Task locked = h.task(0, "a");
+  h.set(locked, "execution_lock", "device");
+  h.set(locked, "timeout_in", "600");
+  const auto first = h.submit({locked});
+  const auto lost = h.of(h.poll("w1")->tasks().at(0));
+  ASSERT_TRUE(h.started("w1", lost).ok());
+  const auto second = h.submit({locked});
+  // 600 s of its own, 360 s for what comes after, 900 s for an agent that is cut off.
+  std::shared_ptr<PollSlot> slot = h.poll("w2");
+  int seconds_passed = 0;
+  while (slot->tasks().empty() && seconds_passed < 3600) {
+    h.pass(seconds(20));
+    seconds_passed += 20;
+    if (slot->answered() && slot->tasks().empty()) slot = h.poll("w2");
+  }
+  EXPECT_GE(seconds_passed, 1860);
+  EXPECT_LE(seconds_passed, 1900);
+  EXPECT_EQ(h.current(first, "a").status, TaskStatus::Failed);
+  EXPECT_NE(h.current(first, "a").reason.find("holds a lock"), std::string::npos);
+  EXPECT_EQ(h.current(second, "a").status, TaskStatus::Assigned);
+  EXPECT_EQ(h.build(first).record.status, model::BuildStatus::Failed);
+}
+
 TEST(StateRetry, ABuildRunsAgainWhereItFailed) {
   StateHarness h;
   ASSERT_TRUE(h.register_worker("w").ok());

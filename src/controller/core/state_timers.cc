@@ -107,6 +107,15 @@ void State::judge_silence(Moment moment) {
                     fmt::format("worker '{}' was not heard of for {} s", key.second,
                                 std::chrono::duration_cast<std::chrono::seconds>(silence).count()),
                     moment);
+        } else if (moment.now >= task.deadline + options_.timing.orphan_margin) {
+          // It may have run to its end, or not at all: somebody has to look. But it cannot run any
+          // more, so it need not keep its lock and its build for ever.
+          finish(task, model::TaskStatus::Failed,
+                 fmt::format("worker '{}' was not heard of until the task's time was over; it is "
+                             "not run again by itself because it is stateful or holds a lock",
+                             key.second),
+                 moment);
+          release_worker(task, moment);
         }
       } else if (!task.unreachable && model::is_running(task.record.status)) {
         task.unreachable = true;

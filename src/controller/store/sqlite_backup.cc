@@ -55,7 +55,7 @@ Status copy_sqlite_store(const std::filesystem::path& from, const std::filesyste
   return {};
 }
 
-Result<std::vector<std::string>> check_sqlite_store(const std::filesystem::path& path) {
+static Result<std::vector<std::string>> look_through(const std::filesystem::path& path) {
   Database database = CIRRUS_TRY(Database::open(path, Database::Mode::ReadOnly));
   std::vector<std::string> faults;
   {
@@ -77,6 +77,10 @@ Result<std::vector<std::string>> check_sqlite_store(const std::filesystem::path&
     return {};
   };
   CIRRUS_TRY(collect("PRAGMA integrity_check(50)", "store: {}"));
+  if (!faults.empty()) {  // what the rows say means nothing then
+    faults.push_back(damaged_store(path, error(Code::DataLoss, "see above")).message());
+    return faults;
+  }
   // What the program itself never writes.
   CIRRUS_TRY(
       collect("SELECT CAST(id AS TEXT) FROM tasks WHERE build NOT IN (SELECT id FROM builds)",
@@ -90,6 +94,14 @@ Result<std::vector<std::string>> check_sqlite_store(const std::filesystem::path&
               "definitions d WHERE d.build = t.build AND d.node = t.node)",
               "task {} has no definition"));
   return faults;
+}
+
+Result<std::vector<std::string>> check_sqlite_store(const std::filesystem::path& path) {
+  Result<std::vector<std::string>> found = look_through(path);
+  if (!found.ok() && found.error().code() == Code::DataLoss) {
+    return damaged_store(path, found.error());
+  }
+  return found;
 }
 
 }  // namespace cirrus::controller::store

@@ -15,7 +15,8 @@ namespace cirrus::controller::store {
 Status copy_sqlite_store(const std::filesystem::path& from, const std::filesystem::path& to);
 
 /// What is wrong inside the store file, one sentence each; empty: nothing was found. Reads all of
-/// it; does not write. Errors: as Database::open, FailedPrecondition for a newer schema.
+/// it; does not write. Errors: as Database::open, FailedPrecondition for a newer schema,
+/// DataLoss with the commands that salvage a store too damaged to be read.
 Result<std::vector<std::string>> check_sqlite_store(const std::filesystem::path& path);
 
 }  // namespace cirrus::controller::store

@@ -472,6 +472,13 @@ Status check_for_damage(Database& database, const std::filesystem::path& path) {
 
 }  // namespace
 
+Error damaged_store(const std::filesystem::path& path, const Error& why) {
+  return error(Code::DataLoss,
+               "the store {} is damaged ({}): restore a back-up, or salvage it with: sqlite3 {} "
+               "'.recover' | sqlite3 {}.salvaged",
+               path.string(), why.message(), path.string(), path.string());
+}
+
 Result<std::unique_ptr<Store>> open_sqlite_store(const std::filesystem::path& path,
                                                  Durability durability) {
   // Made by us first, because SQLite would use the umask.
@@ -488,10 +495,7 @@ Result<std::unique_ptr<Store>> open_sqlite_store(const std::filesystem::path& pa
     prepared = preallocate_log(writing, path);
   }
   if (!prepared.ok() && prepared.error().code() == Code::DataLoss) {
-    return error(Code::DataLoss,
-                 "the store {} is damaged ({}): restore a back-up, or salvage it with: sqlite3 {} "
-                 "'.recover' | sqlite3 {}.salvaged",
-                 path.string(), prepared.error().message(), path.string(), path.string());
+    return damaged_store(path, prepared.error());
   }
   CIRRUS_TRY(std::move(prepared).note("opening the store {}", path.string()));
   Database reading = CIRRUS_TRY(Database::open(path, Database::Mode::ReadOnly));

@@ -20,4 +20,7 @@ enum class Durability {
 Result<std::unique_ptr<Store>> open_sqlite_store(const std::filesystem::path& path,
                                                  Durability durability = Durability::PowerLoss);
 
+/// The DataLoss to report of the store at `path`, with the commands that salvage it.
+Error damaged_store(const std::filesystem::path& path, const Error& why);
+
 }  // namespace cirrus::controller::store

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "base/log.h"
+#include "controller/store/sqlite_backup.h"
 #include "controller/store/sqlite_database.h"
 #include "controller/store/sqlite_store.h"
 #include "os/files.h"
@@ -148,9 +149,18 @@ TEST(T17_StoreDamage, ADestroyedPageIsRefusedWithTheRepairCommand) {
     ASSERT_FALSE(opened.ok());
     ASSERT_EQ(opened.error().code(), Code::DataLoss) << opened.error().to_string();
     ASSERT_NE(opened.error().message().find("'.recover'"), std::string::npos);
+    const auto checked = check_sqlite_store(path);
+    ASSERT_TRUE(checked.ok() ? !checked.value().empty() : checked.error().code() == Code::DataLoss);
     ++refused;
   }
   EXPECT_GT(refused, 30);
+  std::filesystem::remove(directory.path() / "c.db-wal", ignored);
+  std::filesystem::remove(directory.path() / "c.db-shm", ignored);
+  spill(path, sound);
+  const auto whole = check_sqlite_store(path);
+  ASSERT_TRUE(whole.ok()) << whole.error().to_string();
+  EXPECT_TRUE(whole.value().empty()) << whole.value().front();
+  EXPECT_FALSE(check_sqlite_store(directory.path() / "none").ok());
 }
 
 TEST(T17_StoreDamage, AStoreTooLargeForTheTimeIsCheckedAsFarAsItGets) {

@@ -165,6 +165,13 @@ class ScriptedAgent {
   grpc::Status save(const std::string& step, const std::vector<std::string>& chunks) {
     return send(step, chunks, {}, nullptr, true);
   }
+  /// For calls that have no method here: who it is, and the stub.
+  void identify(grpc::ClientContext& context) const {
+    context.AddMetadata("org.cirruslabs.task-id", task_id_);
+    context.AddMetadata("org.cirruslabs.client-secret", secret_);
+    context.AddMetadata("org.cirruslabs.api-endpoint", endpoint_);
+  }
+  api::CirrusCIService::Stub& stub() const { return *stub_; }
   /// As a reference agent stores a cache: asks for the address, then writes there.
   grpc::Status write_cache(const std::string& key, const std::vector<std::string>& chunks,
                            bool finish = true) {
@@ -281,11 +288,6 @@ class ScriptedAgent {
     return google::bytestream::ByteStream::NewStub(
         channel_to("http://" + url.substr(std::string("grpc://").size())));
   }
-  void identify(grpc::ClientContext& context) const {
-    context.AddMetadata("org.cirruslabs.task-id", task_id_);
-    context.AddMetadata("org.cirruslabs.client-secret", secret_);
-    context.AddMetadata("org.cirruslabs.api-endpoint", endpoint_);
-  }
   grpc::Status send(const std::string& step, const std::vector<std::string>& chunks,
                     const std::string& offset, std::int64_t* stored, bool save) {
     grpc::ClientContext context;
@@ -297,6 +299,7 @@ class ScriptedAgent {
         save ? stub_->SaveLogs(&context, &response) : stub_->StreamLogs(&context, &response);
     api::LogEntry entry;
     entry.mutable_key()->set_command_name(step);
+    entry.mutable_key()->set_raw(save);
     bool open = writer->Write(entry);
     for (const std::string& chunk : chunks) {
       entry.mutable_chunk()->set_data(chunk);
