@@ -9,6 +9,7 @@
 
 #include "controller/store/sqlite_database.h"
 #include "controller/store/sqlite_schema.h"
+#include "controller/store/sqlite_store.h"
 #include "os/fd.h"
 
 namespace cirrus::controller::store {
