@@ -254,7 +254,7 @@ TEST_F(OpenApi, ShellsAnswerAsDocumented) {
   const auto task = response.tasks_to_start(0);
   ASSERT_TRUE(w.started(task).ok());
 
-  // A worker whose shells greet and wait for whoever came to leave.
+  // A worker whose shells answer what is typed and wait for whoever came to leave.
   const auto channel =
       grpc::CreateChannel(controller_->rpc_endpoint().substr(std::string_view("http://").size()),
                           grpc::InsecureChannelCredentials());
@@ -272,6 +272,7 @@ TEST_F(OpenApi, ShellsAnswerAsDocumented) {
       shells.emplace_back([&link, session = shell.session()] {
         auto person = link->carry(session);
         if (!person.ok()) return;
+        (void)person.value()->read();  // what is typed, or that they have left
         (void)person.value()->write("hello");
         person.value()->finish_writing();
         while (person.value()->read().value_or("") != "") {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Listening for shells and carrying them, over a real server.
+#include <atomic>
+
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
@@ -85,15 +87,18 @@ TEST_F(GrpcShells, AreJoinedToAnotherHubsAndEndOnce) {
   ShellHub agents;
   const std::uint64_t listener = agents.add_listener("7", [](const ShellOrder&) {});
   const std::unique_ptr<ShellLink> worker = link("w1");
+  std::atomic<int> joined = 0;
   std::vector<Thread> carried;
   Thread listening([&](const StopToken& stop) {
     (void)worker->listen(stop, [&](const ShellOrder& order) {
       carried.emplace_back([&, order] {
-        const auto person = std::move(worker->carry(order.session())).value();
-        const auto agent = std::move(agents.open("7", {})).value();
-        join_channels(*agent, *person, {});
-        person->finish_writing();
-        EXPECT_FALSE(person->write("late").ok());
+        const auto person = worker->carry(order.session());
+        const auto agent = agents.open("7", {});
+        if (!person.ok() || !agent.ok()) return;
+        join_channels(*agent.value(), *person.value(), {});
+        person.value()->finish_writing();
+        EXPECT_FALSE(person.value()->write("late").ok());
+        ++joined;
       });
     });
   });
@@ -103,6 +108,11 @@ TEST_F(GrpcShells, AreJoinedToAnotherHubsAndEndOnce) {
     ASSERT_TRUE(near.value()->write("exit").ok());
     near.value()->cancel();
   }
+  const Monotonic deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (joined < 3 && std::chrono::steady_clock::now() < deadline) {
+    (void)wait_for({}, std::chrono::milliseconds(5));
+  }
+  EXPECT_EQ(joined, 3);
   agents.close();
   agents.remove_listener("7", listener);
 }
