@@ -112,11 +112,11 @@ void add_help_commands(CLI::App& root, Invocation& invocation) {
 
   CLI::App* asked = root.add_subcommand("__complete", "What the shells ask");
   asked->group("");
-  asked->prefix_command();
   asked->set_help_flag();
-  asked->callback([&invocation, &root, asked] {
-    invocation.run = [&root, words = asked->remaining()]() mutable {
-      if (!words.empty() && words.front() == "--") words.erase(words.begin());
+  static std::vector<std::string> words;  // after `--`, so that none is a flag of this command
+  asked->add_option("words", words);
+  asked->callback([&invocation, &root] {
+    invocation.run = [&root] {
       for (const std::string& offer : complete(command_tree(root), words, names_of)) {
         std::printf("%s\n", offer.c_str());
       }

@@ -278,7 +278,8 @@ Status GitMirrors::send_tree(const model::CloneRequest& request, rpc::ByteChanne
     model::add_git_settings(environment, settings);
     return git.to_end(stop, deadline, [&words](std::string_view more) { words += more; });
   };
-  const std::string from = "file://" + mirror.string();
+  // A path, not a URL: those are percent-decoded, and the mirror's name is percent-encoded.
+  const std::string from = mirror.string();
   CIRRUS_TRY(run({"init", "--quiet", "--template=", "-b", "main"}, ""));
   CIRRUS_TRY(run({"config", "remote.origin.url", request.url.clean}, ""));
   CIRRUS_TRY(run({"config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"}, ""));

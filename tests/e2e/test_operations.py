@@ -52,7 +52,7 @@ class Tls(Case):
         self.assertTrue(self.controller.ready["http_url"].startswith("https://"))
         self.assertTrue(self.controller.ready["rpc_endpoint"].startswith("https://"))
         settings = self.scratch / "worker.yml"
-        settings.write_text(f"tls:\n  ca: {self.certificate}\n")
+        settings.write_text(f"rpc:\n  ca-file: {self.certificate}\n")
         self.start_worker("w1", extra=["-f", str(settings)])
         trust = {"CIRRUS_API_CA_FILE": str(self.certificate)}
         project = self.scratch / "project"
@@ -224,7 +224,7 @@ class Backups(Case):
         done_before = self.submit(HELLO.replace("{}", "{resources: {cpu: 1}}"))
         self.wait_build(done_before, "completed")
         running = self.submit(
-            "task:\n  name: long\n  persistent_worker: {resources: {cpu: 1}}\n  main_script: |\n"
+            "task:\n  name: long\n  persistent_worker: {resources: {cpu: 1}}\n  main_script: |\n    set +v\n"
             f"    echo before; until [ -e {gate} ]; do sleep 0.05; done; echo after\n")
         task = self.wait_task(running, "long", "executing")["id"]
         eventually(lambda: b"before" in self.log_or_empty(task), "its first line is stored")
@@ -245,7 +245,7 @@ class Backups(Case):
         self.restart_controller()
         gate.touch()
         self.wait_build(running, "completed")
-        self.assertEqual(self.log(task), b"before\nafter\n")
+        self.assertEqual(self.log(task), b"set +v\nbefore\nafter\n")
         self.assertEqual(self.build(done_before)["status"], "completed")
         self.wait_build(self.submit(HELLO.replace("{}", "{resources: {cpu: 1}}")), "completed")
 

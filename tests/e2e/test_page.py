@@ -45,7 +45,7 @@ class Page(Case):
     def config(self):
         script = "".join(f"      {line}\n" for line in LOG.strip().splitlines())
         return (f"task:\n  name: {json.dumps(HOSTILE)}\n  persistent_worker: {{resources: {{cpu: 1}}}}\n"
-                f"  main_script: |\n{script}"
+                f"  main_script: |\n      set +v\n{script}"
                 "task:\n  name: test\n  depends_on: \"" + HOSTILE + "\"\n"
                 "  persistent_worker: {resources: {cpu: 1}}\n  unit_script: echo ok\n"
                 "  broken_script: echo not so good; exit 1\n"
@@ -62,7 +62,7 @@ class Page(Case):
         tab.press("Enter")
         tab.wait("document.body.innerText.includes('not known here')")
         tab.screenshot("sign-in")
-        self.sign_in()
+        self.sign_in("?again#/")
         tab.wait("document.body.innerText.includes('No builds yet')")
         build = self.submit(self.config(), message="Teach the parser to count\n\nBody")
         self.wait_task(build, "test", "failed")
@@ -80,12 +80,12 @@ class Page(Case):
         first = self.task(build, HOSTILE)["id"]
         tab.click(f'a[href="#/tasks/{first}"]')
         tab.wait("document.querySelectorAll('.log li').length >= 60", "the log is shown")
-        self.assertEqual(tab.evaluate("document.querySelector('#L1 .f2.b').textContent"), "all green")
-        self.assertEqual(tab.evaluate("document.querySelector('#L4 > span').textContent"),
+        self.assertEqual(tab.evaluate("document.querySelector('#L2 .f2.b').textContent"), "all green")
+        self.assertEqual(tab.evaluate("document.querySelector('#L5 > span').textContent"),
                          "progress 100%")
         # T14: what a task writes or is called is text and nothing else.
-        self.assertIn("<img src=x onerror", tab.evaluate("document.querySelector('#L2').innerText"))
-        self.assertEqual(tab.evaluate("document.querySelector('#L3 > span').textContent"),
+        self.assertIn("<img src=x onerror", tab.evaluate("document.querySelector('#L3').innerText"))
+        self.assertEqual(tab.evaluate("document.querySelector('#L4 > span').textContent"),
                          "a link after")
         self.assertEqual(tab.evaluate("document.querySelectorAll('main img, main script, main b').length"), 0)
         self.assertIn(HOSTILE, tab.evaluate("document.querySelector('h1').textContent"))
@@ -121,7 +121,7 @@ class Page(Case):
     def test_a_log_and_the_fleet_are_shown_while_they_happen(self):
         tab = self.tab
         gate = self.scratch / "gate"
-        build = self.submit("task:\n  name: live\n  persistent_worker: {}\n  main_script: |\n"
+        build = self.submit("task:\n  name: live\n  persistent_worker: {}\n  main_script: |\n    set +v\n"
                             f"    echo waiting; until [ -e {gate} ]; do sleep 0.05; done; echo opened\n")
         self.sign_in("#/workers")
         tab.wait("document.body.innerText.includes('No workers yet')")
@@ -139,7 +139,7 @@ class Page(Case):
         gate.touch()
         tab.wait("document.querySelector('.log')?.innerText.includes('opened')")
         tab.wait("document.querySelector('h1 .badge').textContent === 'completed'")
-        self.assertEqual(tab.evaluate("document.querySelectorAll('.log li').length"), 2)
+        self.assertEqual(tab.evaluate("document.querySelectorAll('.log li').length"), 3)
 
     def test_a_screen_reader_is_told_what_is_there(self):
         self.start_worker("w1")
@@ -153,7 +153,7 @@ class Page(Case):
             self.assertIn(wanted, told)
         task = self.task(build, "one")["id"]
         self.tab.evaluate(f"location.hash = '#/tasks/{task}'")
-        self.tab.wait("document.querySelectorAll('.log li').length === 1")
+        self.tab.wait("document.querySelectorAll('.log li').length === 2")
         told = self.tab.accessible()
         for wanted in (("navigation", "Steps"), ("log", "Log of x"), ("searchbox", "Search the log"),
                        ("link", "Line 1")):

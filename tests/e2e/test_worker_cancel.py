@@ -97,9 +97,9 @@ def parent_of(pid):
 
 
 class Hiding:
-    """The cases; a mixin, so that each class below runs them its own way."""
+    """The cases; a mixin, so that each class below runs them its own way, under names of its own."""
 
-    def test_t18_a_cancelled_task_leaves_nothing_and_its_last_step_runs(self):
+    def t18_a_cancelled_task_leaves_nothing_and_its_last_step_runs(self):
         done = self.scratch / "done"
         build, _ = self.hide(after=f"  always:\n    last_script: touch {done}\n")
         self.cli("build", "cancel", build, check=0)
@@ -107,14 +107,14 @@ class Hiding:
         self.all_gone()
         self.assertTrue(done.exists(), "what must always run did not run within the grace")
 
-    def test_t18_a_killed_agent_leaves_nothing(self):
+    def t18_a_killed_agent_leaves_nothing(self):
         build, _ = self.hide(bare=self.finds_all)
         os.kill(self.agent(), signal.SIGKILL)
         task = self.wait_build(build, "failed")["tasks"][0]
         self.assertIn("agent process exited unexpectedly", task["reason"])
         self.all_gone()
 
-    def test_t18_worker_and_agent_killed_together_leave_nothing(self):
+    def t18_worker_and_agent_killed_together_leave_nothing(self):
         build, _ = self.hide(bare=self.finds_all)
         agent = self.agent()
         self.worker.kill()
@@ -127,6 +127,15 @@ class Hiding:
 
 class CancelByGroup(Hiding, CancelCase):
     finds_all = True
+
+    def test_t18_a_cancelled_task_leaves_nothing_and_its_last_step_runs(self):
+        self.t18_a_cancelled_task_leaves_nothing_and_its_last_step_runs()
+
+    def test_t18_a_killed_agent_leaves_nothing(self):
+        self.t18_a_killed_agent_leaves_nothing()
+
+    def test_t18_worker_and_agent_killed_together_leave_nothing(self):
+        self.t18_worker_and_agent_killed_together_leave_nothing()
 
     def test_t18_a_timeout_leaves_nothing_and_on_timeout_runs(self):
         done = self.scratch / "done"
@@ -181,6 +190,15 @@ class CancelByFreezer(Hiding, CancelCase):
     finds_all = True
     unmounted = tuple(mounts("cgroup2"))
 
+    def test_t18_a_cancelled_task_leaves_nothing_and_its_last_step_runs(self):
+        self.t18_a_cancelled_task_leaves_nothing_and_its_last_step_runs()
+
+    def test_t18_a_killed_agent_leaves_nothing(self):
+        self.t18_a_killed_agent_leaves_nothing()
+
+    def test_t18_worker_and_agent_killed_together_leave_nothing(self):
+        self.t18_worker_and_agent_killed_together_leave_nothing()
+
 
 @unittest.skipIf(os.geteuid() != 0, "unmounting control groups needs root")
 @unittest.skipUnless(shutil.which("unshare"), "unshare is missing")
@@ -189,6 +207,15 @@ class CancelByCookie(Hiding, CancelCase):
     # and once the agent is dead nobody can.
     finds_all = False
     unmounted = tuple(mounts("cgroup2") + mounts("cgroup"))
+
+    def test_t18_a_cancelled_task_leaves_nothing_and_its_last_step_runs(self):
+        self.t18_a_cancelled_task_leaves_nothing_and_its_last_step_runs()
+
+    def test_t18_a_killed_agent_leaves_nothing(self):
+        self.t18_a_killed_agent_leaves_nothing()
+
+    def test_t18_worker_and_agent_killed_together_leave_nothing(self):
+        self.t18_worker_and_agent_killed_together_leave_nothing()
 
 
 if __name__ == "__main__":
