@@ -35,6 +35,11 @@ Result<Submission> push_directory(const std::filesystem::path& directory, std::s
       "Authorization: Basic " + base64("cirrus:" + api.token().reveal());
   environment["GIT_CONFIG_KEY_1"] = "push.gpgSign";
   environment["GIT_CONFIG_VALUE_1"] = "false";
+  if (!api.ca_file().empty()) {
+    environment["GIT_CONFIG_COUNT"] = "3";
+    environment["GIT_CONFIG_KEY_2"] = "http.sslCAInfo";
+    environment["GIT_CONFIG_VALUE_2"] = std::filesystem::absolute(api.ca_file()).string();
+  }
   CIRRUS_TRY(tree.git
                  .run({"push", "-q", "--no-verify", api.url() + "/git/" + tree.repository + ".git",
                        tree.commit + ":refs/cirrus/submit/" + tree.commit})

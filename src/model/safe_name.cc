@@ -61,7 +61,16 @@ Status check_worker_name(std::string_view text) {
 }
 
 Status check_ref_name(std::string_view text) {
-  return check_text(text, "branch", 512);
+  CIRRUS_TRY(check_text(text, "branch", 512));
+  const bool broken = text.find("..") != text.npos || text.find("@{") != text.npos ||
+                      text.find("//") != text.npos || text.starts_with('/') ||
+                      text.ends_with('/') || text.ends_with('.') || text.ends_with(".lock") ||
+                      text.find_first_of(" ~^:?*[\\\x7f") != text.npos;
+  if (broken) {
+    return error(Code::InvalidArgument, "'{:.70}' is not a name that git allows for a branch",
+                 text);
+  }
+  return {};
 }
 
 Status check_commit(std::string_view text) {

@@ -275,7 +275,8 @@ class Edges(Case):
             self.api("GET", "/metrics", raw=True).decode()), "a waiting reason is counted")
         self.assertIn('cirrus_tasks{status="completed"} 1', text)
         self.assertIn("cirrus_dispatch_seconds_count 1", text)
-        self.assertIn('cirrus_workers{state="idle"} 1', text)
+        eventually(lambda: 'cirrus_workers{state="idle"} 1' in self.api(
+            "GET", "/metrics", raw=True).decode(), "the worker is counted as idle again")
         self.assertIn('cirrus_http_requests_total{route="POST /api/v1/builds"} 2', text)
         self.assertIn("cirrus_store_writable 1", text)
         self.assertRegex(text, r"cirrus_log_bytes_total [1-9]")

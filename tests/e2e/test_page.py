@@ -69,7 +69,7 @@ class Page(Case):
         tab.wait("document.body.innerText.includes('Teach the parser')", "the build appears by itself")
         tab.screenshot("builds")
         tab.click(f'a[href="#/builds/{build}"]')
-        tab.wait("document.querySelector('h1')?.textContent.includes('Build')")
+        tab.wait("document.querySelector('#view h1')?.textContent.includes('Build')")
         tab.wait("document.body.innerText.includes('no worker has label os=plan9')"
                  " || /plan9/.test(document.querySelector('tbody').innerText)", "a waiting reason")
         self.assertEqual(tab.evaluate("document.querySelectorAll('svg.graph path').length"), 2)
@@ -88,7 +88,7 @@ class Page(Case):
         self.assertEqual(tab.evaluate("document.querySelector('#L4 > span').textContent"),
                          "a link after")
         self.assertEqual(tab.evaluate("document.querySelectorAll('main img, main script, main b').length"), 0)
-        self.assertIn(HOSTILE, tab.evaluate("document.querySelector('h1').textContent"))
+        self.assertIn(HOSTILE, tab.evaluate("document.querySelector('#view h1').textContent"))
         self.assertIsNone(tab.evaluate("window.pwned"))
         tab.type("input[type=search]", "line 4")
         tab.wait("document.body.innerText.includes('of 10 lines')", "matches are counted")
@@ -138,7 +138,7 @@ class Page(Case):
         tab.wait("document.querySelector('#connection').hidden", "the page is back")
         gate.touch()
         tab.wait("document.querySelector('.log')?.innerText.includes('opened')")
-        tab.wait("document.querySelector('h1 .badge').textContent === 'completed'")
+        tab.wait("document.querySelector('#view h1 .badge').textContent === 'completed'")
         self.assertEqual(tab.evaluate("document.querySelectorAll('.log li').length"), 3)
 
     def test_a_screen_reader_is_told_what_is_there(self):
