@@ -73,7 +73,7 @@ class Page(Case):
         tab.wait("document.body.innerText.includes('no worker has label os=plan9')"
                  " || /plan9/.test(document.querySelector('tbody').innerText)", "a waiting reason")
         self.assertEqual(tab.evaluate("document.querySelectorAll('svg.graph path').length"), 2)
-        self.assertEqual(tab.evaluate("document.activeElement.tagName"), "H1")
+        tab.wait("document.activeElement.tagName === 'H1'", "the heading is read out")
         tab.screenshot("build")
         tab.scheme("dark")
         tab.screenshot("build-dark")

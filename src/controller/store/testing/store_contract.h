@@ -170,7 +170,8 @@ TEST_P(StoreContract, ListsTheAuditNewestFirst) {
   ASSERT_TRUE(store().apply(changes).ok());
   const auto subjects = [&](const AuditQuery& query) {
     std::string found;
-    for (const AuditRecord& entry : store().list_audit(query).value()) found += entry.subject;
+    const auto listed = store().list_audit(query);  // outlives the loop
+    for (const AuditRecord& entry : listed.value()) found += entry.subject;
     return found;
   };
   AuditQuery query;
