@@ -98,9 +98,12 @@ class Rows {
   get size() { return this.rows.size; }
 }
 
+let announced = true;  // false between a change of the address and what it shows
+
 function show(title, ...parts) {
   document.title = `${title} · Cirrus`;
   view.replaceChildren(...parts);
+  if (!announced) { announced = true; view.querySelector('h1')?.focus({ preventScroll: false }); }
 }
 
 function fail(failure) {
@@ -279,7 +282,9 @@ function showBuild(id, signal) {
 
 function keepingFocus(draw) {
   const focus = document.activeElement?.getAttribute?.('href');
+  const onHeading = document.activeElement?.tagName === 'H1';
   draw();
+  if (onHeading) view.querySelector('h1')?.focus({ preventScroll: true });
   if (focus && document.activeElement === document.body) {
     for (const link of view.querySelectorAll('a')) {
       if (link.getAttribute('href') === focus) { link.focus({ preventScroll: true }); break; }
@@ -514,9 +519,8 @@ async function route() {
 }
 
 addEventListener('hashchange', () => {
-  const inLog = shownTask?.log && /\/L\d+/.test(location.hash);
-  route();
   // A new page is announced by its heading; another line of the same log is not a new page.
-  if (!inLog) requestAnimationFrame(() => view.querySelector('h1')?.focus({ preventScroll: false }));
+  announced = Boolean(shownTask?.log && /\/L\d+/.test(location.hash));
+  route();
 });
 route();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The forwarder of TaskGateway: one thread per task, from the spool to the controller.
 #include <algorithm>
+#include <utility>
 
 #include "base/backoff.h"
 #include "base/fail_point.h"
@@ -13,6 +14,7 @@ namespace cirrus::gateway {
 namespace {
 
 constexpr std::size_t kChunk = 256U << 10U;             // Source: design 3.4
+constexpr std::size_t kCarefulChunk = 16U << 10U;       // ours, after a connection broke
 constexpr std::uint64_t kSegmentBytes = 4U << 20U;      // Source: design 3.4
 constexpr auto kSegmentTime = std::chrono::seconds(1);  // Source: design 3.4
 constexpr auto kCallTime = std::chrono::seconds(60);    // Source: reference agent, per attempt
@@ -151,13 +153,23 @@ void TaskGateway::log_stored(const std::string& step, std::uint64_t offset) {
 Status TaskGateway::send_log(const std::string& step, const StopToken& stop) {
   Spool* spool = nullptr;
   std::uint64_t sent = 0;
+  bool unsure = false;
   state_.with([&](State& state) {
     spool = state.logs[step].spool.get();
     sent = state.logs[step].upstream;
+    unsure = std::exchange(state.logs[step].unsure, false);
   });
   const std::uint64_t begin = sent;
   const Monotonic end_of_segment = in(kSegmentTime);
   const std::unique_ptr<rpc::LogStream> stream = service_.open_log(step, sent, stop);
+  if (unsure) {
+    // Where connections live shorter than a segment takes, only this gets on.
+    const Result<std::optional<std::uint64_t>> position = stream->stored();
+    if (position.ok() && position.value().value_or(0) > sent) {
+      log_stored(step, *position.value());
+      return {};
+    }
+  }
   Status written;
   while (written.ok() && sent - begin < kSegmentBytes && !stop.stop_requested()) {
     // Waits for bytes; ends the segment when an event or another step has to be served.
@@ -172,7 +184,7 @@ Status TaskGateway::send_log(const std::string& step, const StopToken& stop) {
         },
         [&](State& state, bool) { return state.logs[step].spooled > sent; });
     if (!more) break;
-    const Result<std::string> bytes = spool->read(sent, kChunk);
+    const Result<std::string> bytes = spool->read(sent, unsure ? kCarefulChunk : kChunk);
     if (!bytes.ok()) return bytes.error();
     written = stream->write(bytes.value());
     if (written.ok()) sent += bytes.value().size();
@@ -191,6 +203,7 @@ Status TaskGateway::send_log(const std::string& step, const StopToken& stop) {
     return error(Code::Unavailable, "the controller wants an earlier part of the log of '{}'",
                  step);
   }
+  state_.with([&](State& state) { state.logs[step].unsure = true; });
   return stored.error();
 }
 

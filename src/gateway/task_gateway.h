@@ -108,6 +108,7 @@ class TaskGateway final : public std::enable_shared_from_this<TaskGateway> {
     std::uint64_t spooled = 0;   // on disk
     std::uint64_t upstream = 0;  // stored by the controller
     bool saved = false;          // SaveLogs done (reference servers only)
+    bool unsure = false;         // the last segment broke: the controller may have some of it
   };
   struct State {
     std::map<std::string, StepLog, std::less<>> logs;

@@ -78,7 +78,7 @@ class Page(Case):
         tab.scheme("dark")
         tab.screenshot("build-dark")
         first = self.task(build, HOSTILE)["id"]
-        tab.click(f'a[href="#/tasks/{first}"]')
+        tab.click(f'tbody a[href="#/tasks/{first}"]')
         tab.wait("document.querySelectorAll('.log li').length >= 60", "the log is shown")
         self.assertEqual(tab.evaluate("document.querySelector('#L2 .f2.b').textContent"), "all green")
         self.assertEqual(tab.evaluate("document.querySelector('#L5 > span').textContent"),
