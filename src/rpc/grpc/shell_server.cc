@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "rpc/grpc/status.h"
+#include "rpc/grpc/stream_channels.h"
 
 namespace cirrus::rpc {
 namespace {
@@ -86,30 +87,7 @@ class OrdersReactor final : public grpc::ServerWriteReactor<ShellOrder> {
   bool finished_ = false;
 };
 
-class CarriedShell final : public ByteChannel {
- public:
-  using Stream = grpc::ServerReaderWriter<pb::ShellBytes, pb::ShellBytes>;
-  CarriedShell(grpc::ServerContext& context, Stream& stream) : context_(context), stream_(stream) {}
-  Result<std::string> read() override {
-    pb::ShellBytes message;
-    while (stream_.Read(&message)) {
-      if (!message.data().empty()) return std::move(*message.mutable_data());
-    }
-    return std::string();
-  }
-  Status write(std::string_view bytes) override {
-    pb::ShellBytes message;
-    message.set_data(bytes.data(), bytes.size());
-    if (!stream_.Write(message)) return error(Code::Cancelled, "the shell was closed");
-    return {};
-  }
-  void finish_writing() override {}  // the call's end says it
-  void cancel() override { context_.TryCancel(); }
-
- private:
-  grpc::ServerContext& context_;
-  Stream& stream_;
-};
+using CarriedShell = ServerStreamChannel<pb::ShellBytes>;
 
 }  // namespace
 
@@ -133,7 +111,7 @@ grpc::Status ShellServer::Carry(grpc::ServerContext* context, CarriedShell::Stre
   if (!stream->Read(&first) || first.session().empty()) {
     return to_grpc(error(Code::InvalidArgument, "the first message must say which shell"));
   }
-  CarriedShell peer(*context, *stream);
+  CarriedShell peer(*context, *stream, "the shell was closed");
   const Status carried = hub_.carry(first.session(), peer);
   return carried.ok() ? grpc::Status::OK : to_grpc(carried.error());
 }

@@ -8,60 +8,15 @@
 #include "base/clock.h"
 #include "cirrus_gateway.grpc.pb.h"
 #include "rpc/grpc/status.h"
+#include "rpc/grpc/stream_channels.h"
 
 namespace cirrus::rpc {
 namespace {
 
 namespace gw = cirrus::gateway::v1;
 
-// Ours: bytes of a message.
-constexpr std::size_t kChunk = 256 * 1024;
 // Ours: longer than the gateway waits for the server.
 constexpr std::chrono::seconds kVaultTime{60};
-
-class Channel final : public ByteChannel {
- public:
-  Channel(std::unique_ptr<gw::Gateway::Stub> stub, const gw::TunnelMessage& open)
-      : stub_(std::move(stub)), stream_(stub_->Tunnel(&context_)) {
-    (void)stream_->Write(open);  // what becomes of it the first read says
-  }
-  ~Channel() override {
-    if (ended_) return;
-    context_.TryCancel();
-    gw::TunnelMessage ignored;
-    while (stream_->Read(&ignored)) {
-    }
-    (void)stream_->Finish();
-  }
-
-  Result<std::string> read() override {
-    if (ended_) return std::string();
-    gw::TunnelMessage message;
-    while (stream_->Read(&message)) {
-      if (!message.data().empty()) return std::move(*message.mutable_data());
-    }
-    ended_ = true;
-    CIRRUS_TRY(from_grpc(stream_->Finish()));
-    return std::string();
-  }
-  Status write(std::string_view bytes) override {
-    gw::TunnelMessage message;
-    for (; !bytes.empty(); bytes.remove_prefix(std::min(kChunk, bytes.size()))) {
-      const std::string_view chunk = bytes.substr(0, kChunk);
-      message.set_data(chunk.data(), chunk.size());
-      if (!stream_->Write(message)) return error(Code::Unavailable, "the tunnel was closed");
-    }
-    return {};
-  }
-  void finish_writing() override { (void)stream_->WritesDone(); }
-  void cancel() override { context_.TryCancel(); }
-
- private:
-  const std::unique_ptr<gw::Gateway::Stub> stub_;
-  grpc::ClientContext context_;
-  const std::unique_ptr<grpc::ClientReaderWriter<gw::TunnelMessage, gw::TunnelMessage>> stream_;
-  bool ended_ = false;  // the reader only
-};
 
 class Client final : public TunnelLink {
  public:
@@ -75,8 +30,10 @@ class Client final : public TunnelLink {
     open.set_agent_secret(agent_secret_.reveal());
     gw::TunnelMessage message;
     *message.mutable_open() = std::move(open);
-    return std::unique_ptr<ByteChannel>(
-        std::make_unique<Channel>(gw::Gateway::NewStub(channel_->current()), message));
+    const std::shared_ptr<gw::Gateway::Stub> stub = gw::Gateway::NewStub(channel_->current());
+    return std::unique_ptr<ByteChannel>(std::make_unique<ClientStreamChannel<gw::TunnelMessage>>(
+        [stub](grpc::ClientContext& context) { return stub->Tunnel(&context); }, message,
+        "the tunnel was closed"));
   }
 
  private:
