@@ -15,6 +15,7 @@
 #include "cli/worker_stack.h"
 #include "os/cgroup.h"
 #include "os/files.h"
+#include "os/host.h"
 #include "os/temp_dir.h"
 #include "os/unix_socket.h"
 #include "os/user.h"
@@ -45,19 +46,6 @@ class Findings {
  private:
   std::vector<Finding>& list_;
 };
-
-// Where `name` is on PATH; empty if nowhere.
-std::string on_path(const std::string& name) {
-  const char* path = std::getenv("PATH");
-  std::string_view rest = path == nullptr ? "/usr/bin:/bin" : path;
-  while (!rest.empty()) {
-    const std::size_t colon = std::min(rest.find(':'), rest.size());
-    const std::filesystem::path candidate = std::filesystem::path(rest.substr(0, colon)) / name;
-    if (::access(candidate.c_str(), X_OK) == 0) return candidate.string();
-    rest.remove_prefix(std::min(colon + 1, rest.size()));
-  }
-  return {};
-}
 
 void examine_directory(const std::string& subject, const std::filesystem::path& directory,
                        std::uint64_t wanted, Findings findings) {
@@ -166,7 +154,7 @@ void examine_users(const worker::Settings& settings, Findings findings) {
 
 void examine_tools(Findings findings) {
   const auto tool = [&](const char* name, const char* without) {
-    const std::string path = on_path(name);
+    const std::string path = os::find_program(name);
     if (path.empty()) {
       findings.warn(name, fmt::format("not on PATH: {}", without));
     } else {
@@ -192,7 +180,7 @@ void examine_tools(Findings findings) {
                                 socket));
     }
   }
-  if (!engine && !on_path("podman").empty()) {
+  if (!engine && !os::find_program("podman").empty()) {
     findings.ok("containers", "podman is started on demand");
     engine = true;
   }

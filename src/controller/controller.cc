@@ -7,9 +7,9 @@
 #include "base/fail_point.h"
 #include "base/ids.h"
 #include "base/log.h"
+#include "base/work_pool.h"
 #include "controller/blobs/paths.h"
 #include "controller/blobs/stores.h"
-#include "controller/blobs/work_pool.h"
 #include "controller/core/core.h"
 #include "controller/http/api.h"
 #include "controller/rpc/rpc_server.h"
@@ -249,7 +249,7 @@ class RunningController final : public Controller {
   std::optional<os::FileLock> lock_;
   std::unique_ptr<store::Store> store_;
   std::optional<blobs::Stores> stores_;
-  std::optional<blobs::WorkPool> pool_;
+  std::optional<WorkPool> pool_;
   std::optional<http::GitHost> git_;
   std::optional<secrets::SecretBox> secrets_;
   net::Admit admit_;

@@ -49,9 +49,8 @@ class RepositoryName {
 /// Errors: InvalidArgument.
 Status check_worker_name(std::string_view text);
 
-/// A git branch or tag as sent by a client: not empty, at most 512 bytes, and of the form git itself
-/// demands (`git check-ref-format --branch`).
-/// Errors: InvalidArgument.
+/// A git branch or tag as sent by a client: not empty, at most 512 bytes, and of the form git
+/// itself demands (`git check-ref-format --branch`). Errors: InvalidArgument.
 Status check_ref_name(std::string_view text);
 
 /// A full object id: 40 or 64 lower-case hex digits. Errors: InvalidArgument.

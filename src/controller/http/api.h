@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "base/work_pool.h"
 #include "controller/blobs/stores.h"
-#include "controller/blobs/work_pool.h"
 #include "controller/core/core.h"
 #include "controller/http/admission.h"
 #include "controller/http/git_host.h"
@@ -23,7 +23,7 @@ namespace cirrus::controller::http {
 /// All routes. What they answer is documented in `docs/api.md`. Everything given must outlive it.
 class Api {
  public:
-  Api(core::Core& core, blobs::Stores& stores, blobs::WorkPool& pool, GitHost& git,
+  Api(core::Core& core, blobs::Stores& stores, WorkPool& pool, GitHost& git,
       const secrets::SecretBox& secrets, cirrus::rpc::ShellHub& shells)
       : core_(core),
         stores_(stores),
@@ -88,7 +88,7 @@ class Api {
   core::Core& core_;       // constant after construction
   blobs::Stores& stores_;  // constant after construction
   blobs::LogStore& logs_;  // constant after construction
-  blobs::WorkPool& pool_;  // constant after construction
+  WorkPool& pool_;         // constant after construction
   GitHost& git_;           // constant after construction
   Submission submission_;
   LiveFeeds feeds_;
@@ -96,7 +96,7 @@ class Api {
   RequestCounts requests_;
   const secrets::SecretBox& secrets_;  // constant after construction
   /// A slow reader of a large file holds a thread: these are for nothing else.
-  blobs::WorkPool downloads_{8, 256};
+  WorkPool downloads_{8, 256};
 };
 
 }  // namespace cirrus::controller::http

@@ -117,9 +117,8 @@ Shown shown_of(const core::TaskView& view) {
 /// Follows one step's log. One pump job at a time reads the file; arrivals and drains queue it.
 class LogFollower : public std::enable_shared_from_this<LogFollower> {
  public:
-  LogFollower(core::Core& core, blobs::LogStore& logs, blobs::WorkPool& pool,
-              const core::TaskView& task, std::string step, std::uint64_t offset,
-              net::Responder& responder)
+  LogFollower(core::Core& core, blobs::LogStore& logs, WorkPool& pool, const core::TaskView& task,
+              std::string step, std::uint64_t offset, net::Responder& responder)
       : core_(core),
         logs_(logs),
         pool_(pool),
@@ -206,7 +205,7 @@ class LogFollower : public std::enable_shared_from_this<LogFollower> {
 
   core::Core& core_;
   blobs::LogStore& logs_;
-  blobs::WorkPool& pool_;
+  WorkPool& pool_;
   const model::BuildId build_;
   const model::TaskId task_;
   const std::string step_;
@@ -239,8 +238,8 @@ void stream_task(core::Core& core, const core::TaskView& first, const std::strin
       ->start(shown_of(first));
 }
 
-void stream_log(core::Core& core, blobs::LogStore& logs, blobs::WorkPool& pool,
-                const core::TaskView& task, const std::string& step, std::uint64_t offset,
+void stream_log(core::Core& core, blobs::LogStore& logs, WorkPool& pool, const core::TaskView& task,
+                const std::string& step, std::uint64_t offset,
                 const std::shared_ptr<net::Responder>& responder) {
   std::make_shared<LogFollower>(core, logs, pool, task, step, offset, *responder)->start();
 }

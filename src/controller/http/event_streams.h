@@ -6,8 +6,8 @@
 #include <memory>
 #include <string>
 
+#include "base/work_pool.h"
 #include "controller/blobs/log_store.h"
-#include "controller/blobs/work_pool.h"
 #include "controller/core/core.h"
 #include "net/http_types.h"
 
@@ -25,8 +25,8 @@ void stream_task(core::Core& core, const core::TaskView& first, const std::strin
 
 /// The log of one step from `offset`: `event: log` as bytes arrive, `event: end` once no more can.
 /// The id of each event is the offset after it.
-void stream_log(core::Core& core, blobs::LogStore& logs, blobs::WorkPool& pool,
-                const core::TaskView& task, const std::string& step, std::uint64_t offset,
+void stream_log(core::Core& core, blobs::LogStore& logs, WorkPool& pool, const core::TaskView& task,
+                const std::string& step, std::uint64_t offset,
                 const std::shared_ptr<net::Responder>& responder);
 
 }  // namespace cirrus::controller::http

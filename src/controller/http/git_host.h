@@ -8,8 +8,8 @@
 
 #include "base/result.h"
 #include "base/stop.h"
+#include "base/work_pool.h"
 #include "controller/blobs/paths.h"
-#include "controller/blobs/work_pool.h"
 #include "lang/source_tree.h"
 #include "model/safe_name.h"
 #include "net/http_types.h"
@@ -20,7 +20,7 @@ namespace cirrus::controller::http {
 /// configuration and with our own environment only. Functions that block say so.
 class GitHost {
  public:
-  GitHost(blobs::Paths paths, blobs::WorkPool& pool) : paths_(std::move(paths)), pool_(pool) {}
+  GitHost(blobs::Paths paths, WorkPool& pool) : paths_(std::move(paths)), pool_(pool) {}
 
   /// One request of the smart protocol: `operation` is `info/refs`, `git-upload-pack` or
   /// `git-receive-pack`. A push creates the repository. Whoever calls has checked who asks.
@@ -46,7 +46,7 @@ class GitHost {
                    const std::string& operation, net::Responder& responder, const StopToken& stop);
 
   const blobs::Paths paths_;  // constant after construction
-  blobs::WorkPool& pool_;     // constant after construction
+  WorkPool& pool_;            // constant after construction
 };
 
 }  // namespace cirrus::controller::http

@@ -29,7 +29,7 @@ std::optional<std::uint64_t> generation_of(const std::string& id, const std::str
 }
 }  // namespace
 
-LiveFeeds::LiveFeeds(core::Core& core, blobs::WorkPool& pool)
+LiveFeeds::LiveFeeds(core::Core& core, WorkPool& pool)
     : core_(core),
       pool_(pool),
       epoch_(random_hex(8)),

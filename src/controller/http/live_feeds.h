@@ -10,7 +10,7 @@
 
 #include "base/guarded.h"
 #include "base/stop.h"
-#include "controller/blobs/work_pool.h"
+#include "base/work_pool.h"
 #include "controller/core/core.h"
 #include "controller/http/change_feed.h"
 #include "net/http_types.h"
@@ -26,7 +26,7 @@ class LiveFeeds {
   enum class Topic { Fleet, Builds };
 
   /// Both must outlive it, or `stop` come first.
-  LiveFeeds(core::Core& core, blobs::WorkPool& pool);
+  LiveFeeds(core::Core& core, WorkPool& pool);
   ~LiveFeeds();
   LiveFeeds(const LiveFeeds&) = delete;
   LiveFeeds& operator=(const LiveFeeds&) = delete;
@@ -63,7 +63,7 @@ class LiveFeeds {
   void give_up(Topic topic);
 
   core::Core& core_;         // constant after construction
-  blobs::WorkPool& pool_;    // constant after construction
+  WorkPool& pool_;           // constant after construction
   const std::string epoch_;  // constant after construction; ids of another one mean nothing
   Guarded<Feeds> feeds_;
   Thread thread_;

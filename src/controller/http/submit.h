@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "controller/blobs/work_pool.h"
+#include "base/work_pool.h"
 #include "controller/core/core.h"
 #include "controller/http/git_host.h"
 #include "controller/secrets/secret_box.h"
@@ -16,8 +16,7 @@ namespace cirrus::controller::http {
 /// (never on the state loop), and posts the finished build.
 class Submission {
  public:
-  Submission(core::Core& core, GitHost& git, blobs::WorkPool& pool,
-             const secrets::SecretBox& secrets)
+  Submission(core::Core& core, GitHost& git, WorkPool& pool, const secrets::SecretBox& secrets)
       : core_(core), git_(git), pool_(pool), secrets_(secrets) {}
   /// Answers 201 with the build, 422 with the place of a configuration error, or another problem.
   /// Encrypted values that `actor` may not use are left out, with a warning in the build.
@@ -26,7 +25,7 @@ class Submission {
  private:
   core::Core& core_;                   // constant after construction
   GitHost& git_;                       // constant after construction
-  blobs::WorkPool& pool_;              // constant after construction
+  WorkPool& pool_;                     // constant after construction
   const secrets::SecretBox& secrets_;  // constant after construction
 };
 

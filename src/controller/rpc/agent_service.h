@@ -76,7 +76,7 @@ class AgentService final : public api::CirrusCIService::CallbackService {
 
   core::Core& core_;       // constant after construction
   blobs::LogStore& logs_;  // constant after construction
-  blobs::WorkPool& pool_;  // constant after construction
+  WorkPool& pool_;         // constant after construction
   const BlobParts parts_;
 };
 

@@ -8,9 +8,9 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include "base/work_pool.h"
 #include "cirrus_agent.pb.h"
 #include "controller/blobs/stores.h"
-#include "controller/blobs/work_pool.h"
 #include "controller/core/core.h"
 #include "google/bytestream/bytestream.grpc.pb.h"
 
@@ -22,7 +22,7 @@ namespace api = org::cirruslabs::ci::services::cirruscigrpc;
 struct BlobParts {
   core::Core& core;
   blobs::Stores& stores;
-  blobs::WorkPool& pool;
+  WorkPool& pool;
 };
 
 /// Asks the core who calls, and runs `permitted` on the pool, where it may block. A refusal comes

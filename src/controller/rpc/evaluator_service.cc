@@ -46,7 +46,7 @@ std::string bearer_token(const grpc::CallbackServerContext& context) {
   return std::string(trim(std::string_view(value).substr(7)));
 }
 
-void enqueue(blobs::WorkPool& thread, const std::shared_ptr<Call>& call) {
+void enqueue(WorkPool& thread, const std::shared_ptr<Call>& call) {
   const bool queued = thread.run([call](const StopToken& stop) {
     if (!stop.stop_requested()) call->run();
   });
@@ -55,7 +55,7 @@ void enqueue(blobs::WorkPool& thread, const std::shared_ptr<Call>& call) {
                 "too many evaluations wait, or the controller is shutting down: try again"});
 }
 
-grpc::ServerUnaryReactor* begin(core::Core& core, blobs::WorkPool& thread,
+grpc::ServerUnaryReactor* begin(core::Core& core, WorkPool& thread,
                                 grpc::CallbackServerContext& context,
                                 std::function<grpc::Status()> work) {
   const auto call = std::make_shared<Call>(context, std::move(work));

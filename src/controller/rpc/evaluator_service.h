@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "base/work_pool.h"
 #include "cirrus_evaluator.grpc.pb.h"
-#include "controller/blobs/work_pool.h"
 #include "controller/core/core.h"
 
 namespace cirrus::controller::rpc {
@@ -36,7 +36,7 @@ class EvaluatorService final : public api::CirrusConfigurationEvaluatorService::
   static constexpr std::size_t kLongestQueue = 16;  ///< Ours.
 
   core::Core& core_;  // constant after construction
-  blobs::WorkPool thread_;
+  WorkPool thread_;
 };
 
 }  // namespace cirrus::controller::rpc

@@ -7,7 +7,7 @@
 
 namespace cirrus::controller::rpc {
 
-LogReactor::LogReactor(core::Core& core, blobs::LogStore& logs, blobs::WorkPool& pool,
+LogReactor::LogReactor(core::Core& core, blobs::LogStore& logs, WorkPool& pool,
                        grpc::CallbackServerContext& context, api::UploadLogsResponse& response)
     : logs_(logs), context_(context), core_(core), pool_(pool), response_(response) {
   StartRead(&entry_);

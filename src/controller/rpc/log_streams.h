@@ -8,10 +8,10 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include "base/work_pool.h"
 #include "cirrus_agent.pb.h"
 #include "controller/blobs/log_masker.h"
 #include "controller/blobs/log_store.h"
-#include "controller/blobs/work_pool.h"
 #include "controller/core/core.h"
 
 namespace cirrus::controller::rpc {
@@ -28,7 +28,7 @@ class LogReactor : public grpc::ServerReadReactor<api::LogEntry> {
   void OnDone() final { delete this; }
 
  protected:
-  LogReactor(core::Core& core, blobs::LogStore& logs, blobs::WorkPool& pool,
+  LogReactor(core::Core& core, blobs::LogStore& logs, WorkPool& pool,
              grpc::CallbackServerContext& context, api::UploadLogsResponse& response);
   ~LogReactor() override = default;
 
@@ -48,7 +48,7 @@ class LogReactor : public grpc::ServerReadReactor<api::LogEntry> {
   void end(const grpc::Status& status);
 
   core::Core& core_;
-  blobs::WorkPool& pool_;
+  WorkPool& pool_;
   api::UploadLogsResponse& response_;
   api::LogEntry entry_;
   core::LogPermit permit_;
@@ -60,7 +60,7 @@ class LogReactor : public grpc::ServerReadReactor<api::LogEntry> {
 /// are masked and appended.
 class StreamLogsReactor final : public LogReactor {
  public:
-  StreamLogsReactor(core::Core& core, blobs::LogStore& logs, blobs::WorkPool& pool,
+  StreamLogsReactor(core::Core& core, blobs::LogStore& logs, WorkPool& pool,
                     grpc::CallbackServerContext& context, api::UploadLogsResponse& response)
       : LogReactor(core, logs, pool, context, response) {}
 
@@ -77,7 +77,7 @@ class StreamLogsReactor final : public LogReactor {
 /// The whole log of a step again, which replaces what was streamed once it is complete.
 class SaveLogsReactor final : public LogReactor {
  public:
-  SaveLogsReactor(core::Core& core, blobs::LogStore& logs, blobs::WorkPool& pool,
+  SaveLogsReactor(core::Core& core, blobs::LogStore& logs, WorkPool& pool,
                   grpc::CallbackServerContext& context, api::UploadLogsResponse& response)
       : LogReactor(core, logs, pool, context, response) {}
 

@@ -33,8 +33,7 @@ std::shared_ptr<grpc::ServerCredentials> credentials_of(const RpcServerOptions& 
 
 class Server final : public RpcServer {
  public:
-  Server(core::Core& core, blobs::Stores& stores, blobs::WorkPool& pool,
-         cirrus::rpc::ShellHub& shells)
+  Server(core::Core& core, blobs::Stores& stores, WorkPool& pool, cirrus::rpc::ShellHub& shells)
       : workers_(core),
         agents_({core, stores, pool}),
         bytes_({core, stores, pool}),
@@ -103,8 +102,7 @@ class Server final : public RpcServer {
 
 Result<std::unique_ptr<RpcServer>> RpcServer::start(const RpcServerOptions& options,
                                                     core::Core& core, blobs::Stores& stores,
-                                                    blobs::WorkPool& pool,
-                                                    cirrus::rpc::ShellHub& shells) {
+                                                    WorkPool& pool, cirrus::rpc::ShellHub& shells) {
   auto server = std::make_unique<Server>(core, stores, pool, shells);
   CIRRUS_TRY(server->listen(options));
   return std::unique_ptr<RpcServer>(std::move(server));

@@ -6,8 +6,8 @@
 #include <string>
 
 #include "base/result.h"
+#include "base/work_pool.h"
 #include "controller/blobs/stores.h"
-#include "controller/blobs/work_pool.h"
 #include "controller/core/core.h"
 #include "rpc/shell_hub.h"
 
@@ -26,7 +26,7 @@ class RpcServer {
   /// Serves when it returns. Everything given must outlive it. Errors: Unavailable if the address
   /// cannot be listened on.
   static Result<std::unique_ptr<RpcServer>> start(const RpcServerOptions& options, core::Core& core,
-                                                  blobs::Stores& stores, blobs::WorkPool& pool,
+                                                  blobs::Stores& stores, WorkPool& pool,
                                                   cirrus::rpc::ShellHub& shells);
   virtual ~RpcServer() = default;
   virtual int port() const = 0;
