@@ -86,8 +86,8 @@ class Run(Case):
 
     def test_a_background_script_is_heard_beside_the_others(self):
         self.configure("task:\n  name: t\n  persistent_worker: {}\n"
-                       "  server_background_script: echo serving; exec sleep 60\n"
-                       "  use_script: echo used\n")
+                       "  server_background_script: echo serving; touch ready; exec sleep 60\n"
+                       "  use_script: until [ -e ready ]; do sleep 0.02; done; echo used\n")
         done = self.run_here(check=0)
         self.assertIn("serving\n", done.stdout)
         self.assertIn("used\n", done.stdout)
