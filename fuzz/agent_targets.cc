@@ -4,11 +4,11 @@
 #include "agent/annotations/annotations.h"
 #include "agent/env_file.h"
 #include "agent/shell.h"
-#include "model/testing/plain_mask.h"
 #include "archive/unpack.h"
 #include "base/check.h"
 #include "base/strings.h"
 #include "model/clone_plan.h"
+#include "model/testing/plain_mask.h"
 #include "os/temp_dir.h"
 
 namespace cirrus::fuzz {

@@ -117,8 +117,8 @@ TEST_F(Caches, KeysAreTheReferences) {
   run();
   // The output as it is: with the line that was run, without stamps and with its secrets.
   const std::string output = "echo lock; echo hunter22\nlock\nhunter22\n";
-  EXPECT_THAT(keys(),
-              ElementsAre("plain-" + sha256_hex("t"), "script-" + sha256_hex(output), "v1 of $HOME?"));
+  EXPECT_THAT(keys(), ElementsAre("plain-" + sha256_hex("t"), "script-" + sha256_hex(output),
+                                  "v1 of $HOME?"));
   EXPECT_THAT(log("script"), AllOf(StartsWith("["), Not(HasSubstr("hunter22"))));
 }
 

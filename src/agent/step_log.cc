@@ -5,7 +5,8 @@
 
 namespace cirrus::agent {
 
-StepLog::StepLog(std::string step, Outbox& outbox, std::shared_ptr<const model::PatternSet> patterns,
+StepLog::StepLog(std::string step, Outbox& outbox,
+                 std::shared_ptr<const model::PatternSet> patterns,
                  std::unique_ptr<TimeStamps> stamps)
     : step_(std::move(step)),
       outbox_(outbox),

@@ -14,7 +14,6 @@ namespace {
 
 namespace pb = rpc::pb;
 
-
 constexpr std::size_t kPiece = 256U << 10U;
 constexpr std::string_view kTornNotice =
     "\nThe connection to the guest broke while this was printed. Once more from there on:\n";
@@ -178,7 +177,8 @@ std::filesystem::path ReferenceAgent::scratch() const {
 
 ReferenceAgent::Log& ReferenceAgent::log_of(const std::string& step) {
   const auto found = logs_.find(step);
-  return found != logs_.end() ? found->second : logs_.emplace(step, Log(fresh_masker_)).first->second;
+  return found != logs_.end() ? found->second
+                              : logs_.emplace(step, Log(fresh_masker_)).first->second;
 }
 
 Status ReferenceAgent::append(const std::string& step, std::string_view bytes) {

@@ -129,8 +129,8 @@ class TaskGateway final : public std::enable_shared_from_this<TaskGateway> {
     std::string clone_url;
     std::string vault_url;
     std::unique_ptr<ReferenceAgent> reference_agent;  // set once
-    int lent = 0;         // calls about blobs that use the service now
-    bool closed = false;  // no more of them
+    int lent = 0;                                     // calls about blobs that use the service now
+    bool closed = false;                              // no more of them
     TaskProgress progress;
   };
 

@@ -33,7 +33,6 @@ std::string encode_component(std::string_view name);
 /// because `%x` begins no escape.
 inline constexpr const char* kExpiredMarker = "%xpired";
 
-
 /// Builds every path below the data directory.
 class Paths {
  public:

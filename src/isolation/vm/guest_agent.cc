@@ -38,8 +38,8 @@ std::optional<std::filesystem::path> newest_version(const std::filesystem::path&
         name.size() <= kPrefix.size() + suffix.size() || !entry.is_regular_file(failure)) {
       continue;
     }
-    const std::vector<int> version = numbers_of(
-        std::string_view(name).substr(kPrefix.size(), name.size() - kPrefix.size() - suffix.size()));
+    const std::vector<int> version = numbers_of(std::string_view(name).substr(
+        kPrefix.size(), name.size() - kPrefix.size() - suffix.size()));
     if (version.empty() || version < best) continue;
     best = version;
     newest = entry.path();
@@ -105,14 +105,15 @@ Result<std::string> install_agent(net::SshSession& session, const AgentProgram& 
   const std::string known = fmt::format(".cache/cirrus/agents/{}", digest);
   // Its own words about what is in it count, not its name: a file may be cut short.
   const net::SshCommandEnd there = CIRRUS_TRY(session.run(
-      fmt::format("f=\"$HOME\"/{0}; test -f \"$f\" && "
-                  "{{ sha256sum < \"$f\" || shasum -a 256 < \"$f\"; }} 2>/dev/null | grep -q '^{1}' "
-                  "&& cp \"$f\" {2} && chmod 700 {2}",
-                  known, digest, target),
+      fmt::format(
+          "f=\"$HOME\"/{0}; test -f \"$f\" && "
+          "{{ sha256sum < \"$f\" || shasum -a 256 < \"$f\"; }} 2>/dev/null | grep -q '^{1}' "
+          "&& test -x \"$f\" && ln -s \"$f\" {2}",
+          known, digest, target),
       {}, stop, deadline));
   if (there.exit_code == 0) return directory;
-  CIRRUS_TRY(session.upload(bytes, target, 0700, stop, deadline)
-                 .note("putting the agent into the guest"));
+  CIRRUS_TRY(
+      session.upload(bytes, target, 0700, stop, deadline).note("putting the agent into the guest"));
   return directory;
 }
 

@@ -56,7 +56,7 @@ std::string agent_command(const std::string& directory, const std::string& verb,
 /// How a reference CLI binary is told its task. The secrets are the task's own between guest and
 /// worker; they stand on a command line, as the reference's worker puts them there.
 struct ReferenceStart {
-  std::string directory;  ///< where it is installed
+  std::string directory;   ///< where it is installed
   std::uint16_t port = 0;  ///< of the guest's loopback, which leads to the gateway
   std::string task_id;
   std::string client_secret;

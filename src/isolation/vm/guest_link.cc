@@ -111,8 +111,8 @@ bool GuestLink::serve_reference(const StopToken& stop) {
 
 std::string GuestLink::last_words(const StopToken& stop) {
   if (!session_) return {};
-  const Result<net::SshCommandEnd> end = session_->run(
-      "tail -n 1 " + options_.directory + "/agent.log", {}, stop, in(kConnectTime));
+  const Result<net::SshCommandEnd> end =
+      session_->run("tail -n 1 " + options_.directory + "/agent.log", {}, stop, in(kConnectTime));
   return end.ok() ? shorten(std::string(trim(end.value().output)), 200) : std::string();
 }
 

@@ -16,6 +16,7 @@
 #include "base/strings.h"
 #include "cirrus_gateway.pb.h"
 #include "isolation/framing.h"
+#include "isolation/vm/console.h"
 #include "isolation/vm/guest_link.h"
 #include "isolation/vm/tool_command.h"
 #include "isolation/vm/vm_tool.h"
@@ -41,6 +42,8 @@ constexpr char kAgentPortHandle[] = "agent-port";
 // What was made for a standby instance keeps its label when a task takes it over.
 constexpr char kLabelHandle[] = "label";
 constexpr char kModifierHandle[] = "modifier";
+// The file that is followed; there if the task asked for it.
+constexpr char kConsoleHandle[] = "console";
 
 // Ours: a tool that does not answer is stuck; pulls and clones of large images are not.
 constexpr std::chrono::hours kPullTime{6};
@@ -129,6 +132,11 @@ class VmInstance final : public Instance {
     session_ = std::move(session);
     stream_ = std::move(stream);
   }
+  /// `from_now`: another worker has said what came before.
+  void follow_console(bool from_now) {
+    const std::string file = handle(kConsoleHandle);
+    if (!file.empty()) console_ = std::make_unique<Console>(file, handle(kVmHandle), from_now);
+  }
   /// For an agent that knows its task.
   void connect_again() { start_link(); }
 
@@ -197,6 +205,7 @@ class VmInstance final : public Instance {
       if (!removed.ok() && first.ok()) first = removed.error();
       destroyed_ = removed.ok();
     }
+    console_.reset();
     if (modifier_) modifiers_->release(*std::exchange(modifier_, std::nullopt));
     return first;
   }
@@ -244,8 +253,8 @@ class VmInstance final : public Instance {
                              bootstrap.process_environment().end());
     start.environment["CIRRUS_VM_ID"] = handle(kVmHandle);
     const std::string script = start.directory + "/start";
-    CIRRUS_TRY(session_->upload(reference_start_script(start), script, 0700, StopToken(),
-                                in(kReadyTime)));
+    CIRRUS_TRY(
+        session_->upload(reference_start_script(start), script, 0700, StopToken(), in(kReadyTime)));
     // From the login shell, so that its profile counts.
     const net::SshCommandEnd end = CIRRUS_TRY(
         session_->run("exec \"${SHELL:-/bin/sh}\" -l -c " + net::shell_quoted("exec " + script), {},
@@ -289,6 +298,7 @@ class VmInstance final : public Instance {
   std::unique_ptr<net::SshSession> session_;
   std::unique_ptr<net::SshStream> stream_;
   std::unique_ptr<GuestLink> link_;
+  std::unique_ptr<Console> console_;
   bool destroyed_ = false;
 };
 
@@ -362,6 +372,7 @@ class Launch {
     }
     auto launched = std::make_unique<VmInstance>(record_, environment_, modifiers_);
     launched->use(std::move(session), std::move(stream));
+    launched->follow_console(false);
     return std::unique_ptr<Instance>(std::move(launched));
   }
 
@@ -404,6 +415,7 @@ class Launch {
     os::Process process = CIRRUS_TRY(os::Process::spawn(options).note("starting the VM"));
     record_.agent_pid = process.pid();
     record_.agent_start_time = os::process_start_time(process.pid()).value_or(0);
+    if (spec_.console_to_log) record_.handles[kConsoleHandle] = request_.agent_log.string();
     // It outlives this worker, as its agent does.
     process.release();
     return {};
@@ -501,6 +513,7 @@ class Vm final : public VmIsolation {
   Result<std::unique_ptr<Instance>> adopt(const InstanceRecord& record) override {
     auto instance = std::make_unique<VmInstance>(record, environment_, modifiers_);
     if (record.handles.contains(kDirectoryHandle)) instance->connect_again();
+    instance->follow_console(true);
     return std::unique_ptr<Instance>(std::move(instance));
   }
 

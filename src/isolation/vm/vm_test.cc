@@ -180,7 +180,8 @@ TEST(ReferenceStart, TellsTheAgentItsTaskInTheReferencesWords) {
   // One that writes down what it was told, and lives until it is interrupted.
   ASSERT_TRUE(os::write_file(root.path() / "cirrus-agent",
                              "#!/bin/bash\ntrap 'exit 0' TERM\nprintf '%s\\n' \"$CIRRUS_VM_ID\" "
-                             "\"$@\" > " + start.directory + "/told.new\nmv " + start.directory +
+                             "\"$@\" > " +
+                                 start.directory + "/told.new\nmv " + start.directory +
                                  "/told.new " + start.directory +
                                  "/told\nwhile :; do sleep 0.05; done\n",
                              0700)

@@ -5,6 +5,7 @@
 
 #include "base/digest.h"
 #include "base/strings.h"
+#include "lang/tasks/digest.h"
 #include "lang/testing/evaluated.h"
 
 namespace cirrus::lang {

@@ -254,13 +254,13 @@ TEST_F(Ssh, APortOfTheGuestLeadsToASocketHere) {
   const std::uint16_t port = session->listen(0).value();
   ASSERT_NE(port, 0);
   // Three at once, each with more than any window holds.
-  const std::string client = fmt::format(
-      R"(exec 3<>/dev/tcp/127.0.0.1/{0}; head -c 6000000 /dev/zero >&3 & )"
-      R"(head -c 6000000 <&3 | wc -c; wait)",
-      port);
-  const std::string command = fmt::format(
-      R"(for i in 1 2 3; do bash -c {0} > {1}/out$i & done; wait; exit 7)", shell_quoted(client),
-      root().string());
+  const std::string client =
+      fmt::format(R"(exec 3<>/dev/tcp/127.0.0.1/{0}; head -c 6000000 /dev/zero >&3 & )"
+                  R"(head -c 6000000 <&3 | wc -c; wait)",
+                  port);
+  const std::string command =
+      fmt::format(R"(for i in 1 2 3; do bash -c {0} > {1}/out$i & done; wait; exit 7)",
+                  shell_quoted(client), root().string());
   const Result<std::optional<int>> end = session->forward(command, socket, StopToken());
   ASSERT_TRUE(end.ok()) << end.error().to_string();
   EXPECT_EQ(end.value(), 7);
@@ -270,8 +270,7 @@ TEST_F(Ssh, APortOfTheGuestLeadsToASocketHere) {
   EXPECT_FALSE(session->listen(static_cast<std::uint16_t>(port_)).ok()) << "that one is taken";
   StopSource stop;
   stop.request_stop();
-  EXPECT_EQ(session->forward("sleep 60", socket, stop.get_token()).error().code(),
-            Code::Cancelled);
+  EXPECT_EQ(session->forward("sleep 60", socket, stop.get_token()).error().code(), Code::Cancelled);
 }
 
 TEST_F(Ssh, AServerThatForwardsNothingSaysSo) {

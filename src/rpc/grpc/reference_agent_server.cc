@@ -131,9 +131,9 @@ class PassingArtifact {
       current_ = set_.files.end() - 1;
     }
     current_->bytes = 0;
-    file_ = CIRRUS_TRY(
-        os::open_file(path_of(static_cast<std::size_t>(current_ - set_.files.begin())),
-                      O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600));
+    file_ =
+        CIRRUS_TRY(os::open_file(path_of(static_cast<std::size_t>(current_ - set_.files.begin())),
+                                 O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600));
     return {};
   }
 
@@ -219,9 +219,8 @@ grpc::Status ReferenceAgentServer::ReportAgentSignal(Context* context,
 grpc::Status ReferenceAgentServer::ReportAgentLogs(Context* context,
                                                    const pb::ReportAgentLogsRequest* request,
                                                    None*) {
-  return with_task(service_, *context, [request](ReferenceTask& task) {
-    return task.keep_agent_log(request->logs());
-  });
+  return with_task(service_, *context,
+                   [request](ReferenceTask& task) { return task.keep_agent_log(request->logs()); });
 }
 
 // Whether the task lives the worker tells the controller.
@@ -258,14 +257,13 @@ grpc::Status ReferenceAgentServer::SaveLogs(Context* context, Reader<pb::LogEntr
   return with_task(service_, *context, [&](ReferenceTask& task) -> Status {
     pb::LogEntry entry;
     const std::string step = CIRRUS_TRY(first_step(*reader, entry));
-    const std::uint64_t total =
-        CIRRUS_TRY(task.complete_log(step, [&]() -> Result<std::string> {
-          while (reader->Read(&entry)) {
-            if (!entry.chunk().data().empty()) return std::move(*entry.mutable_chunk()->mutable_data());
-          }
-          if (context->IsCancelled()) return error(Code::Cancelled, "cut off");
-          return std::string();
-        }));
+    const std::uint64_t total = CIRRUS_TRY(task.complete_log(step, [&]() -> Result<std::string> {
+      while (reader->Read(&entry)) {
+        if (!entry.chunk().data().empty()) return std::move(*entry.mutable_chunk()->mutable_data());
+      }
+      if (context->IsCancelled()) return error(Code::Cancelled, "cut off");
+      return std::string();
+    }));
     reply->set_bytes_logged(static_cast<std::int64_t>(total));
     return {};
   });

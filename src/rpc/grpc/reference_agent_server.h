@@ -25,7 +25,8 @@ class ReferenceAgentServer final
 
   grpc::Status InitialCommands(Context* context, const pb::InitialCommandsRequest* request,
                                pb::CommandsResponse* reply) override;
-  grpc::Status ReportCommandUpdates(Context* context, const pb::ReportCommandUpdatesRequest* request,
+  grpc::Status ReportCommandUpdates(Context* context,
+                                    const pb::ReportCommandUpdatesRequest* request,
                                     pb::ReportCommandUpdatesResponse* reply) override;
   grpc::Status ReportAnnotations(Context* context,
                                  const pb::ReportAnnotationsCommandRequest* request,
