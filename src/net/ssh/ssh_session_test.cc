@@ -13,6 +13,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/guarded.h"
 #include "os/fd.h"
 #include "os/files.h"
 #include "os/process.h"
@@ -183,8 +184,12 @@ TEST_F(Ssh, AStreamPassesBytesBothWaysToTheEnd) {
   os::Fd far(ends[1]);
   std::string sent(2'000'000, 'x');
   std::string received;
+  // The relay ends with its near side, whatever is still on its way: first something came back.
+  Guarded<bool> echoed(false);
   Thread writer([&] {
     (void)os::write_all(far.get(), sent);
+    echoed.wait_until(
+        StopToken(), soon(), [](bool& value) { return value; }, [](bool&, bool) {});
     ::shutdown(far.get(), SHUT_WR);
   });
   Thread reader([&] {
@@ -193,6 +198,7 @@ TEST_F(Ssh, AStreamPassesBytesBothWaysToTheEnd) {
       const Result<std::size_t> got = os::read_some(far.get(), buffer);
       if (!got.ok() || got.value() == 0) break;
       received.append(buffer.data(), got.value());
+      if (received.size() > 8) echoed.update([](bool& value) { value = true; });
     }
   });
   const Result<std::optional<int>> end = stream->relay(near.get(), StopToken());
