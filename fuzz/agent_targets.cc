@@ -4,11 +4,11 @@
 #include "agent/annotations/annotations.h"
 #include "agent/env_file.h"
 #include "agent/shell.h"
-#include "agent/testing/plain_mask.h"
 #include "archive/unpack.h"
 #include "base/check.h"
 #include "base/strings.h"
 #include "model/clone_plan.h"
+#include "model/testing/plain_mask.h"
 #include "os/temp_dir.h"
 
 namespace cirrus::fuzz {
@@ -22,13 +22,13 @@ void run_masker(std::string_view input) {
   std::erase(patterns, std::string());
   const std::string text(input.substr(std::min(newline + 1, input.size())));
 
-  agent::Masker masker(std::make_shared<const agent::PatternSet>(patterns));
+  model::Masker masker(std::make_shared<const model::PatternSet>(patterns));
   std::string out;
   for (std::size_t at = 0; at < text.size(); at += piece) {
     masker.feed(std::string_view(text).substr(at, piece), out);
   }
   masker.finish(out);
-  CIRRUS_CHECK(out == agent::testing::plain_mask(patterns, text), "masking follows the plain rule");
+  CIRRUS_CHECK(out == model::testing::plain_mask(patterns, text), "masking follows the plain rule");
 }
 
 void run_env_file(std::string_view input) {

@@ -7,7 +7,7 @@
 #include "agent/artifact_step.h"
 #include "agent/step_stop.h"
 #include "agent/task_run.h"
-#include "archive/digest.h"
+#include "base/digest.h"
 #include "base/strings.h"
 #include "os/files.h"
 
@@ -31,7 +31,7 @@ StepOutcome TaskRun::cut_short(Step& step) {
 std::optional<std::string> TaskRun::cache_key(Step& step, StepOutcome& outcome) {
   const wire::CacheInstruction& instruction = step.command.cache_instruction();
   if (!instruction.fingerprint_key().empty()) return instruction.fingerprint_key();
-  archive::Sha256 digest;
+  Sha256 digest;
   if (instruction.fingerprint_scripts().empty()) {
     digest.update(environment_->get("CIRRUS_TASK_NAME").value_or(""));
     digest.update(environment_->get("CI_NODE_INDEX").value_or(""));
@@ -150,12 +150,12 @@ Status TaskRun::annotate(Step& step, const rpc::ArtifactSet& set, const StepStop
 }
 
 void TaskRun::post_annotations(std::vector<wire::Annotation>& annotations) {
-  const std::shared_ptr<const PatternSet> patterns = secrets_.patterns();
+  const std::shared_ptr<const model::PatternSet> patterns = secrets_.patterns();
   gateway::v1::AgentMessage::Event event;
   std::size_t bytes = 0;
   for (wire::Annotation& one : annotations) {
-    one.set_message(mask(patterns, shorten(one.message(), kMaxDetails)));
-    one.set_raw_details(mask(patterns, shorten(one.raw_details(), kMaxDetails)));
+    one.set_message(model::mask(patterns, shorten(one.message(), kMaxDetails)));
+    one.set_raw_details(model::mask(patterns, shorten(one.raw_details(), kMaxDetails)));
     bytes += one.ByteSizeLong();
     *event.mutable_annotations()->add_annotations() = std::move(one);
     if (bytes < kMaxBatch) continue;

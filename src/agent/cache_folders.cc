@@ -7,7 +7,7 @@
 #include <algorithm>
 
 #include "agent/glob.h"
-#include "archive/digest.h"
+#include "base/digest.h"
 #include "os/fd.h"
 
 namespace cirrus::agent {
@@ -57,7 +57,7 @@ Status add_file(const fs::path& base, const fs::path& file, Snapshot& snapshot) 
 
 Result<std::string> digest_of(const fs::path& file, const StopToken& stop) {
   const os::Fd input = CIRRUS_TRY(os::open_file(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
-  archive::Sha256 digest;
+  Sha256 digest;
   std::vector<char> buffer(256 * 1024);
   for (;;) {
     if (stop.stop_requested()) return error(Code::Cancelled, "looking for changes was stopped");

@@ -6,8 +6,8 @@
 
 #include "agent/persist.h"
 #include "archive/codec.h"
-#include "archive/digest.h"
 #include "archive/pack.h"
+#include "base/digest.h"
 #include "base/strings.h"
 
 namespace cirrus::agent {
@@ -121,7 +121,7 @@ CacheSteps::Restored CacheSteps::restore(const wire::Command& command, const std
 Status CacheSteps::unpack(Cache& cache, const rpc::CacheFound& found, bool watch, StepLog& log,
                           const StepStop& stop) {
   std::map<std::string, std::string> digests;
-  archive::Sha256 digest;
+  Sha256 digest;
   archive::Witness witness;
   if (watch) {
     witness = [&](const std::string& name, std::string_view piece) {

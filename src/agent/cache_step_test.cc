@@ -4,8 +4,8 @@
 
 #include "agent/testing/task_fixture.h"
 #include "archive/codec.h"
-#include "archive/digest.h"
 #include "archive/tar.h"
+#include "base/digest.h"
 
 namespace cirrus::agent {
 namespace {
@@ -18,12 +18,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::StartsWith;
-
-std::string sha256(std::string_view text) {
-  archive::Sha256 digest;
-  digest.update(text);
-  return digest.hex();
-}
 
 class Caches : public testing::TaskFixture {
  protected:
@@ -90,7 +84,7 @@ TEST_F(Caches, AreStoredByOneTaskAndRestoredByTheNext) {
   };
   steps();
   run();
-  const std::string key = "deps-" + sha256("build3");
+  const std::string key = "deps-" + sha256_hex("build3");
   EXPECT_THAT(log("deps"), HasSubstr("Cache miss for '" + key + "'"));
   EXPECT_THAT(upload_log("deps"), HasSubstr("Stored the cache '" + key + "'"));
   EXPECT_THAT(keys(), ElementsAre(key));
@@ -123,8 +117,8 @@ TEST_F(Caches, KeysAreTheReferences) {
   run();
   // The output as it is: with the line that was run, without stamps and with its secrets.
   const std::string output = "echo lock; echo hunter22\nlock\nhunter22\n";
-  EXPECT_THAT(keys(),
-              ElementsAre("plain-" + sha256("t"), "script-" + sha256(output), "v1 of $HOME?"));
+  EXPECT_THAT(keys(), ElementsAre("plain-" + sha256_hex("t"), "script-" + sha256_hex(output),
+                                  "v1 of $HOME?"));
   EXPECT_THAT(log("script"), AllOf(StartsWith("["), Not(HasSubstr("hunter22"))));
 }
 

@@ -5,7 +5,8 @@
 
 namespace cirrus::agent {
 
-StepLog::StepLog(std::string step, Outbox& outbox, std::shared_ptr<const PatternSet> patterns,
+StepLog::StepLog(std::string step, Outbox& outbox,
+                 std::shared_ptr<const model::PatternSet> patterns,
                  std::unique_ptr<TimeStamps> stamps)
     : step_(std::move(step)),
       outbox_(outbox),
@@ -30,7 +31,7 @@ void StepLog::flush() {
   pass_on_locked();
 }
 
-void StepLog::replace_patterns(std::shared_ptr<const PatternSet> patterns) {
+void StepLog::replace_patterns(std::shared_ptr<const model::PatternSet> patterns) {
   const std::lock_guard lock(mutex_);
   masker_.replace_patterns(std::move(patterns), masked_);
   pass_on_locked();

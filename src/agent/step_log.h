@@ -9,9 +9,9 @@
 #include <string>
 #include <string_view>
 
-#include "agent/masker.h"
 #include "agent/outbox.h"
 #include "agent/time_stamps.h"
+#include "model/masker.h"
 
 namespace cirrus::agent {
 
@@ -22,7 +22,7 @@ namespace cirrus::agent {
 class StepLog {
  public:
   /// `outbox` must outlive the log. `stamps`: null for none.
-  StepLog(std::string step, Outbox& outbox, std::shared_ptr<const PatternSet> patterns,
+  StepLog(std::string step, Outbox& outbox, std::shared_ptr<const model::PatternSet> patterns,
           std::unique_ptr<TimeStamps> stamps);
 
   const std::string& step() const { return step_; }
@@ -32,7 +32,7 @@ class StepLog {
   void observe(std::function<void(std::string_view bytes)> observer);
   /// Hands out what is held back. Later writes start afresh.
   void flush();
-  void replace_patterns(std::shared_ptr<const PatternSet> patterns);
+  void replace_patterns(std::shared_ptr<const model::PatternSet> patterns);
   /// Where the next byte goes: what an event that follows this log says.
   gateway::v1::LogPosition position() const;
 
@@ -42,7 +42,7 @@ class StepLog {
   const std::string step_;
   Outbox& outbox_;
   mutable std::mutex mutex_;
-  Masker masker_;                                   // guarded by mutex_
+  model::Masker masker_;                            // guarded by mutex_
   std::unique_ptr<TimeStamps> stamps_;              // guarded by mutex_
   std::function<void(std::string_view)> observer_;  // guarded by mutex_
   std::string masked_;                              // guarded by mutex_: kept for its capacity

@@ -229,7 +229,7 @@ StepLog& TaskRun::open_log(const std::string& step) {
   if (first && secrets_.has_short_ones()) {
     logs_.back().write(
         fmt::format("Secrets of less than {} bytes are not hidden in logs; this task has some.\n",
-                    kShortestSecret));
+                    model::kShortestSecret));
   }
   return logs_.back();
 }

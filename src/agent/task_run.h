@@ -16,7 +16,6 @@
 #include "agent/outbox.h"
 #include "agent/resource_monitor.h"
 #include "agent/script_runner.h"
-#include "agent/secrets.h"
 #include "agent/shells.h"
 #include "agent/step_log.h"
 #include "agent/step_stop.h"
@@ -24,6 +23,7 @@
 #include "agent/task_setup.h"
 #include "cirrus_gateway.pb.h"
 #include "model/clone_plan.h"
+#include "model/secrets.h"
 #include "rpc/blob_service.h"
 #include "rpc/byte_channel.h"
 #include "rpc/vault_link.h"
@@ -146,7 +146,7 @@ class TaskRun {
   os::Environment process_;
   std::unique_ptr<TaskEnvironment> environment_;
   std::unique_ptr<Scratch> scratch_;
-  Secrets secrets_;
+  model::Secrets secrets_;
   std::string shell_;
   std::filesystem::path working_directory_;
   CacheSteps caches_;

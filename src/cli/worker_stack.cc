@@ -64,6 +64,21 @@ std::vector<std::filesystem::path> agent_directories(const std::filesystem::path
   return directories;
 }
 
+// Where the reference's worker keeps agents. Source: its agent binary cache.
+std::filesystem::path reference_agent_cache() {
+  const os::Environment environment = os::current_environment();
+  const auto value = [&environment](const char* name) {
+    const auto found = environment.find(name);
+    return found == environment.end() ? std::string() : found->second;
+  };
+  std::filesystem::path caches = value("XDG_CACHE_HOME");
+  if (caches.empty() && !value("HOME").empty()) {
+    caches = std::filesystem::path(value("HOME")) /
+             (std::string_view(os::os_name()) == "darwin" ? "Library/Caches" : ".cache");
+  }
+  return caches.empty() ? caches : caches / "cirrus" / "agent";
+}
+
 isolation::VmOptions vm_options(const worker::VmSettings& settings,
                                 const std::filesystem::path& data, const std::string& owner,
                                 const std::filesystem::path& agent_program) {
@@ -72,6 +87,7 @@ isolation::VmOptions vm_options(const worker::VmSettings& settings,
   options.agents.own = agent_program;
   options.agents.own_kind = {os::os_name(), os::arch_name()};
   options.agents.directories = agent_directories(data);
+  options.agents.reference_cache = reference_agent_cache();
   for (const worker::ResourceModifier& modifier : settings.modifiers) {
     options.modifiers.push_back({modifier.match, modifier.run});
   }

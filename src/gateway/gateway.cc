@@ -76,6 +76,14 @@ Result<rpc::BlobLease> Gateway::lend_blobs(const gw::BlobCaller& caller) {
   return task->lend_blobs(caller);
 }
 
+Result<std::shared_ptr<rpc::ReferenceTask>> Gateway::reference_task(const std::string& task_id,
+                                                                    const std::string& secret) {
+  const std::shared_ptr<TaskGateway> task = find(task_id);
+  if (!task) return error(Code::NotFound, "task {} does not run here", task_id);
+  rpc::ReferenceTask* const agent = CIRRUS_TRY(task->reference_agent(secret));
+  return std::shared_ptr<rpc::ReferenceTask>(task, agent);
+}
+
 Status Gateway::serve_tunnel(const gw::TunnelMessage::Open& open, rpc::ByteChannel& agent) {
   const std::shared_ptr<TaskGateway> task = find(open.task_id());
   if (!task) return error(Code::NotFound, "task {} does not run here", open.task_id());

@@ -38,6 +38,8 @@ class Gateway final : public rpc::GatewayService {
       const gw::AgentMessage::Hello& hello,
       std::shared_ptr<rpc::AgentConnection> connection) override;
   Result<rpc::BlobLease> lend_blobs(const gw::BlobCaller& caller) override;
+  Result<std::shared_ptr<rpc::ReferenceTask>> reference_task(const std::string& task_id,
+                                                             const std::string& secret) override;
   rpc::ShellHub& shells() override { return shells_; }
   Status admit_listener(const std::string& task_id, const std::string& agent_secret) override;
   Result<gw::VaultReply> call_vault(const gw::VaultRequest& request) override;

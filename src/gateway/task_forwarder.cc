@@ -138,9 +138,7 @@ void TaskGateway::log_stored(const std::string& step, std::uint64_t offset) {
     log.upstream = std::min(offset, log.spooled);
     spool = log.spool.get();
     if (!state.reading_paused) return;
-    std::uint64_t waiting = 0;
-    for (const auto& [name, entry] : state.logs) waiting += entry.spooled - entry.upstream;
-    if (waiting > options_.spool_quota / 2) return;
+    if (waiting_bytes(state) > options_.spool_quota / 2) return;
     state.reading_paused = false;
     resume = state.connection;
   });

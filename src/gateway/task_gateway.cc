@@ -98,6 +98,23 @@ Status TaskGateway::load() {
     loaded.progress.finished = true;
     loaded.progress.attached_once = true;
   }
+  // The worker that handed the task over is not the one that goes on with it.
+  const Result<std::string> bootstrap = os::read_file(options_.paths.reference_agent());
+  if (bootstrap.ok()) {
+    gw::Bootstrap parsed;
+    if (!parsed.ParseFromString(bootstrap.value())) {
+      return error(Code::DataLoss, "'{}' is damaged", options_.paths.reference_agent().string());
+    }
+    std::map<std::string, std::uint64_t> ahead;  // the worker's own words
+    for (const gw::LogPosition& position : parsed.log_positions()) {
+      ahead[position.step()] = position.offset();
+    }
+    std::vector<std::string> begun;
+    for (const auto& [step, log] : loaded.logs) {
+      if (log.spooled > ahead[step]) begun.push_back(step);
+    }
+    loaded.reference_agent = std::make_unique<ReferenceAgent>(*this, std::move(parsed), begun);
+  }
   state_.with([&](State& state) { state = std::move(loaded); });
   return {};
 }
@@ -242,49 +259,67 @@ std::vector<gw::LogPosition> TaskGateway::log_positions() const {
   });
 }
 
+Result<std::uint64_t> TaskGateway::store_log(const std::string& step, std::uint64_t offset,
+                                             std::string_view data) {
+  Spool* const spool = CIRRUS_TRY(spool_of(step));
+  if (offset > spool->size()) {
+    return error(Code::FailedPrecondition, "the log of '{}' has a gap at {}", step, spool->size());
+  }
+  // What overlaps was stored before a reconnect.
+  const std::uint64_t known = std::min<std::uint64_t>(spool->size() - offset, data.size());
+  const std::string_view fresh = data.substr(static_cast<std::size_t>(known));
+  if (!fresh.empty()) CIRRUS_TRY(spool->append(fresh));
+  state_.update([&](State& state) { state.logs[step].spooled = spool->size(); });
+  return spool->size();
+}
+
+std::uint64_t TaskGateway::waiting_bytes(const State& state) {
+  std::uint64_t waiting = 0;
+  for (const auto& [step, log] : state.logs) waiting += log.spooled - log.upstream;
+  return waiting;
+}
+
 bool TaskGateway::on_log(std::uint64_t generation, const gw::AgentMessage::Log& log) {
   const std::shared_ptr<rpc::AgentConnection> connection =
       state_.with([](const State& state) { return state.connection; });
   if (!connection) return true;
-  Result<Spool*> opened = spool_of(log.step());
-  if (!opened.ok()) {
-    log_error("log spool failed", {{"task", task_id()}, {"error", opened.error()}});
-    connection->close(std::move(opened).error());
-    return true;
-  }
-  Spool* const spool = opened.value();
-  if (log.offset() > spool->size()) {
-    connection->close(error(Code::FailedPrecondition, "the log of '{}' has a gap at {}", log.step(),
-                            spool->size()));
-    return true;
-  }
-  // What overlaps was stored before a reconnect.
-  const std::string_view data = log.data();
-  const std::uint64_t known = std::min<std::uint64_t>(spool->size() - log.offset(), data.size());
-  const std::string_view fresh = data.substr(static_cast<std::size_t>(known));
-  if (!fresh.empty()) {
-    Status appended = spool->append(fresh);
-    if (!appended.ok()) {
-      // The agent keeps the bytes and comes back; a full disk blocks the script until then.
-      log_error("log spool failed", {{"task", task_id()}, {"error", appended.error()}});
-      connection->close(std::move(appended).error());
-      return true;
+  Result<std::uint64_t> size = store_log(log.step(), log.offset(), log.data());
+  if (!size.ok()) {
+    // After a failure of the disk the agent keeps the bytes and comes back; a full one blocks the
+    // script until then.
+    if (size.error().code() != Code::FailedPrecondition) {
+      log_error("log spool failed", {{"task", task_id()}, {"error", size.error()}});
     }
+    connection->close(std::move(size).error());
+    return true;
   }
   crash_point("gateway.log.spooled");
   gw::GatewayMessage stored;
   stored.mutable_log_stored()->mutable_position()->set_step(log.step());
-  stored.mutable_log_stored()->mutable_position()->set_offset(spool->size());
+  stored.mutable_log_stored()->mutable_position()->set_offset(size.value());
   const bool go_on = state_.update([&](State& state) {
-    state.logs[log.step()].spooled = spool->size();
-    std::uint64_t waiting = 0;
-    for (const auto& [step, entry] : state.logs) waiting += entry.spooled - entry.upstream;
-    if (waiting <= options_.spool_quota || state.generation != generation) return true;
+    if (waiting_bytes(state) <= options_.spool_quota || state.generation != generation) return true;
     state.reading_paused = true;
     return false;
   });
   connection->send(std::move(stored));
   return go_on;
+}
+
+Status TaskGateway::store_event(const gw::AgentMessage::Event& event) {
+  CIRRUS_TRY(os::write_file(options_.paths.results() / std::to_string(event.sequence()),
+                            event.SerializeAsString()));
+  crash_point("gateway.result.written");
+  if (event.has_finished()) {
+    crash_point("gateway.finish.written");
+    (void)os::write_file(options_.paths.results() / "finished", "");
+  }
+  state_.update([&](State& state) {
+    state.last_sequence = event.sequence();
+    state.events.push_back(event);
+    state.progress.finished = state.progress.finished || event.has_finished();
+  });
+  return {};
 }
 
 void TaskGateway::on_event(std::uint64_t, const gw::AgentMessage::Event& event) {
@@ -300,23 +335,12 @@ void TaskGateway::on_event(std::uint64_t, const gw::AgentMessage::Event& event) 
     return;
   }
   if (event.sequence() == last + 1) {
-    Status written = os::write_file(options_.paths.results() / std::to_string(event.sequence()),
-                                    event.SerializeAsString());
+    Status written = store_event(event);
     if (!written.ok()) {
       log_error("result spool failed", {{"task", task_id()}, {"error", written.error()}});
       connection->close(std::move(written).error());
       return;
     }
-    crash_point("gateway.result.written");
-    if (event.has_finished()) {
-      crash_point("gateway.finish.written");
-      (void)os::write_file(options_.paths.results() / "finished", "");
-    }
-    state_.update([&](State& state) {
-      state.last_sequence = event.sequence();
-      state.events.push_back(event);
-      state.progress.finished = state.progress.finished || event.has_finished();
-    });
   }
   gw::GatewayMessage stored;
   stored.mutable_event_stored()->set_sequence(std::max(last, event.sequence()));
@@ -327,6 +351,63 @@ void TaskGateway::on_closed(std::uint64_t generation) {
   state_.update([&](State& state) {
     if (state.generation == generation) state.connection = nullptr;
   });
+}
+
+Status TaskGateway::serve_reference_agent(const gw::Bootstrap& bootstrap) {
+  CIRRUS_TRY(os::write_file(options_.paths.reference_agent(), bootstrap.SerializeAsString()));
+  auto agent = std::make_unique<ReferenceAgent>(*this, bootstrap, std::vector<std::string>());
+  state_.with([&](State& state) { state.reference_agent = std::move(agent); });
+  return {};
+}
+
+Result<rpc::ReferenceTask*> TaskGateway::reference_agent(const std::string& secret) {
+  if (!options_.agent_secret.matches(secret)) {
+    return error(Code::Unauthenticated, "wrong secret for task {}", options_.task_id);
+  }
+  rpc::ReferenceTask* const agent =
+      state_.with([](const State& state) { return state.reference_agent.get(); });
+  if (agent != nullptr) return agent;
+  return error(Code::NotFound, "the agent of task {} is one of ours", options_.task_id);
+}
+
+void TaskGateway::agent_came() {
+  state_.update([](State& state) { state.progress.attached_once = true; });
+}
+
+Status TaskGateway::append_log(const std::string& step, std::string_view bytes) {
+  const std::lock_guard ingest(ingest_mutex_);
+  const std::uint64_t end = state_.with([&](const State& state) {
+    const auto found = state.logs.find(step);
+    return found == state.logs.end() ? 0 : found->second.spooled;
+  });
+  CIRRUS_TRY(store_log(step, end, bytes));
+  crash_point("gateway.log.spooled");
+  return {};
+}
+
+Status TaskGateway::append_event(gw::AgentMessage::Event event,
+                                 const std::vector<std::string>& after_steps) {
+  const std::lock_guard ingest(ingest_mutex_);
+  state_.with([&](const State& state) {
+    event.set_sequence(state.last_sequence + 1);
+    for (const std::string& step : after_steps) {
+      const auto found = state.logs.find(step);
+      if (found == state.logs.end()) continue;
+      gw::LogPosition& position = *event.add_after();
+      position.set_step(step);
+      position.set_offset(found->second.spooled);
+    }
+  });
+  return store_event(event);
+}
+
+Status TaskGateway::wait_for_room() {
+  return state_.wait(
+      transfers_.get_token(),
+      [this](const State& state) { return waiting_bytes(state) <= options_.spool_quota; },
+      [](State&, bool room) {
+        return room ? Status() : Status(error(Code::Cancelled, "the worker is going away"));
+      });
 }
 
 }  // namespace cirrus::gateway

@@ -22,6 +22,7 @@
 
 #include "base/guarded.h"
 #include "base/stop.h"
+#include "gateway/reference_agent.h"
 #include "gateway/spool.h"
 #include "gateway/task_paths.h"
 #include "rpc/gateway_service.h"
@@ -87,6 +88,12 @@ class TaskGateway final : public std::enable_shared_from_this<TaskGateway> {
   /// Where the agent's own bytes of such steps begin.
   std::vector<gw::LogPosition> log_positions() const;
 
+  /// The agent is a reference CLI binary and shows the bootstrap's secrets: serves it, also after
+  /// a restart of the worker. Before it can come. Errors: those of the disk.
+  Status serve_reference_agent(const gw::Bootstrap& bootstrap);
+  /// Errors: Unauthenticated; NotFound if the agent is one of ours.
+  Result<rpc::ReferenceTask*> reference_agent(const std::string& secret);
+
   /// Orders the agent to stop, now or when it attaches next.
   void cancel(const std::string& reason);
   /// The agent process has ended: nothing more comes, so flush and be done.
@@ -121,8 +128,9 @@ class TaskGateway final : public std::enable_shared_from_this<TaskGateway> {
     std::optional<std::string> cancel_reason;
     std::string clone_url;
     std::string vault_url;
-    int lent = 0;         // calls about blobs that use the service now
-    bool closed = false;  // no more of them
+    std::unique_ptr<ReferenceAgent> reference_agent;  // set once
+    int lent = 0;                                     // calls about blobs that use the service now
+    bool closed = false;                              // no more of them
     TaskProgress progress;
   };
 
@@ -130,8 +138,24 @@ class TaskGateway final : public std::enable_shared_from_this<TaskGateway> {
       : options_(std::move(options)), service_(service) {}
   Status load();
   bool on_message(std::uint64_t generation, const gw::AgentMessage& message);
+  static std::uint64_t waiting_bytes(const State& state);
   bool on_log(std::uint64_t generation, const gw::AgentMessage::Log& log);
   Result<Spool*> spool_of(const std::string& step);
+  /// Bytes from `offset` on; what is there already does not count. The log's size then. Errors:
+  /// FailedPrecondition for a gap; those of the disk. ingest_mutex_ is held.
+  Result<std::uint64_t> store_log(const std::string& step, std::uint64_t offset,
+                                  std::string_view data);
+  /// The next event. ingest_mutex_ is held.
+  Status store_event(const gw::AgentMessage::Event& event);
+
+  // What a reference agent's reports become; see reference_agent.h.
+  friend class ReferenceAgent;
+  void agent_came();
+  Status append_log(const std::string& step, std::string_view bytes);
+  Status append_event(gw::AgentMessage::Event event, const std::vector<std::string>& after_steps);
+  /// Waits until the controller has taken enough of what is spooled. Errors: Cancelled by close().
+  Status wait_for_room();
+
   void on_event(std::uint64_t generation, const gw::AgentMessage::Event& event);
   void on_closed(std::uint64_t generation);
 

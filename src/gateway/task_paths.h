@@ -7,6 +7,8 @@
 //     agent.log                         what the agent itself prints
 //     spool/<step>                      log bytes; the file offset is the log offset
 //     spool/<step>.name                 the step's real name
+//     reference-agent.pb                what a reference agent is told, if that is the agent
+//     passing/                          artifacts of a reference agent on their way
 //     results/<sequence>                events of the agent, forwarded in order, then removed
 //     scratch/                          script and CIRRUS_ENV files (isolation none)
 //   <run>/<short id>/guest/             0755 below a 0700 parent
@@ -30,6 +32,7 @@ struct TaskPaths {
   std::filesystem::path agent_log() const { return directory / "agent.log"; }
   std::filesystem::path spool() const { return directory / "spool"; }
   std::filesystem::path results() const { return directory / "results"; }
+  std::filesystem::path reference_agent() const { return directory / "reference-agent.pb"; }
   std::filesystem::path scratch() const { return directory / "scratch"; }
   std::filesystem::path guest() const { return run_directory / "guest"; }
   std::filesystem::path socket() const { return guest() / "gateway.sock"; }

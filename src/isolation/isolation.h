@@ -72,6 +72,9 @@ struct GuestPaths {
   std::string working_directory;
   /// Whether others have processes where the task runs: they reach its loopback.
   bool shares_machine = false;
+  /// The agent is a reference CLI binary: it wants a server where our agent wants a gateway, and
+  /// stop orders reach it as signals only.
+  bool reference_agent = false;
 };
 
 /// What a worker must remember to find an instance again.

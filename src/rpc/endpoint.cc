@@ -39,4 +39,12 @@ Result<Endpoint> Endpoint::parse(std::string_view text) {
   return endpoint;
 }
 
+Result<std::string> cache_address(std::string_view endpoint) {
+  if (endpoint.starts_with("unix:")) return std::string(endpoint);
+  if (endpoint.starts_with("http://")) return "grpc://" + std::string(endpoint.substr(7));
+  if (endpoint.starts_with("https://")) return "grpcs://" + std::string(endpoint.substr(8));
+  return error(Code::FailedPrecondition,
+               "the call does not say which address it used (org.cirruslabs.api-endpoint)");
+}
+
 }  // namespace cirrus::rpc

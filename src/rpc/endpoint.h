@@ -25,4 +25,9 @@ struct Endpoint {
   static Result<Endpoint> parse(std::string_view text);
 };
 
+/// The address of caches at a server that its caller reached as `endpoint`: the same place, with
+/// another scheme. Source: protocol §9. Errors: FailedPrecondition for anything else than an
+/// endpoint with its scheme.
+Result<std::string> cache_address(std::string_view endpoint);
+
 }  // namespace cirrus::rpc

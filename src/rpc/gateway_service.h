@@ -14,6 +14,7 @@
 #include "cirrus_gateway.pb.h"
 #include "rpc/blob_service.h"
 #include "rpc/byte_channel.h"
+#include "rpc/reference_task.h"
 #include "rpc/shell_hub.h"
 
 namespace cirrus::rpc {
@@ -39,14 +40,6 @@ class AgentSession {
   virtual void on_closed() = 0;
 };
 
-/// The caches and artifacts of one task, lent for one call. The lender waits for `hold` to go
-/// before `service` goes; `stop` says that it wants to.
-struct BlobLease {
-  std::shared_ptr<void> hold;
-  BlobService* service = nullptr;
-  StopToken stop;
-};
-
 class GatewayService {
  public:
   virtual ~GatewayService() = default;
@@ -62,6 +55,13 @@ class GatewayService {
   /// Asks the task's Vault server, on a thread that may block. Errors: Unauthenticated, NotFound,
   /// FailedPrecondition if the task has none, and those of the connection.
   virtual Result<gw::VaultReply> call_vault(const gw::VaultRequest& request) = 0;
+  /// Admits a call of a reference agent, on a thread that may block. Errors: Unauthenticated;
+  /// NotFound for a task that does not run here, or whose agent is one of ours.
+  virtual Result<std::shared_ptr<ReferenceTask>> reference_task(const std::string& task_id,
+                                                                const std::string& secret) {
+    (void)secret;
+    return error(Code::NotFound, "no reference agent runs task {} here", task_id);
+  }
   /// Where people's shells and agents meet; a task's id is the target.
   virtual ShellHub& shells() = 0;
   /// Whether an agent may listen for its task's shells. Errors: Unauthenticated, NotFound.

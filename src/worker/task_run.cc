@@ -10,6 +10,7 @@
 #include "base/fail_point.h"
 #include "base/ids.h"
 #include "base/log.h"
+#include "model/secrets.h"
 #include "os/file_lock.h"
 #include "os/files.h"
 
@@ -48,19 +49,13 @@ bool is_refusal(Code code) {
   }
 }
 
-// Source: reference agent, log masking; shorter values are words of every log.
-constexpr std::string_view kMaskText = "HIDDEN-BY-CIRRUS-CI";
-constexpr std::size_t kShortestSecret = 4;
-
-std::string masked(std::string text, const rpc::pb::CommandsResponse& commands) {
-  for (const std::string& secret : commands.secrets_to_mask()) {
-    if (secret.size() < kShortestSecret) continue;
-    for (std::size_t at = text.find(secret); at != std::string::npos;
-         at = text.find(secret, at + kMaskText.size())) {
-      text.replace(at, secret.size(), kMaskText);
-    }
-  }
-  return text;
+std::string masked(std::string_view text, const rpc::pb::CommandsResponse& commands) {
+  model::Masker masker =
+      model::masker_for({commands.secrets_to_mask().begin(), commands.secrets_to_mask().end()});
+  std::string out;
+  masker.feed(text, out);
+  masker.finish(out);
+  return out;
 }
 
 // Companions, and images that are yet to be built, cannot stand by.
@@ -423,6 +418,12 @@ bool TaskRun::hand_over(const StopToken& stop) {
   for (gateway::gw::LogPosition& position : gateway_->log_positions()) {
     *bootstrap.add_log_positions() = std::move(position);
   }
+  if (guest.reference_agent) {
+    if (const Status served = gateway_->serve_reference_agent(bootstrap); !served.ok()) {
+      fail(served.error());
+      return false;
+    }
+  }
   const std::int64_t timeout = std::max<std::int64_t>(record_.commands().timeout_in_seconds(), 1);
   const Duration patience = std::chrono::seconds(timeout) + kGiveUpAfterTimeout;
   record_.set_give_up_at(to_unix_millis(system_clock().wall() + patience));
@@ -558,7 +559,9 @@ void TaskRun::follow(const StopToken& stop) {
     if (cancelled && !cancel_sent) {
       log_info("sent cancellation signal to task", {{"task", id_}, {"reason", *cancelled}});
       gateway_->cancel(*cancelled);
-      if (!progress.attached_once) instance_->interrupt();
+      if (!progress.attached_once || instance_->guest_paths().reference_agent) {
+        instance_->interrupt();
+      }
       cancel_sent = true;
     }
     Monotonic next = give_up_at;

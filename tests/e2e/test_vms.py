@@ -1,72 +1,19 @@
-"""Tasks in virtual machines: real SSH to stand-ins of `tart` and `vetu`.
+"""Tasks in virtual machines.
 
 SPDX-License-Identifier: MIT
 """
 import os
 import pathlib
-import shutil
+import re
 import signal
-import socket
 import subprocess
 import unittest
 
-from harness import SOURCE, Case, eventually, processes_with
-
-STAND_IN = pathlib.Path(__file__).resolve().parent / "vm" / "stand_in.py"
-MISSING = [p for p in ("sshd", "unshare", "setpriv", "ssh-keygen", "openssl")
-           if not shutil.which(p, path=os.environ.get("PATH", "") + ":/usr/sbin")]
+from harness import eventually
+from vm_case import VmCase
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@unittest.skipIf(os.geteuid() != 0, "the stand-in VMs need root for their namespaces")
-@unittest.skipIf(MISSING, f"missing for the stand-in VMs: {MISSING}")
-class Vms(Case):
-    def setUp(self):
-        super().setUp()
-        self.port = free_port()
-        self.variables = {"CIRRUS_VM_HOME": str(self.scratch / "vms")}
-        programs = self.scratch / "programs"
-        programs.mkdir()
-        for name in ("tart", "vetu"):
-            (programs / name).symlink_to(STAND_IN)
-        self.programs = programs
-        self.start_controller()
-
-    def environment(self, **extra):
-        environment = super().environment(**extra)
-        environment.update(self.variables)
-        environment["PATH"] = f"{self.programs}:{environment['PATH']}:/usr/sbin:/sbin"
-        return environment
-
-    def tearDown(self):
-        super().tearDown()
-        self.assertEqual(processes_with(str(self.scratch / "vms")), [])
-
-    def config(self, steps, tool="vetu", more="", **fields):
-        lines = "".join(f"      {key}: {value}\n" for key, value in fields.items())
-        return (f"persistent_worker:\n  isolation:\n    {tool}:\n      image: guest-{self.port}\n"
-                f"      user: admin\n      password: admin\n      port: {self.port}\n{lines}"
-                f"task:\n  name: t\n{more}{steps}")
-
-    def vms(self):
-        home = self.scratch / "vms"
-        return sorted(p.name for p in home.iterdir()) if home.exists() else []
-
-    def no_vm_is_left(self):
-        eventually(lambda: self.vms() == [], "every VM is gone")
-
-    def trace(self):
-        path = self.scratch / "trace"
-        return [line.split("\x1f") for line in path.read_text().splitlines()]
-
-    def finish(self, config, status="completed"):
-        return self.wait_build(self.submit(config), status)["tasks"][0]
-
+class Vms(VmCase):
     def test_a_task_runs_in_a_guest_and_leaves_nothing(self):
         self.start_worker()
         task = self.finish(self.config(
@@ -158,6 +105,14 @@ class Vms(Case):
         self.assertIn("putting the agent into the guest", task["reason"])
         self.no_vm_is_left()
 
+    def test_an_agent_that_is_in_the_image_is_not_sent_again(self):
+        """A guest whose disk has no room for an agent runs one that it has."""
+        self.variables["CIRRUS_VM_TMP"] = ",size=1m"
+        self.variables["CIRRUS_VM_AGENTS"] = str(self.scratch / "w1" / "agents")
+        self.start_worker()
+        task = self.finish(self.config("  script: echo hello\n"))
+        self.assertTrue(self.log(task["id"]).endswith(b"hello\n"))
+
     def test_a_missing_tool_is_said(self):
         (self.programs / "vetu").unlink()
         self.start_worker()
@@ -204,14 +159,6 @@ class Vms(Case):
         self.assertTrue(self.log(task["id"]).endswith(waiting.encode() + b"\n"))
         self.assertIn("standby instance taken", worker.log())
 
-    def standby(self, name="w1"):
-        file = self.scratch / "worker.yml"
-        file.write_text(f"standby:\n  isolation:\n    vetu:\n      image: guest-{self.port}\n"
-                        f"      user: admin\n      password: admin\n      port: {self.port}\n")
-        worker = self.start_worker(name=name, extra=("--file", str(file)))
-        eventually(lambda: "standby instance ready" in worker.log(), "a VM stands by")
-        return worker
-
     def test_a_standby_that_died_is_replaced(self):
         worker = self.standby()
         [waiting] = self.vms()
@@ -228,6 +175,29 @@ class Vms(Case):
         self.finish("persistent_worker:\n  isolation:\n    none: {}\n"
                     "task:\n  name: t\n  script: echo\n")
         eventually(lambda: waiting not in self.vms(), "the one that stood by is gone")
+
+    def test_other_parameters_end_what_stood_by_under_the_old(self):
+        worker = self.standby()
+        [old] = self.vms()
+        file = self.scratch / "worker.yml"
+        file.write_text(file.read_text() + "      cpu: 3\n")
+        worker.signal(signal.SIGHUP)
+        eventually(lambda: worker.log().count("standby instance ready") == 2, "another stands by")
+        eventually(lambda: len(self.vms()) == 1 and self.vms() != [old], "the old one is gone")
+        [new] = self.vms()
+        self.assertIn(["vetu", "set", new, "--cpu", "3"], self.trace())
+        task = self.finish(self.config("  script: echo $CIRRUS_VM_ID\n", cpu=3))
+        self.assertTrue(self.log(task["id"]).endswith(new.encode() + b"\n"))
+
+    def test_a_console_is_in_the_workers_log_if_its_settings_say_so(self):
+        """A task's own words cannot ask for it: the language has no key for that."""
+        worker = self.standby()
+        file = self.scratch / "worker.yml"
+        file.write_text(file.read_text() + "      standard_output_to_logs: true\n")
+        self.assertNotIn("Server listening", worker.log())
+        worker.signal(signal.SIGHUP)
+        eventually(lambda: re.search(r"console vm=cirrus-\S+ line=.*Server listening", worker.log()),
+                   "the guest's server is heard")
 
     def test_a_vm_that_is_stopped_by_hand_fails_its_task(self):
         self.start_worker()
@@ -255,28 +225,6 @@ class Vms(Case):
         build = self.api("GET", "/api/v1/builds?limit=1")["builds"][0]
         task = self.wait_build(build["id"], "completed")["tasks"][0]
         self.assertTrue(self.log(task["id"]).endswith(b"from the repository\n"))
-
-    # The guest's processes as the host sees them.
-
-    def descendants(self, pid):
-        found = []
-        for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            found += [int(child)] + self.descendants(int(child))
-        return found
-
-    def connections_of(self, run):
-        found = []
-        for pid in self.descendants(run):
-            command = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
-            if command.startswith(b"sshd: admin"):
-                found.append(pid)
-        self.assertTrue(found)
-        return found
-
-    def touch_in_guest(self, run, path):
-        pid = self.descendants(run)[0]
-        root = pathlib.Path(f"/proc/{pid}/root")
-        (root / path.lstrip("/")).touch()
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@
 #include <charconv>
 #include <cstdio>
 
+#include "base/digest.h"
 #include "base/fail_point.h"
 #include "base/ids.h"
 #include "base/log.h"

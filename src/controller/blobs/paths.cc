@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "controller/blobs/paths.h"
 
-#include <openssl/sha.h>
+#include "base/digest.h"
 
 namespace cirrus::controller::blobs {
 
@@ -14,13 +14,6 @@ bool stays(char c, bool first) {
 }
 }  // namespace
 
-std::string sha256_hex(std::string_view bytes) {
-  unsigned char digest[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), digest);
-  std::string hex;
-  for (const unsigned char byte : digest) hex += fmt::format("{:02x}", byte);
-  return hex;
-}
 std::string encode_component(std::string_view name) {
   if (name.empty()) return "%";
   std::string encoded;

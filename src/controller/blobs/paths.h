@@ -33,9 +33,6 @@ std::string encode_component(std::string_view name);
 /// because `%x` begins no escape.
 inline constexpr const char* kExpiredMarker = "%xpired";
 
-/// In lower-case hex.
-std::string sha256_hex(std::string_view bytes);
-
 /// Builds every path below the data directory.
 class Paths {
  public:

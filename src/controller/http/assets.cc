@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "controller/http/assets.h"
 
-#include "controller/blobs/paths.h"
+#include "base/digest.h"
 
 // Each file lies between two symbols in the read-only data.
 #define CIRRUS_EMBED(symbol, file)                                                                 \
@@ -44,7 +44,7 @@ std::optional<Asset> find_asset(std::string_view name) {
 }
 
 net::ServerResponse asset_response(const Asset& asset, const net::ServerRequest& request) {
-  const std::string tag = "\"" + blobs::sha256_hex(asset.content).substr(0, 20) + "\"";
+  const std::string tag = "\"" + sha256_hex(asset.content).substr(0, 20) + "\"";
   net::ServerResponse response{200,
                                {{"Content-Type", asset.type},
                                 {"Cache-Control", "no-cache"},

@@ -4,22 +4,12 @@
 #include "controller/rpc/cache_spaces.h"
 #include "controller/rpc/call_metadata.h"
 #include "model/archive_mark.h"
+#include "rpc/endpoint.h"
 #include "rpc/peer.h"
 
 namespace cirrus::controller::rpc {
 
 namespace {
-
-/// Where this very server is for the caller, as an address of caches: the endpoint it used, with
-/// another scheme. It can reach that, whatever lies between us.
-Result<std::string> cache_address(const grpc::CallbackServerContext& context) {
-  const std::string endpoint = header(context, "org.cirruslabs.api-endpoint");
-  if (endpoint.starts_with("unix:")) return endpoint;
-  if (endpoint.starts_with("http://")) return "grpc://" + endpoint.substr(7);
-  if (endpoint.starts_with("https://")) return "grpcs://" + endpoint.substr(8);
-  return error(Code::FailedPrecondition,
-               "the call does not say which address it used (org.cirruslabs.api-endpoint)");
-}
 
 /// Whether this cache is one its caller cannot unpack: a reference agent reads gzip only.
 bool is_foreign(const grpc::CallbackServerContext& context, blobs::CacheStore& caches,
@@ -87,7 +77,8 @@ grpc::ServerUnaryReactor* AgentService::GenerateCacheUploadURL(grpc::CallbackSer
                 if (!permit.ok()) return reactor->Finish(to_status(permit));
                 const Status key = blobs::CacheStore::check_key(request->cache_key());
                 if (!key.ok()) return reactor->Finish(to_status(key));
-                Result<std::string> address = cache_address(*context);
+                Result<std::string> address =
+                    cirrus::rpc::cache_address(header(*context, cirrus::rpc::kApiEndpoint));
                 if (address.ok()) response->set_url(std::move(address).value());
                 reactor->Finish(to_status(address));
               });
@@ -108,7 +99,8 @@ grpc::ServerUnaryReactor* AgentService::GenerateCacheDownloadURLs(
                                                  found.value()->key)) {
                   return reactor->Finish({grpc::StatusCode::NOT_FOUND, "no such cache"});
                 }
-                Result<std::string> address = cache_address(*context);
+                Result<std::string> address =
+                    cirrus::rpc::cache_address(header(*context, cirrus::rpc::kApiEndpoint));
                 if (address.ok()) response->add_urls(std::move(address).value());
                 reactor->Finish(to_status(address));
               });

@@ -6,6 +6,21 @@
 #include "controller/rpc/call_metadata.h"
 
 namespace cirrus::controller::rpc {
+namespace {
+
+std::string masked(model::Masker& masker, const std::string& bytes) {
+  std::string out;
+  masker.feed(bytes, out);
+  return out;
+}
+
+std::string rest_of(model::Masker& masker) {
+  std::string out;
+  masker.finish(out);
+  return out;
+}
+
+}  // namespace
 
 LogReactor::LogReactor(core::Core& core, blobs::LogStore& logs, WorkPool& pool,
                        grpc::CallbackServerContext& context, api::UploadLogsResponse& response)
@@ -66,7 +81,7 @@ Status StreamLogsReactor::open_target(const std::string& step) {
       CIRRUS_TRY(number_header(context_, "cirrus-log-offset"));
   file_ = CIRRUS_TRY(logs_.open(permit().task, step));
   if (!offset) {
-    masker_.emplace(permit().secrets_to_mask);
+    masker_.emplace(model::masker_for(permit().secrets_to_mask));
     return {};
   }
   const std::uint64_t stored = file_->stored();
@@ -83,7 +98,7 @@ Status StreamLogsReactor::open_target(const std::string& step) {
 
 Status StreamLogsReactor::take(const std::string& bytes) {
   if (!next_offset_) {
-    if (counts()) CIRRUS_TRY(file_->append(masker_->feed(bytes)));
+    if (counts()) CIRRUS_TRY(file_->append(masked(*masker_, bytes)));
     return {};
   }
   if (counts()) CIRRUS_TRY(file_->append_at(*next_offset_, bytes));
@@ -93,7 +108,7 @@ Status StreamLogsReactor::take(const std::string& bytes) {
 
 Result<std::uint64_t> StreamLogsReactor::complete() {
   if (!next_offset_) {
-    if (counts()) CIRRUS_TRY(file_->append(masker_->finish()));
+    if (counts()) CIRRUS_TRY(file_->append(rest_of(*masker_)));
     return file_->stored();
   }
   // Late bytes are acknowledged although they were dropped, else they would come again for ever.
@@ -101,19 +116,19 @@ Result<std::uint64_t> StreamLogsReactor::complete() {
 }
 
 Status SaveLogsReactor::open_target(const std::string& step) {
-  masker_.emplace(permit().secrets_to_mask);
+  masker_.emplace(model::masker_for(permit().secrets_to_mask));
   if (counts()) replacement_.emplace(CIRRUS_TRY(logs_.replace(permit().task, step)));
   return {};
 }
 
 Status SaveLogsReactor::take(const std::string& bytes) {
   if (!replacement_) return {};
-  return replacement_->append(masker_->feed(bytes));
+  return replacement_->append(masked(*masker_, bytes));
 }
 
 Result<std::uint64_t> SaveLogsReactor::complete() {
   if (!replacement_) return std::uint64_t{0};
-  CIRRUS_TRY(replacement_->append(masker_->finish()));
+  CIRRUS_TRY(replacement_->append(rest_of(*masker_)));
   const std::uint64_t size = replacement_->size();
   if (counts()) CIRRUS_TRY(replacement_->commit());
   return size;

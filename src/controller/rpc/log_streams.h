@@ -10,9 +10,9 @@
 
 #include "base/work_pool.h"
 #include "cirrus_agent.pb.h"
-#include "controller/blobs/log_masker.h"
 #include "controller/blobs/log_store.h"
 #include "controller/core/core.h"
+#include "model/secrets.h"
 
 namespace cirrus::controller::rpc {
 
@@ -71,7 +71,7 @@ class StreamLogsReactor final : public LogReactor {
 
   std::shared_ptr<blobs::LogFile> file_;
   std::optional<std::uint64_t> next_offset_;
-  std::optional<blobs::LogMasker> masker_;
+  std::optional<model::Masker> masker_;
 };
 
 /// The whole log of a step again, which replaces what was streamed once it is complete.
@@ -87,7 +87,7 @@ class SaveLogsReactor final : public LogReactor {
   Result<std::uint64_t> complete() override;
 
   std::optional<blobs::LogReplacement> replacement_;
-  std::optional<blobs::LogMasker> masker_;
+  std::optional<model::Masker> masker_;
 };
 
 }  // namespace cirrus::controller::rpc

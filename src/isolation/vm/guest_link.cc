@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/strings.h"
 #include "isolation/vm/guest_agent.h"
 #include "model/agent_bridge.h"
 #include "os/unix_socket.h"
@@ -46,8 +47,12 @@ void GuestLink::run(const StopToken& stop) {
   std::chrono::milliseconds pause = kFirstPause;
   while (!stop.stop_requested()) {
     const Monotonic begun = std::chrono::steady_clock::now();
-    if (serve(stop)) {
-      gone_.update([](std::optional<std::string>& gone) { gone = "the agent ended"; });
+    const bool reference = options_.forwarded_port != 0;
+    if (reference ? serve_reference(stop) : serve(stop)) {
+      const std::string words = reference ? last_words(stop) : std::string();
+      gone_.update([&words](std::optional<std::string>& gone) {
+        gone = words.empty() ? "the agent ended" : "the agent ended: " + words;
+      });
       break;
     }
     if (std::chrono::steady_clock::now() - begun > kLongestPause) pause = kFirstPause;
@@ -84,6 +89,31 @@ bool GuestLink::serve(const StopToken& stop) {
     return false;
   }
   return end.value() == static_cast<int>(model::BridgeEnd::AgentGone);
+}
+
+bool GuestLink::serve_reference(const StopToken& stop) {
+  const Result<std::optional<int>> end = [&]() -> Result<std::optional<int>> {
+    if (!session_) {
+      session_ = CIRRUS_TRY(net::SshSession::connect(options_.target, stop, in(kConnectTime)));
+      // Until the server has let go of the old connection it is taken.
+      CIRRUS_TRY(session_->listen(options_.forwarded_port));
+    }
+    return session_->forward(reference_watch_command(options_.directory), options_.gateway_socket,
+                             stop);
+  }();
+  if (end.ok() && end.value()) return true;
+  session_.reset();
+  if (!end.ok() && !stop.stop_requested()) {
+    log_debug("guest not attached", {{"host", options_.target.host}, {"error", end.error()}});
+  }
+  return false;
+}
+
+std::string GuestLink::last_words(const StopToken& stop) {
+  if (!session_) return {};
+  const Result<net::SshCommandEnd> end =
+      session_->run("tail -n 1 " + options_.directory + "/agent.log", {}, stop, in(kConnectTime));
+  return end.ok() ? shorten(std::string(trim(end.value().output)), 200) : std::string();
 }
 
 // NotFound: there is no agent.

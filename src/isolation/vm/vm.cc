@@ -14,7 +14,9 @@
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "cirrus_gateway.pb.h"
 #include "isolation/framing.h"
+#include "isolation/vm/console.h"
 #include "isolation/vm/guest_link.h"
 #include "isolation/vm/tool_command.h"
 #include "isolation/vm/vm_tool.h"
@@ -35,9 +37,13 @@ constexpr char kPasswordHandle[] = "password";
 constexpr char kHostKeyHandle[] = "host-key";
 constexpr char kDirectoryHandle[] = "directory";
 constexpr char kSocketHandle[] = "gateway-socket";
+// Of the guest's loopback; there for a reference agent only.
+constexpr char kAgentPortHandle[] = "agent-port";
 // What was made for a standby instance keeps its label when a task takes it over.
 constexpr char kLabelHandle[] = "label";
 constexpr char kModifierHandle[] = "modifier";
+// The file that is followed; there if the task asked for it.
+constexpr char kConsoleHandle[] = "console";
 
 // Ours: a tool that does not answer is stuck; pulls and clones of large images are not.
 constexpr std::chrono::hours kPullTime{6};
@@ -117,17 +123,25 @@ class VmInstance final : public Instance {
   const InstanceRecord& record() const override { return record_; }
   GuestPaths guest_paths() const override {
     const std::string directory = handle(kDirectoryHandle);
-    return {directory + "/gateway.sock", directory + "/scratch", ""};
+    GuestPaths paths{directory + "/gateway.sock", directory + "/scratch", ""};
+    paths.reference_agent = agent_port() != 0;
+    return paths;
   }
 
   void use(std::unique_ptr<net::SshSession> session, std::unique_ptr<net::SshStream> stream) {
     session_ = std::move(session);
     stream_ = std::move(stream);
   }
+  /// `from_now`: another worker has said what came before.
+  void follow_console(bool from_now) {
+    const std::string file = handle(kConsoleHandle);
+    if (!file.empty()) console_ = std::make_unique<Console>(file, handle(kVmHandle), from_now);
+  }
   /// For an agent that knows its task.
   void connect_again() { start_link(); }
 
   Status send_bootstrap(std::string_view message) override {
+    if (agent_port() != 0) return start_reference(message);
     if (!stream_) return error(Code::FailedPrecondition, "the guest's agent waits for nothing");
     CIRRUS_TRY(stream_->write(framed(message)).note("handing the task to the agent in its VM"));
     start_link();
@@ -169,8 +183,10 @@ class VmInstance final : public Instance {
     const Result<std::unique_ptr<net::SshSession>> session =
         net::SshSession::connect(target(), StopToken(), deadline);
     if (!session.ok()) return;
-    (void)session.value()->run(agent_command(handle(kDirectoryHandle), "interrupt", {}), {},
-                               StopToken(), deadline);
+    const std::string directory = handle(kDirectoryHandle);
+    (void)session.value()->run(agent_port() != 0 ? reference_interrupt_command(directory)
+                                                 : agent_command(directory, "interrupt", {}),
+                               {}, StopToken(), deadline);
   }
 
   Status destroy() override {
@@ -189,6 +205,7 @@ class VmInstance final : public Instance {
       if (!removed.ok() && first.ok()) first = removed.error();
       destroyed_ = removed.ok();
     }
+    console_.reset();
     if (modifier_) modifiers_->release(*std::exchange(modifier_, std::nullopt));
     return first;
   }
@@ -216,9 +233,42 @@ class VmInstance final : public Instance {
     const auto found = record_.handles.find(name);
     return found == record_.handles.end() ? std::string() : found->second;
   }
+  std::uint16_t agent_port() const {
+    const std::string port = handle(kAgentPortHandle);
+    return port.empty() ? std::uint16_t{0} : static_cast<std::uint16_t>(std::stoul(port));
+  }
+  // A reference agent is started with its task.
+  Status start_reference(std::string_view message) {
+    cirrus::gateway::v1::Bootstrap bootstrap;
+    if (!session_ || !bootstrap.ParseFromArray(message.data(), static_cast<int>(message.size()))) {
+      return error(Code::FailedPrecondition, "the guest's agent cannot be started");
+    }
+    ReferenceStart start;
+    start.directory = handle(kDirectoryHandle);
+    start.port = agent_port();
+    start.task_id = bootstrap.task_id();
+    start.client_secret = bootstrap.agent_secret();
+    start.server_secret = bootstrap.gateway_secret();
+    start.environment.insert(bootstrap.process_environment().begin(),
+                             bootstrap.process_environment().end());
+    start.environment["CIRRUS_VM_ID"] = handle(kVmHandle);
+    const std::string script = start.directory + "/start";
+    CIRRUS_TRY(
+        session_->upload(reference_start_script(start), script, 0700, StopToken(), in(kReadyTime)));
+    // From the login shell, so that its profile counts.
+    const net::SshCommandEnd end = CIRRUS_TRY(
+        session_->run("exec \"${SHELL:-/bin/sh}\" -l -c " + net::shell_quoted("exec " + script), {},
+                      StopToken(), in(kReadyTime)));
+    if (end.exit_code != 0) {
+      return error(Code::FailedPrecondition, "the agent does not start in its VM: {}",
+                   shorten(std::string(trim(end.output)), 200));
+    }
+    start_link();
+    return {};
+  }
   void start_link() {
     link_ = std::make_unique<GuestLink>(
-        GuestLink::Options{target(), handle(kDirectoryHandle), handle(kSocketHandle)},
+        GuestLink::Options{target(), handle(kDirectoryHandle), handle(kSocketHandle), agent_port()},
         std::move(session_), std::move(stream_));
   }
   // The tool's `run` ends with its VM; one that does not is killed.
@@ -248,6 +298,7 @@ class VmInstance final : public Instance {
   std::unique_ptr<net::SshSession> session_;
   std::unique_ptr<net::SshStream> stream_;
   std::unique_ptr<GuestLink> link_;
+  std::unique_ptr<Console> console_;
   bool destroyed_ = false;
 };
 
@@ -305,15 +356,23 @@ class Launch {
     std::unique_ptr<net::SshSession> session = CIRRUS_TRY(log_in(deadline));
     CIRRUS_TRY(prepare_guest(*session));
     const GuestKind kind = CIRRUS_TRY(guest_kind(*session, stop_, in(kToolTime)));
-    const std::filesystem::path program = CIRRUS_TRY(options_.agents.find(kind));
+    const AgentProgram program = CIRRUS_TRY(options_.agents.find(kind));
     record_.handles[kDirectoryHandle] =
         CIRRUS_TRY(install_agent(*session, program, stop_, in(kUploadTime)));
-    std::unique_ptr<net::SshStream> stream = CIRRUS_TRY(session->open(
-        agent_command(record_.handles[kDirectoryHandle], "start", {{"CIRRUS_VM_ID", vm_}})));
-    CIRRUS_TRY(stream->expect(model::kBridgeReady, stop_, in(kReadyTime))
-                   .note("starting the agent in the guest"));
+    std::unique_ptr<net::SshStream> stream;
+    if (program.reference) {
+      request_.notice(fmt::format("The agent in this guest is the reference CLI binary '{}'.",
+                                  program.path.filename().string()));
+      record_.handles[kAgentPortHandle] = std::to_string(CIRRUS_TRY(session->listen(0)));
+    } else {
+      stream = CIRRUS_TRY(session->open(
+          agent_command(record_.handles[kDirectoryHandle], "start", {{"CIRRUS_VM_ID", vm_}})));
+      CIRRUS_TRY(stream->expect(model::kBridgeReady, stop_, in(kReadyTime))
+                     .note("starting the agent in the guest"));
+    }
     auto launched = std::make_unique<VmInstance>(record_, environment_, modifiers_);
     launched->use(std::move(session), std::move(stream));
+    launched->follow_console(false);
     return std::unique_ptr<Instance>(std::move(launched));
   }
 
@@ -356,6 +415,7 @@ class Launch {
     os::Process process = CIRRUS_TRY(os::Process::spawn(options).note("starting the VM"));
     record_.agent_pid = process.pid();
     record_.agent_start_time = os::process_start_time(process.pid()).value_or(0);
+    if (spec_.console_to_log) record_.handles[kConsoleHandle] = request_.agent_log.string();
     // It outlives this worker, as its agent does.
     process.release();
     return {};
@@ -453,6 +513,7 @@ class Vm final : public VmIsolation {
   Result<std::unique_ptr<Instance>> adopt(const InstanceRecord& record) override {
     auto instance = std::make_unique<VmInstance>(record, environment_, modifiers_);
     if (record.handles.contains(kDirectoryHandle)) instance->connect_again();
+    instance->follow_console(true);
     return std::unique_ptr<Instance>(std::move(instance));
   }
 

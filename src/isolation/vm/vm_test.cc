@@ -137,15 +137,68 @@ TEST(ToolCommand, SaysWhatTheToolSays) {
 
 TEST(AgentPrograms, NamesWhereItLooked) {
   const os::TempDir root = os::TempDir::create("vm-test").value();
-  AgentPrograms programs{"/own", {"linux", "amd64"}, {root.path(), root.path() / "more"}};
-  EXPECT_EQ(programs.find({"linux", "amd64"}).value(), "/own");
+  AgentPrograms programs;
+  programs.own = "/own";
+  programs.own_kind = {"linux", "amd64"};
+  programs.directories = {root.path(), root.path() / "more"};
+  programs.reference_cache = root.path() / "cache";
+  EXPECT_EQ(programs.find({"linux", "amd64"}).value().path, "/own");
   const auto missing = programs.find({"darwin", "arm64"});
   ASSERT_FALSE(missing.ok());
   EXPECT_THAT(missing.error().to_string(),
               HasSubstr((root.path() / "cirrus-agent-darwin-arm64").string()));
   EXPECT_THAT(missing.error().to_string(), HasSubstr("more/cirrus-agent-darwin-arm64"));
+  EXPECT_THAT(missing.error().to_string(), HasSubstr("more/cirrus-darwin-arm64"));
+  EXPECT_THAT(missing.error().to_string(), HasSubstr("cache/cirrus-<version>-darwin-arm64"));
+
+  // From the last resort to the first.
+  const auto found = [&programs] { return programs.find({"darwin", "arm64"}).value(); };
+  ASSERT_TRUE(os::make_directories(programs.reference_cache).ok());
+  for (const char* name : {"cirrus-0.99.2-darwin-arm64", "cirrus-0.164.2-darwin-arm64",
+                           "cirrus-0.165.0-darwin-amd64", "cirrus-new-darwin-arm64"}) {
+    ASSERT_TRUE(os::write_file(programs.reference_cache / name, "x").ok());
+  }
+  EXPECT_EQ(found().path.filename(), "cirrus-0.164.2-darwin-arm64");
+  EXPECT_TRUE(found().reference);
+  ASSERT_TRUE(os::write_file(root.path() / "cirrus-darwin-arm64", "x").ok());
+  EXPECT_EQ(found().path.filename(), "cirrus-darwin-arm64");
+  EXPECT_TRUE(found().reference);
   ASSERT_TRUE(os::write_file(root.path() / "cirrus-agent-darwin-arm64", "x").ok());
-  EXPECT_TRUE(programs.find({"darwin", "arm64"}).ok());
+  EXPECT_EQ(found().path.filename(), "cirrus-agent-darwin-arm64");
+  EXPECT_FALSE(found().reference);
+}
+
+TEST(ReferenceStart, TellsTheAgentItsTaskInTheReferencesWords) {
+  const os::TempDir root = os::TempDir::create("vm-test").value();
+  ReferenceStart start;
+  start.directory = root.path().string();
+  start.port = 4321;
+  start.task_id = "7";
+  start.client_secret = "it's $HOME";
+  start.server_secret = "`x`";
+  start.environment = {{"CIRRUS_VM_ID", "a b"}};
+  // One that writes down what it was told, and lives until it is interrupted.
+  ASSERT_TRUE(os::write_file(root.path() / "cirrus-agent",
+                             "#!/bin/bash\ntrap 'exit 0' TERM\nprintf '%s\\n' \"$CIRRUS_VM_ID\" "
+                             "\"$@\" > " +
+                                 start.directory + "/told.new\nmv " + start.directory +
+                                 "/told.new " + start.directory +
+                                 "/told\nwhile :; do sleep 0.05; done\n",
+                             0700)
+                  .ok());
+  ASSERT_TRUE(os::write_file(root.path() / "start", reference_start_script(start), 0700).ok());
+  const Monotonic soon = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  const auto run = [&soon](const std::string& command) {
+    return run_tool({"sh", "-c", command}, os::current_environment(), StopToken(), soon);
+  };
+  EXPECT_FALSE(run(reference_watch_command(start.directory)).ok()) << "it was never started";
+  ASSERT_TRUE(run(start.directory + "/start").ok());
+  ASSERT_TRUE(run("until [ -e " + start.directory + "/told ]; do sleep 0.02; done").ok());
+  EXPECT_EQ(os::read_file(root.path() / "told").value(),
+            "a b\nagent\n-api-endpoint\nhttp://127.0.0.1:4321\n-server-token\n`x`\n"
+            "-client-token\nit's $HOME\n-task-id\n7\n");
+  ASSERT_TRUE(run(reference_interrupt_command(start.directory)).ok());
+  EXPECT_TRUE(run(reference_watch_command(start.directory)).ok()) << "it has ended";
 }
 
 TEST(AgentCommand, IsOneWordToTheLoginShell) {

@@ -105,6 +105,7 @@ Status take_vetu(const IsolationSpec::Vetu& vetu, VmSpec& spec) {
   } else if (vetu.has_host()) {
     spec.run = {"--net-host"};
   }
+  spec.console_to_log = vetu.standard_output_to_logs();
   return {};
 }
 

@@ -32,7 +32,8 @@ struct VmSpec {
   std::uint32_t memory_mib = 0;  ///< 0: the image's
   std::uint32_t disk_gb = 0;     ///< 0: the image's
   bool sync_time = false;
-  std::string display;  ///< `WxH`; empty: the image's
+  bool console_to_log = false;  ///< Vetu only
+  std::string display;          ///< `WxH`; empty: the image's
   std::vector<SharedDirectory> directories;
   Argv run;  ///< what goes between `run` and the VM's name
 

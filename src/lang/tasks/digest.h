@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Message digests in lower-case hex.
+// MD5, by which the reference names some images, in lower-case hex.
 #pragma once
 
 #include <string>
@@ -8,6 +8,5 @@
 namespace cirrus::lang {
 
 std::string md5_hex(std::string_view bytes);
-std::string sha256_hex(std::string_view bytes);
 
 }  // namespace cirrus::lang

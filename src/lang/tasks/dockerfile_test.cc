@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/digest.h"
 #include "base/strings.h"
 #include "lang/tasks/digest.h"
 #include "lang/testing/evaluated.h"

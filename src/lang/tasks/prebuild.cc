@@ -7,6 +7,7 @@
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/message.h>
 
+#include "base/digest.h"
 #include "base/strings.h"
 #include "lang/tasks/digest.h"
 #include "lang/tasks/dockerfile.h"

@@ -2,7 +2,6 @@
 #include "net/ssh/ssh_session.h"
 
 #include <fcntl.h>
-#include <libssh/libssh.h>
 #include <libssh/sftp.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -15,6 +14,8 @@
 
 #include "base/ids.h"
 #include "base/strings.h"
+#include "net/ssh/channels.h"
+#include "net/ssh/port_forward.h"
 #include "os/fd.h"
 #include "os/waker.h"
 
@@ -26,10 +27,7 @@ constexpr long kConnectSeconds = 2;
 constexpr std::chrono::milliseconds kFirstPause{50};
 constexpr std::chrono::milliseconds kLongestPause{1000};
 constexpr std::chrono::seconds kLoginPatience{5};
-// Source: design, experience with libssh: larger writes leave truncated files.
-constexpr std::size_t kSftpWrite = 32 * 1024;
 constexpr std::size_t kMostOutput = 64 * 1024;
-constexpr int kLookMilliseconds = 100;
 
 struct FreeSession {
   void operator()(ssh_session session) const {
@@ -37,19 +35,11 @@ struct FreeSession {
     ssh_free(session);
   }
 };
-struct FreeChannel {
-  void operator()(ssh_channel channel) const { ssh_channel_free(channel); }
-};
 struct FreeSftp {
   void operator()(sftp_session session) const { sftp_free(session); }
 };
 using Session = std::unique_ptr<ssh_session_struct, FreeSession>;
-using Channel = std::unique_ptr<ssh_channel_struct, FreeChannel>;
 using Sftp = std::unique_ptr<sftp_session_struct, FreeSftp>;
-
-Error broken(ssh_session session) {
-  return error(Code::Unavailable, "the connection broke: {}", ssh_get_error(session));
-}
 
 /// A half-open connection is found within 20 seconds.
 void watch_connection(int fd) {
@@ -130,26 +120,6 @@ Result<Session> attempt(const SshTarget& target) {
   return session;
 }
 
-Result<Channel> open_command(ssh_session session, const std::string& command) {
-  Channel channel(ssh_channel_new(session));
-  if (!channel || ssh_channel_open_session(channel.get()) != SSH_OK ||
-      ssh_channel_request_exec(channel.get(), command.c_str()) != SSH_OK) {
-    return broken(session);
-  }
-  return channel;
-}
-
-/// What the command's outputs have now; false at the end of the connection.
-bool drain(ssh_channel channel, int is_error, std::string& into) {
-  std::array<char, 16 * 1024> buffer{};
-  for (;;) {
-    const int got = ssh_channel_read_nonblocking(channel, buffer.data(), buffer.size(), is_error);
-    if (got == SSH_ERROR) return false;
-    if (got <= 0) return true;
-    into.append(buffer.data(), static_cast<std::size_t>(got));
-  }
-}
-
 class Stream final : public SshStream {
  public:
   Stream(ssh_session session, Channel channel, os::Waker waker)
@@ -188,7 +158,7 @@ class Stream final : public SshStream {
     while (!bytes.empty()) {
       const int sent = ssh_channel_write(
           channel_.get(), bytes.data(),
-          static_cast<std::uint32_t>(std::min<std::size_t>(bytes.size(), kSftpWrite)));
+          static_cast<std::uint32_t>(std::min<std::size_t>(bytes.size(), kLargestWrite)));
       if (sent <= 0) return broken(session_);
       bytes.remove_prefix(static_cast<std::size_t>(sent));
     }
@@ -197,7 +167,7 @@ class Stream final : public SshStream {
 
   Result<std::optional<int>> relay(int fd, const StopToken& stop) override {
     const StopCallback wake(stop, [this] { waker_.wake(); });
-    std::vector<char> buffer(kSftpWrite);
+    std::vector<char> buffer(kLargestWrite);
     bool local_open = true;
     while (!stop.stop_requested()) {
       std::string bytes = std::exchange(ahead_, {});
@@ -210,7 +180,7 @@ class Stream final : public SshStream {
       if (!bytes.empty() && !os::write_all(fd, bytes).ok()) return std::optional<int>();
       if (more) continue;
       if (!alive) return broken(session_);
-      if (ssh_channel_is_eof(channel_.get()) != 0) return exit_code();
+      if (ssh_channel_is_eof(channel_.get()) != 0) return exit_code_of(channel_.get());
       const std::uint32_t window = ssh_channel_window_size(channel_.get());
       const bool want_local = local_open && window > 0;
       std::array<pollfd, 3> polled{{{ssh_get_fd(session_), POLLIN, 0},
@@ -234,18 +204,6 @@ class Stream final : public SshStream {
   }
 
  private:
-  // The exit status follows the end of the output.
-  Result<std::optional<int>> exit_code() {
-    const auto begun = std::chrono::steady_clock::now();
-    while (ssh_channel_is_closed(channel_.get()) == 0 &&
-           std::chrono::steady_clock::now() - begun < std::chrono::seconds(2)) {
-      (void)ssh_channel_poll_timeout(channel_.get(), 20, 0);
-      if (ssh_channel_get_exit_status(channel_.get()) >= 0) break;
-    }
-    const int code = ssh_channel_get_exit_status(channel_.get());
-    return code < 0 ? std::optional<int>() : std::optional<int>(code);
-  }
-
   const ssh_session session_;
   const Channel channel_;
   const os::Waker waker_;
@@ -267,7 +225,7 @@ class LibSshSession final : public SshSession {
     while (!input.empty()) {
       const int sent = ssh_channel_write(
           channel.get(), input.data(),
-          static_cast<std::uint32_t>(std::min<std::size_t>(input.size(), kSftpWrite)));
+          static_cast<std::uint32_t>(std::min<std::size_t>(input.size(), kLargestWrite)));
       if (sent <= 0) return broken(session_.get());
       input.remove_prefix(static_cast<std::size_t>(sent));
     }
@@ -320,6 +278,17 @@ class LibSshSession final : public SshSession {
                                                                CIRRUS_TRY(os::Waker::create())));
   }
 
+  Result<std::uint16_t> listen(std::uint16_t port) override {
+    return listen_in_guest(session_.get(), port);
+  }
+  Result<std::optional<int>> forward(const std::string& command,
+                                     const std::filesystem::path& target,
+                                     const StopToken& stop) override {
+    const Channel watched = CIRRUS_TRY(open_command(session_.get(), command));
+    return PortForward(session_.get(), target, CIRRUS_TRY(os::Waker::create()))
+        .run(watched.get(), stop);
+  }
+
  private:
   Status by_sftp(std::string_view content, const std::string& path, unsigned mode,
                  const StopToken& stop, Monotonic deadline) {
@@ -337,7 +306,7 @@ class LibSshSession final : public SshSession {
         return error(Code::DeadlineExceeded, "the upload of '{}' took too long", path);
       }
       const ssize_t sent =
-          sftp_write(file.get(), content.data(), std::min(content.size(), kSftpWrite));
+          sftp_write(file.get(), content.data(), std::min(content.size(), kLargestWrite));
       if (sent <= 0) return refused(sftp.get(), path);
       content.remove_prefix(static_cast<std::size_t>(sent));
     }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -70,6 +71,15 @@ class SshSession {
                         const StopToken& stop, Monotonic deadline) = 0;
   /// Starts a command whose input and output are the caller's.
   virtual Result<std::unique_ptr<SshStream>> open(const std::string& command) = 0;
+  /// Has the server listen on this port of its own loopback; 0: on one that it picks. Returns the
+  /// port. Errors: FailedPrecondition if it does not allow that, or the port is taken.
+  virtual Result<std::uint16_t> listen(std::uint16_t port) = 0;
+  /// Runs `command`, and passes what connects to the port that is listened on to the unix socket
+  /// `target`, until the command ends, the connection breaks or a stop. The command's exit code;
+  /// absent: by a signal.
+  virtual Result<std::optional<int>> forward(const std::string& command,
+                                             const std::filesystem::path& target,
+                                             const StopToken& stop) = 0;
 };
 
 /// A word for a POSIX shell, whatever is in it.

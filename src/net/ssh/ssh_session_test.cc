@@ -13,10 +13,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/guarded.h"
 #include "os/fd.h"
 #include "os/files.h"
 #include "os/process.h"
 #include "os/temp_dir.h"
+#include "os/unix_socket.h"
+#include "os/waker.h"
 
 namespace cirrus::net {
 namespace {
@@ -181,8 +184,12 @@ TEST_F(Ssh, AStreamPassesBytesBothWaysToTheEnd) {
   os::Fd far(ends[1]);
   std::string sent(2'000'000, 'x');
   std::string received;
+  // The relay ends with its near side, whatever is still on its way: first something came back.
+  Guarded<bool> echoed(false);
   Thread writer([&] {
     (void)os::write_all(far.get(), sent);
+    echoed.wait_until(
+        StopToken(), soon(), [](bool& value) { return value; }, [](bool&, bool) {});
     ::shutdown(far.get(), SHUT_WR);
   });
   Thread reader([&] {
@@ -191,6 +198,7 @@ TEST_F(Ssh, AStreamPassesBytesBothWaysToTheEnd) {
       const Result<std::size_t> got = os::read_some(far.get(), buffer);
       if (!got.ok() || got.value() == 0) break;
       received.append(buffer.data(), got.value());
+      if (received.size() > 8) echoed.update([](bool& value) { value = true; });
     }
   });
   const Result<std::optional<int>> end = stream->relay(near.get(), StopToken());
@@ -227,6 +235,56 @@ TEST_F(Ssh, ACommandThatEndsAtOnceIsQuoted) {
       session->open("echo no such thing >&2; exit 1").value()->expect("ready", StopToken(), soon());
   ASSERT_FALSE(said.ok());
   EXPECT_THAT(said.error().to_string(), HasSubstr("no such thing"));
+}
+
+TEST_F(Ssh, APortOfTheGuestLeadsToASocketHere) {
+  const std::unique_ptr<SshSession> session = connect();
+  ASSERT_TRUE(session);
+  const std::filesystem::path socket = root() / "socket";
+  const os::Fd listener = os::listen_unix(socket, 0600).value();
+  // Whoever comes gets back what it sends, each on a thread of its own.
+  std::vector<std::unique_ptr<Thread>> echoes;
+  Thread server([&](const StopToken& stop) {
+    while (os::wait_readable(listener.get(), stop, soon()).value_or(false)) {
+      auto connection = std::make_shared<os::Fd>(os::accept_connection(listener.get()).value());
+      echoes.push_back(std::make_unique<Thread>([connection] {
+        std::vector<char> buffer(100'000);
+        for (;;) {
+          const Result<std::size_t> got = os::read_some(connection->get(), buffer);
+          if (!got.ok() || got.value() == 0) return;
+          if (!os::write_all(connection->get(), {buffer.data(), got.value()}).ok()) return;
+        }
+      }));
+    }
+  });
+  const std::uint16_t port = session->listen(0).value();
+  ASSERT_NE(port, 0);
+  // Three at once, each with more than any window holds.
+  const std::string client =
+      fmt::format(R"(exec 3<>/dev/tcp/127.0.0.1/{0}; head -c 6000000 /dev/zero >&3 & )"
+                  R"(head -c 6000000 <&3 | wc -c; wait)",
+                  port);
+  const std::string command =
+      fmt::format(R"(for i in 1 2 3; do bash -c {0} > {1}/out$i & done; wait; exit 7)",
+                  shell_quoted(client), root().string());
+  const Result<std::optional<int>> end = session->forward(command, socket, StopToken());
+  ASSERT_TRUE(end.ok()) << end.error().to_string();
+  EXPECT_EQ(end.value(), 7);
+  for (const char* out : {"out1", "out2", "out3"}) {
+    EXPECT_EQ(os::read_file(root() / out).value(), "6000000\n");
+  }
+  EXPECT_FALSE(session->listen(static_cast<std::uint16_t>(port_)).ok()) << "that one is taken";
+  StopSource stop;
+  stop.request_stop();
+  EXPECT_EQ(session->forward("sleep 60", socket, stop.get_token()).error().code(), Code::Cancelled);
+}
+
+TEST_F(Ssh, AServerThatForwardsNothingSaysSo) {
+  start("AllowTcpForwarding no");
+  const Result<std::uint16_t> refused = connect()->listen(0);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code(), Code::FailedPrecondition);
+  EXPECT_THAT(refused.error().to_string(), HasSubstr("AllowTcpForwarding"));
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "cirrus_gateway.grpc.pb.h"
 #include "os/fd.h"
 #include "rpc/grpc/blob_server.h"
+#include "rpc/grpc/reference_agent_server.h"
 #include "rpc/grpc/shell_client.h"
 #include "rpc/grpc/shell_server.h"
 #include "rpc/grpc/status.h"
@@ -219,6 +220,8 @@ class Server final : public GatewayServer {
       : service_(service),
         blobs_(service),
         vault_(service),
+        reference_agents_(service),
+        reference_bytes_(service),
         shells_(service.shells(), [&service](
                                       const ShellServer::Metadata& metadata,
                                       const std::function<void(Result<std::string>)>& answer) {
@@ -236,6 +239,8 @@ class Server final : public GatewayServer {
     builder.RegisterService(&blobs_);
     builder.RegisterService(&vault_);
     builder.RegisterService(&shells_);
+    builder.RegisterService(&reference_agents_);
+    builder.RegisterService(&reference_bytes_);
     builder.SetMaxReceiveMessageSize(64 << 20);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5000);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
@@ -258,6 +263,8 @@ class Server final : public GatewayServer {
   Service service_;
   BlobServer blobs_;
   VaultServer vault_;
+  ReferenceAgentServer reference_agents_;
+  ReferenceByteStream reference_bytes_;
   ShellServer shells_;
   std::unique_ptr<grpc::Server> server_;
 };

@@ -9,6 +9,10 @@ named after (`guest-2222`), or for any other image on port 22 of an address of i
 
 CIRRUS_VM_HOME   where its VMs are
 CIRRUS_VM_FAIL   `verb:words`: this verb fails with these words
+CIRRUS_VM_TMP    more mount options of the guests' /tmp
+CIRRUS_VM_SSHD   a line for the guests' SSH server
+CIRRUS_VM_UNAME  what `uname -s -m` says in guests
+CIRRUS_VM_AGENTS a directory whose agents are in the guests' image
 """
 import fcntl
 import hashlib
@@ -40,6 +44,13 @@ echo 'admin:x:4321:4321::/home/admin:/bin/bash' >> "$R/etc/passwd"
 echo "admin:$(openssl passwd -6 admin):19000:0:99999:7:::" >> "$R/etc/shadow"
 echo 'echo welcome to the guest' > "$R/home/admin/.bash_profile"
 echo 'export FROM_PROFILE=yes' >> "$R/home/admin/.bash_profile"
+for agent in ${CIRRUS_VM_AGENTS:+"$CIRRUS_VM_AGENTS"/cirrus-agent-*}; do
+  install -D "$agent" "$R/home/admin/.cache/cirrus/agents/$(sha256sum < "$agent" | cut -d' ' -f1)"
+done
+if [ -n "$CIRRUS_VM_UNAME" ]; then
+  printf '#!/bin/sh\necho %s\n' "$CIRRUS_VM_UNAME" > "$R/usr/local/bin/uname"
+  chmod 755 "$R/usr/local/bin/uname"
+fi
 chown -R 4321:4321 "$R/home/admin"
 cp "$V/key" "$R/run/key"
 chmod 600 "$R/run/key"
@@ -51,6 +62,7 @@ UsePAM no
 PasswordAuthentication yes
 PidFile none
 Subsystem sftp internal-sftp
+$CIRRUS_VM_SSHD
 END
 exec setpriv --bounding-set=-sys_time,-sys_boot chroot "$R" /usr/sbin/sshd -D -e -f /run/sshd.conf
 """
@@ -97,7 +109,8 @@ def run(vm):
     os.set_inheritable(lock.fileno(), True)
     (vm / "disk").mkdir(exist_ok=True)
     port, address = port_and_address(vm)
-    os.environ.setdefault("CIRRUS_VM_TMP", "")
+    for name in ("TMP", "SSHD", "UNAME", "AGENTS"):
+        os.environ.setdefault(f"CIRRUS_VM_{name}", "")
     os.execvp("unshare", ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork",
                           "--kill-child=SIGKILL", "sh", "-c", BOOT, "guest", str(vm), port, address])
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "agent/secrets.h"
+#include "model/secrets.h"
 
 #include <algorithm>
 #include <array>
@@ -7,7 +7,7 @@
 
 #include "base/strings.h"
 
-namespace cirrus::agent {
+namespace cirrus::model {
 namespace {
 
 // Ours: longer values (whole key rings) are searched for by their lines.
@@ -155,7 +155,7 @@ bool Secrets::add(std::string_view value) {
   return true;
 }
 
-bool Secrets::add_named(const Variables& variables) {
+bool Secrets::add_named(const std::map<std::string, std::string, std::less<>>& variables) {
   bool added = false;
   for (const auto& [name, value] : variables) {
     if (is_secret_name(name) && add(value)) added = true;
@@ -175,4 +175,10 @@ std::shared_ptr<const PatternSet> Secrets::patterns() {
   return built_;
 }
 
-}  // namespace cirrus::agent
+Masker masker_for(const std::vector<std::string>& secrets) {
+  Secrets all;
+  for (const std::string& secret : secrets) all.add(secret);
+  return Masker(all.patterns());
+}
+
+}  // namespace cirrus::model

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
-// SHA-256 of a stream.
+// SHA-256.
 #pragma once
 
 #include <memory>
 #include <string>
 #include <string_view>
 
-namespace cirrus::archive {
+namespace cirrus {
 
+/// Of a stream.
 class Sha256 {
  public:
   Sha256();
@@ -23,4 +24,7 @@ class Sha256 {
   std::unique_ptr<State> state_;
 };
 
-}  // namespace cirrus::archive
+/// Of one text: 64 lower-case hex digits.
+std::string sha256_hex(std::string_view bytes);
+
+}  // namespace cirrus

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "agent/masker.h"
+#include "model/masker.h"
 
-namespace cirrus::agent::testing {
+namespace cirrus::model::testing {
 
 /// Every byte of every occurrence is hidden; occurrences that overlap share one mark.
 inline std::string plain_mask(const std::vector<std::string>& patterns, const std::string& text) {
@@ -37,4 +37,4 @@ inline std::string plain_mask(const std::vector<std::string>& patterns, const st
   return out + text.substr(done);
 }
 
-}  // namespace cirrus::agent::testing
+}  // namespace cirrus::model::testing

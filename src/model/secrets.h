@@ -2,16 +2,16 @@
 // Which byte strings of a task must not appear in its logs.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "agent/expansion.h"
-#include "agent/masker.h"
+#include "model/masker.h"
 
-namespace cirrus::agent {
+namespace cirrus::model {
 
 /// Ours: shorter values would hide half of every log.
 inline constexpr std::size_t kShortestSecret = 4;
@@ -31,7 +31,7 @@ class Secrets {
   /// True if the value is new and long enough to be searched for.
   bool add(std::string_view value);
   /// Adds the values of all variables with a secret's name. True if any is new.
-  bool add_named(const Variables& variables);
+  bool add_named(const std::map<std::string, std::string, std::less<>>& variables);
   /// Whether any value was left out because it is too short.
   bool has_short_ones() const { return has_short_ones_; }
   std::shared_ptr<const PatternSet> patterns();
@@ -42,4 +42,7 @@ class Secrets {
   std::shared_ptr<const PatternSet> built_;  // null: values were added since
 };
 
-}  // namespace cirrus::agent
+/// For a stream in which these values, if they are long enough, are secrets.
+Masker masker_for(const std::vector<std::string>& secrets);
+
+}  // namespace cirrus::model

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
-#include "agent/masker.h"
+#include "model/masker.h"
 
 #include <random>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "agent/secrets.h"
-#include "agent/testing/plain_mask.h"
+#include "model/secrets.h"
+#include "model/testing/plain_mask.h"
 
-namespace cirrus::agent {
+namespace cirrus::model {
 namespace {
 
 using ::testing::HasSubstr;
@@ -138,6 +138,25 @@ TEST(Secrets, AreFoundInEveryForm) {
   }
 }
 
+TEST(MaskerFor, HidesSecretsOverEveryBorder) {
+  const std::string text = "x secret y topsecret z";
+  for (std::size_t cut = 0; cut <= text.size(); ++cut) {
+    Masker masker = masker_for({"secret", "topsecret", ""});
+    std::string out;
+    masker.feed(text.substr(0, cut), out);
+    masker.feed(text.substr(cut), out);
+    masker.finish(out);
+    EXPECT_EQ(out, "x HIDDEN-BY-CIRRUS-CI y HIDDEN-BY-CIRRUS-CI z") << cut;
+  }
+}
+
+TEST(MaskerFor, WithoutSecretsHoldsNothingBack) {
+  Masker masker = masker_for({});
+  std::string out;
+  masker.feed("abc", out);
+  EXPECT_EQ(out, "abc");
+}
+
 TEST(Secrets, OfLessThanFourBytesAreLeftAndCounted) {
   Secrets secrets;
   EXPECT_FALSE(secrets.add("abc"));
@@ -154,4 +173,4 @@ TEST(Secrets, AreNamedByTheirVariable) {
 }
 
 }  // namespace
-}  // namespace cirrus::agent
+}  // namespace cirrus::model

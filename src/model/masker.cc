@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-#include "agent/masker.h"
+#include "model/masker.h"
 
 #include <algorithm>
 #include <utility>
 
-namespace cirrus::agent {
+namespace cirrus::model {
 namespace {
 
 constexpr std::size_t kPairs = 1U << 16U;
@@ -201,4 +201,4 @@ std::string mask(const std::shared_ptr<const PatternSet>& patterns, std::string_
   return masked;
 }
 
-}  // namespace cirrus::agent
+}  // namespace cirrus::model

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "archive/digest.h"
+#include "base/digest.h"
 
 #include <openssl/evp.h>
 
@@ -9,7 +9,7 @@
 
 #include "base/check.h"
 
-namespace cirrus::archive {
+namespace cirrus {
 
 struct Sha256::State {
   State() { begin(); }
@@ -40,4 +40,10 @@ std::string Sha256::hex() {
   return text;
 }
 
-}  // namespace cirrus::archive
+std::string sha256_hex(std::string_view bytes) {
+  Sha256 digest;
+  digest.update(bytes);
+  return digest.hex();
+}
+
+}  // namespace cirrus

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cirrus::agent {
+namespace cirrus::model {
 
 /// Written where a secret was. Source: reference agent; scripts and people look for it.
 inline constexpr std::string_view kMaskText = "HIDDEN-BY-CIRRUS-CI";
@@ -92,4 +92,4 @@ class Masker {
 /// A whole text, masked.
 std::string mask(const std::shared_ptr<const PatternSet>& patterns, std::string_view text);
 
-}  // namespace cirrus::agent
+}  // namespace cirrus::model
