@@ -16,7 +16,11 @@ function(cirrus_python_tests prefix)
         add_test(NAME ${prefix}.${name}
           COMMAND ${Python3_EXECUTABLE} -m unittest ${name}
           WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
-        set_tests_properties(${prefix}.${name} PROPERTIES LABELS ${prefix} TIMEOUT 240
+        set(labels ${prefix})
+        if(module MATCHES "qemu")
+          list(APPEND labels qemu)
+        endif()
+        set_tests_properties(${prefix}.${name} PROPERTIES LABELS "${labels}" TIMEOUT 240
           ENVIRONMENT "CIRRUS_PROGRAM=$<TARGET_FILE:cirrus>;CIRRUS_TEST_PROGRAM=$<TARGET_FILE:cirrus-test>;PYTHONPATH=${CMAKE_SOURCE_DIR}/tests/e2e;PYTHONDONTWRITEBYTECODE=1")
       endif()
     endforeach()

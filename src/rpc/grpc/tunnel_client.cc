@@ -32,8 +32,12 @@ class Client final : public TunnelLink {
     *message.mutable_open() = std::move(open);
     const std::shared_ptr<gw::Gateway::Stub> stub = gw::Gateway::NewStub(channel_->current());
     return std::unique_ptr<ByteChannel>(std::make_unique<ClientStreamChannel<gw::TunnelMessage>>(
-        [stub](grpc::ClientContext& context) { return stub->Tunnel(&context); }, message,
-        "the tunnel was closed"));
+        [stub](grpc::ClientContext& context) {
+          // A worker that is started again is soon back.
+          context.set_wait_for_ready(true);
+          return stub->Tunnel(&context);
+        },
+        message, "the tunnel was closed"));
   }
 
  private:

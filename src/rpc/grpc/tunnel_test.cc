@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Tunnels between an agent's client and a gateway's server, over real sockets.
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -56,6 +60,8 @@ class Tunnels : public ::testing::Test {
     acceptor_ = Thread([this](const StopToken& stop) {
       while (os::wait_readable(listener_.get(), stop, std::nullopt).value_or(false)) {
         Result<os::Fd> connection = os::accept_connection(listener_.get());
+        ++connections_;
+        wait_for(stop, delay_.load());
         if (connection.ok()) server_->adopt(std::move(connection).value());
       }
     });
@@ -74,6 +80,8 @@ class Tunnels : public ::testing::Test {
   Destinations service_;
   os::Fd listener_;
   std::unique_ptr<GatewayServer> server_;
+  std::atomic<int> connections_{0};
+  std::atomic<std::chrono::milliseconds> delay_{std::chrono::milliseconds(0)};
   Thread acceptor_;
 };
 
@@ -112,6 +120,34 @@ TEST_F(Tunnels, EndWhenTheyAreCancelledOrForgotten) {
   EXPECT_FALSE(tunnel->read().ok());
   const std::unique_ptr<ByteChannel> forgotten = open(*tunnels, "echo");
   EXPECT_TRUE(forgotten->write("b").ok());
+}
+
+TEST_F(Tunnels, ASlowWayIsNotGivenUp) {
+  // A guest that is emulated, or the other side of the world.
+  delay_ = std::chrono::milliseconds(700);
+  const std::unique_ptr<TunnelLink> tunnels = link();
+  const std::unique_ptr<ByteChannel> tunnel = open(*tunnels, "echo");
+  ASSERT_TRUE(tunnel->write("a").ok());
+  EXPECT_EQ(tunnel->read().value(), "a");
+  EXPECT_EQ(connections_, 1) << "each attempt ends the one before where a bridge has room for one";
+}
+
+TEST_F(Tunnels, AWorkerThatIsAwayIsWaitedFor) {
+  const std::filesystem::path away = directory_.path() / "away";
+  std::filesystem::rename(directory_.path() / "s", away);
+  const std::unique_ptr<TunnelLink> tunnels = link();
+  std::unique_ptr<ByteChannel> tunnel;
+  std::atomic<bool> opened = false;
+  Thread opener([&] {
+    tunnel = open(*tunnels, "echo");
+    opened = true;
+  });
+  wait_for(StopToken(), std::chrono::milliseconds(100));
+  EXPECT_FALSE(opened);
+  std::filesystem::rename(away, directory_.path() / "s");
+  opener.join();
+  ASSERT_TRUE(tunnel->write("a").ok());
+  EXPECT_EQ(tunnel->read().value(), "a");
 }
 
 }  // namespace

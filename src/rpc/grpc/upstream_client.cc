@@ -30,7 +30,8 @@ grpc::ChannelArguments channel_arguments(const std::string& proxy) {
   if (!proxy.empty()) arguments.SetString(GRPC_ARG_HTTP_PROXY, proxy);
   // Ours (design 3.8): the default back-off turned an outage of 3 s into 5 s.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  // What this sets is how long one attempt may take: TLS wants three round trips of up to 2 s.
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 10'000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
   // Finds a half-open connection in less than 30 s.
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 15000);

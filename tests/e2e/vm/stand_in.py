@@ -12,6 +12,7 @@ CIRRUS_VM_FAIL   `verb:words`: this verb fails with these words
 CIRRUS_VM_TMP    more mount options of the guests' /tmp
 CIRRUS_VM_SSHD   a line for the guests' SSH server
 CIRRUS_VM_UNAME  what `uname -s -m` says in guests
+CIRRUS_VM_QEMU   a directory with `kernel` and `initrd`: the VMs are emulated machines
 CIRRUS_VM_AGENTS a directory whose agents are in the guests' image
 """
 import fcntl
@@ -26,6 +27,7 @@ import sys
 import time
 
 HOME = pathlib.Path(os.environ["CIRRUS_VM_HOME"])
+QEMU = os.environ.get("CIRRUS_VM_QEMU", "")
 
 BOOT = """set -e
 V=$1 PORT=$2 ADDRESS=$3
@@ -107,12 +109,25 @@ def run(vm):
         fail("the VM is already running", 2)
     (vm / "pid").write_text(str(os.getpid()))
     os.set_inheritable(lock.fileno(), True)
-    (vm / "disk").mkdir(exist_ok=True)
     port, address = port_and_address(vm)
+    if QEMU:
+        emulate(port)
+    (vm / "disk").mkdir(exist_ok=True)
     for name in ("TMP", "SSHD", "UNAME", "AGENTS"):
         os.environ.setdefault(f"CIRRUS_VM_{name}", "")
     os.execvp("unshare", ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork",
                           "--kill-child=SIGKILL", "sh", "-c", BOOT, "guest", str(vm), port, address])
+
+
+def emulate(port):
+    """A machine with its own kernel and no way out; its SSH server is on a port of this loopback."""
+    os.execvp("qemu-system-x86_64", [
+        "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-M", "pc-q35-7.2", "-cpu", "max",
+        "-smp", "1", "-m", "512", "-display", "none", "-nodefaults", "-no-reboot",
+        "-kernel", f"{QEMU}/kernel", "-initrd", f"{QEMU}/initrd", "-append",
+        "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable no_timer_check random.trust_cpu=on",
+        "-netdev", f"user,id=n0,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22",
+        "-device", "virtio-net-pci,netdev=n0", "-serial", "stdio"])
 
 
 def stop(vm):
