@@ -121,6 +121,7 @@ class TaskRun {
   // After a launch that failed: what was noted still reaches the controller.
   void flush_notes(const StopToken& stop);
   gateway::TaskPaths paths() const;
+  static rpc::TaskCredential credential_of(const TaskRecord& record);
   void save();
   void fail(const Error& failure);
   // Calls until it succeeds, the server says no for good, or the thread is to stop.
