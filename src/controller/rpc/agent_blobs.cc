@@ -72,9 +72,8 @@ grpc::ServerUnaryReactor* AgentService::DeleteCache(grpc::CallbackServerContext*
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   with_permit(parts_, *context, [this, reactor, request](Result<core::BlobPermit> permit) {
     if (!permit.ok()) return reactor->Finish(to_status(permit));
-    reactor->Finish(
-        to_disk_status(
-            parts_.stores.caches.remove(cache_home(permit.value()), request->cache_key())));
+    reactor->Finish(to_disk_status(
+        parts_.stores.caches.remove(cache_home(permit.value()), request->cache_key())));
   });
   return reactor;
 }
