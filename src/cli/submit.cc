@@ -27,6 +27,7 @@ Result<Submission> push_directory(const std::filesystem::path& directory, std::s
       CIRRUS_TRY(commit_directory(directory, std::move(repository), scratch.path(), stop));
   // Asked first, because a push that is refused comes back as git's words, without the reason.
   CIRRUS_TRY(api.get("/api/v1/whoami?repository=" + tree.repository));
+  CIRRUS_TRY(api.get("/readyz"));
   // The credential travels in the environment, which only this user can read.
   os::Environment& environment = tree.git.environment;
   environment["GIT_CONFIG_COUNT"] = "2";

@@ -96,15 +96,15 @@ class RunningController final : public Controller {
 
   Status begin() {
     CIRRUS_TRY(check_cleartext(options_));
-    CIRRUS_TRY(os::make_directories(options_.data_dir)
-                   .note("preparing the data directory {}", options_.data_dir.string()));
+    const Status made = os::make_directories(options_.data_dir);
+    if (!made.ok()) return unusable(made.error());
     Result<os::FileLock> lock = os::FileLock::try_acquire(paths_.lock());
     if (!lock.ok() && lock.error().code() == Code::AlreadyExists) {
       return error(Code::AlreadyExists, "another controller runs on the data directory {}",
                    options_.data_dir.string());
     }
-    lock_.emplace(CIRRUS_TRY(
-        std::move(lock).note("locking the data directory {}", options_.data_dir.string())));
+    if (!lock.ok()) return unusable(lock.error());
+    lock_.emplace(std::move(lock).value());
     CIRRUS_TRY(os::remove_tree(paths_.temporary()));
     CIRRUS_TRY(os::make_directories(paths_.temporary()));
     CIRRUS_TRY(os::make_directories(paths_.logs()));
@@ -188,6 +188,14 @@ class RunningController final : public Controller {
   }
 
  private:
+  /// Of a data directory on which no controller can start.
+  Error unusable(const Error& why) const {
+    return error(why.code(),
+                 "the data directory {} cannot be written ({}): mend that, or name another with "
+                 "--data-dir",
+                 options_.data_dir.string(), why.to_string());
+  }
+
   /// The body of its thread: old bytes go, at the start and every ten minutes.
   void keep_room(const StopToken& stop) {
     blobs::Retention retention(paths_, clock_, stores_->caches, options_.retention);

@@ -147,6 +147,25 @@ TEST_F(ControllerTest, TasksLogsAndSessionsSurviveARestart) {
   EXPECT_NE(empty.tasks_to_start(0).task_id(), task.task_id());
 }
 
+TEST_F(ControllerTest, ADiskThatRefusesALogIsNoReasonToLetGoOfItsTask) {
+  ScriptedWorker w = worker();
+  ASSERT_TRUE(w.register_now().ok());
+  submit(kConfig);
+  api::PollResponse response;
+  ASSERT_TRUE(w.poll(response).ok());
+  const auto task = response.tasks_to_start(0);
+  ASSERT_TRUE(w.started(task).ok());
+  // A link is never followed: the system's refusal is one of those that mean "not allowed".
+  const std::filesystem::path log = directory_.path() / "data" / "logs" / task.task_id() / "one";
+  ASSERT_TRUE(os::make_directories(log.parent_path()).ok());
+  std::filesystem::create_symlink("elsewhere", log);
+  ScriptedAgent a = agent(task);
+  EXPECT_EQ(a.stream("one", {"hello\n"}).error_code(), grpc::StatusCode::UNAVAILABLE);
+  std::filesystem::remove(log);
+  EXPECT_TRUE(a.stream("one", {"hello\n"}).ok());
+  EXPECT_EQ(call("GET", "/api/v1/tasks/" + task.task_id() + "/logs/one").body, "hello\n");
+}
+
 TEST_F(ControllerTest, CancelStopsTheWorkerAndFencesTheAgent) {
   ScriptedWorker w = worker();
   ASSERT_TRUE(w.register_now().ok());

@@ -137,6 +137,14 @@ Status remove_tree(const std::filesystem::path& path) {
   return {};
 }
 
+Result<bool> is_read_only(const std::filesystem::path& path) {
+  struct statvfs info {};
+  if (::statvfs(path.c_str(), &info) != 0) {
+    return errno_error(errno, "cannot look at the file system of '{}'", path.string());
+  }
+  return (info.f_flag & ST_RDONLY) != 0;
+}
+
 Result<std::uint64_t> free_space(const std::filesystem::path& path) {
   struct statvfs info {};
   if (::statvfs(path.c_str(), &info) != 0) {

@@ -26,6 +26,9 @@ Status make_directories(const std::filesystem::path& path, unsigned mode = 0700)
 /// A path that does not exist is success.
 Status remove_tree(const std::filesystem::path& path);
 
+/// Whether what holds `path` is mounted read-only there, also if open files can still be written.
+Result<bool> is_read_only(const std::filesystem::path& path);
+
 /// Free bytes an unprivileged user may still write on the file system that holds `path`.
 Result<std::uint64_t> free_space(const std::filesystem::path& path);
 

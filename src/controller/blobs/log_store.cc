@@ -105,8 +105,8 @@ Result<std::shared_ptr<LogFile>> LogStore::open(model::TaskId task, std::string_
 
 Result<LogReplacement> LogStore::replace(model::TaskId task, std::string_view step) {
   CIRRUS_TRY(os::make_directories(paths_.logs_of(task)));
-  // `%` followed by something that is no hex digit is never an encoded step name.
-  const std::filesystem::path temporary = paths_.logs_of(task) / ("%new-" + random_hex(8));
+  CIRRUS_TRY(os::make_directories(paths_.temporary()));
+  const std::filesystem::path temporary = paths_.temporary() / ("log-" + random_hex(8));
   os::Fd fd = CIRRUS_TRY(os::open_file(temporary, O_WRONLY | O_CREAT | O_EXCL));
   return LogReplacement(*this, key_of(task, step), paths_.log(task, step), temporary,
                         std::move(fd));

@@ -192,6 +192,8 @@ class State {
                            const Actor& actor, Reply<void> reply, Moment moment);
   void audit(const std::string& actor, const std::string& action, const std::string& subject,
              Moment moment);
+  /// Answers once something was written: whether the store takes changes now. Cost: a transaction.
+  void prove_store(Reply<void> reply, Moment moment);
 
   // Views (state_views.cc). Builds no longer in memory are NotFound: read them from the store.
   Result<BuildView> view_build(model::BuildId id) const;

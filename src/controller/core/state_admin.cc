@@ -53,6 +53,11 @@ void State::audit(const std::string& actor, const std::string& action, const std
   changes_.audit.push_back({moment.millis(), actor, action, subject});
 }
 
+void State::prove_store(Reply<void> reply, Moment moment) {
+  changes_.settings.emplace_back("last-proof", std::to_string(moment.millis()));
+  answer<void>(std::move(reply), Result<void>());
+}
+
 void State::audit_misuse(const std::string& actor, const std::string& action,
                          const std::string& subject, Moment moment) {
   if (misuse_.refused(actor + "\n" + action, moment.now).first) {

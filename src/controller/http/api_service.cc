@@ -11,14 +11,29 @@
 
 namespace cirrus::controller::http {
 
+namespace {
+net::ServerResponse fine() {
+  return json_response(200, R"({"schema_version":1,"status":"ok"})");
+}
+}  // namespace
+
 // GET /, /assets/{name}, /healthz, /readyz, /metrics, /api/v1/openapi.yaml
 void Api::route_service(const net::ServerRequest& request, const Parts& parts,
                         const Answer& answer) {
   const std::string& last = parts.back();
   if (request.path == "/healthz" || request.path == "/readyz") {
-    const std::optional<std::string> poison = core_.poisoned();
-    return answer->respond(poison ? problem(503, *poison)
-                                  : json_response(200, R"({"schema_version":1,"status":"ok"})"));
+    if (const std::optional<std::string> poison = core_.poisoned()) {
+      return answer->respond(problem(503, *poison));
+    }
+    if (request.path == "/healthz") return answer->respond(fine());
+    // Asked and not assumed: a disk may have failed since somebody last wrote.
+    return post(answer, [answer](core::State& state, core::Moment moment) {
+      state.prove_store(
+          [answer](const Result<void>& proven) {
+            answer->respond(proven.ok() ? fine() : problem(proven.error()));
+          },
+          moment);
+    });
   }
   if (request.path == "/metrics") return send_metrics(answer);
   const bool page = request.path == "/";

@@ -45,7 +45,7 @@ grpc::ServerUnaryReactor* AgentService::CacheInfo(grpc::CallbackServerContext* c
                 const Result<std::optional<blobs::CacheEntry>> found = find_cache(
                     parts_.stores.caches, permit.value(), request->cache_key(),
                     {request->cache_key_prefixes().begin(), request->cache_key_prefixes().end()});
-                if (!found.ok()) return reactor->Finish(to_status(found));
+                if (!found.ok()) return reactor->Finish(to_disk_status(found));
                 if (!found.value() || is_foreign(*context, parts_.stores.caches, permit.value(),
                                                  found.value()->key)) {
                   return reactor->Finish({grpc::StatusCode::NOT_FOUND, "no such cache"});
@@ -62,8 +62,8 @@ grpc::ServerUnaryReactor* AgentService::DeleteCache(grpc::CallbackServerContext*
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   with_permit(parts_, *context, [this, reactor, request](Result<core::BlobPermit> permit) {
     if (!permit.ok()) return reactor->Finish(to_status(permit));
-    reactor->Finish(
-        to_status(parts_.stores.caches.remove(cache_home(permit.value()), request->cache_key())));
+    reactor->Finish(to_disk_status(
+        parts_.stores.caches.remove(cache_home(permit.value()), request->cache_key())));
   });
   return reactor;
 }
@@ -94,7 +94,7 @@ grpc::ServerUnaryReactor* AgentService::GenerateCacheDownloadURLs(
                 if (!permit.ok()) return reactor->Finish(to_status(permit));
                 const Result<std::optional<blobs::CacheEntry>> found =
                     find_cache(parts_.stores.caches, permit.value(), request->cache_key(), {});
-                if (!found.ok()) return reactor->Finish(to_status(found));
+                if (!found.ok()) return reactor->Finish(to_disk_status(found));
                 if (!found.value() || is_foreign(*context, parts_.stores.caches, permit.value(),
                                                  found.value()->key)) {
                   return reactor->Finish({grpc::StatusCode::NOT_FOUND, "no such cache"});

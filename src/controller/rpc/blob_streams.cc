@@ -36,7 +36,7 @@ class CacheDownload final : public grpc::ServerWriteReactor<bytestream::ReadResp
                   if (!permit.ok()) return Finish(to_status(permit));
                   permit_ = std::move(permit).value();
                   Result<blobs::CacheReader> opened = open_cache(stores.caches, permit_, key);
-                  if (!opened.ok()) return Finish(to_status(opened));
+                  if (!opened.ok()) return Finish(to_disk_status(opened));
                   reader_.emplace(std::move(opened).value());
                   send_next();
                 });
@@ -54,7 +54,7 @@ class CacheDownload final : public grpc::ServerWriteReactor<bytestream::ReadResp
         limit_ ? static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, *limit_)) : kPiece;
     Result<std::string> piece =
         most == 0 ? Result<std::string>(std::string()) : reader_->read(offset_, most);
-    if (!piece.ok()) return Finish(to_status(piece));
+    if (!piece.ok()) return Finish(to_disk_status(piece));
     if (piece.value().empty()) return Finish(grpc::Status::OK);
     offset_ += piece.value().size();
     if (limit_) *limit_ -= piece.value().size();
@@ -89,7 +89,7 @@ class Upload : public grpc::ServerReadReactor<Message> {
       if (!permit.ok()) return this->Finish(to_status(permit));
       permit_ = std::move(permit).value();
       const Status begun = begin(message_);
-      if (!begun.ok()) return this->Finish(to_status(begun));
+      if (!begun.ok()) return this->Finish(to_disk_status(begun));
       begun_ = true;
       step();
     });
@@ -109,7 +109,7 @@ class Upload : public grpc::ServerReadReactor<Message> {
     const bool queued = parts_.pool.run([this](const StopToken&) {
       // Of a task that ended meanwhile nothing appears.
       if (!permit_.gate->open) return this->Finish(ended());
-      this->Finish(to_status(commit()));
+      this->Finish(to_disk_status(commit()));
     });
     if (!queued) this->Finish(busy());
   }
@@ -121,7 +121,7 @@ class Upload : public grpc::ServerReadReactor<Message> {
   void step() {
     if (!permit_.gate->open) return this->Finish(ended());
     const Result<bool> last = take(message_);
-    if (!last.ok()) return this->Finish(to_status(last));
+    if (!last.ok()) return this->Finish(to_disk_status(last));
     if (last.value()) return store();
     this->StartRead(&message_);
   }

@@ -79,6 +79,11 @@ grpc::Status to_status(const Error& failure) {
   return {static_cast<grpc::StatusCode>(failure.code()), failure.to_string()};
 }
 
+Error disk_failure(Error failure) {
+  if (failure.code() != Code::PermissionDenied && failure.code() != Code::Internal) return failure;
+  return error(Code::Unavailable, "the controller cannot use its disk ({})", failure.to_string());
+}
+
 grpc::Status shutting_down() {
   return {grpc::StatusCode::UNAVAILABLE, "the controller is shutting down"};
 }

@@ -40,6 +40,13 @@ template <typename T>
 grpc::Status to_status(const Result<T>& result) {
   return result.ok() ? grpc::Status::OK : to_status(result.error());
 }
+/// Of stored bytes: what our disk refuses (read-only, broken) is UNAVAILABLE, because whoever sends
+/// them keeps them and comes again. As PERMISSION_DENIED it would mean that the task is over.
+Error disk_failure(Error failure);
+template <typename T>
+grpc::Status to_disk_status(const Result<T>& result) {
+  return result.ok() ? grpc::Status::OK : to_status(disk_failure(result.error()));
+}
 /// For calls that arrive while we go down.
 grpc::Status shutting_down();
 

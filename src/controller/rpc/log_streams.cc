@@ -37,7 +37,7 @@ void LogReactor::OnReadDone(bool ok) {
     }
     const Result<std::uint64_t> stored = complete();
     if (stored.ok()) response_.set_bytes_logged(static_cast<std::int64_t>(stored.value()));
-    return end(to_status(stored));
+    return end(to_disk_status(stored));
   }
   if (!opened_) {
     if (!entry_.has_key()) {
@@ -47,7 +47,7 @@ void LogReactor::OnReadDone(bool ok) {
   }
   if (entry_.has_chunk()) {
     const Status taken = take(entry_.chunk().data());
-    if (!taken.ok()) return end(to_status(taken));
+    if (!taken.ok()) return end(to_disk_status(taken));
   }
   StartRead(&entry_);
 }
@@ -61,7 +61,7 @@ void LogReactor::begin(const std::string& step) {
           permit_ = std::move(permit).value();
           const bool queued = pool_.run([this, step](const StopToken&) {
             const Status target = open_target(step);
-            if (!target.ok()) return end(to_status(target));
+            if (!target.ok()) return end(to_disk_status(target));
             opened_ = true;
             StartRead(&entry_);
           });

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "controller/store/sqlite_database.h"
 
+#include <system_error>
+
 #include <sqlite3.h>
 
 namespace cirrus::controller::store {
@@ -22,7 +24,26 @@ Code code_of(int result) {
   }
 }
 
+/// What the system last refused to this connection's log, or else to its file; 0: nothing.
+/// `sqlite3_system_errno` does not know it of a commit.
+int last_errno(sqlite3* connection) {
+  for (const int which : {SQLITE_FCNTL_JOURNAL_POINTER, SQLITE_FCNTL_FILE_POINTER}) {
+    sqlite3_file* file = nullptr;
+    int number = 0;
+    if (sqlite3_file_control(connection, "main", which, &file) != SQLITE_OK) continue;
+    if (file == nullptr || file->pMethods == nullptr) continue;
+    file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &number);
+    if (number != 0) return number;
+  }
+  return 0;
+}
+
 Error failure(sqlite3* connection, int result) {
+  // "disk I/O error" is what SQLite calls whatever the system refused.
+  if (const int reason = (result & 0xff) == SQLITE_IOERR ? last_errno(connection) : 0) {
+    return error(code_of(result), "the store failed: {}: {}", sqlite3_errmsg(connection),
+                 std::generic_category().message(reason));
+  }
   return error(code_of(result), "the store failed: {}", sqlite3_errmsg(connection));
 }
 }  // namespace

@@ -15,6 +15,7 @@
 #include "controller/store/sqlite_database.h"
 #include "controller/store/sqlite_schema.h"
 #include "os/fd.h"
+#include "os/files.h"
 
 namespace cirrus::controller::store {
 
@@ -271,9 +272,10 @@ struct Writer {
 
 class SqliteStore final : public Store {
  public:
-  SqliteStore(Database writing, Database reading, Writer writer, BuildReader state_reader,
-              BuildReader edge_reader)
-      : writing_(std::move(writing)),
+  SqliteStore(std::filesystem::path directory, Database writing, Database reading, Writer writer,
+              BuildReader state_reader, BuildReader edge_reader)
+      : directory_(std::move(directory)),
+        writing_(std::move(writing)),
         reading_(std::move(reading)),
         writer_(std::move(writer)),
         state_reader_(std::move(state_reader)),
@@ -302,6 +304,11 @@ class SqliteStore final : public Store {
 
   Status apply(const Changes& changes) override {
     CIRRUS_TRY(fail_point("store.apply.begin"));
+    // Files that are open stay writable below a mount that is not. What went there would be missing
+    // after a restart, and the logs of what was accepted would have no place.
+    if (CIRRUS_TRY(os::is_read_only(directory_))) {
+      return error(Code::Unavailable, "the file system of {} is read-only", directory_.string());
+    }
     CIRRUS_TRY(writer_.begin.reset().run());
     Status written = writer_.write(changes);
     if (written.ok()) written = fail_point("store.apply.written");
@@ -432,6 +439,7 @@ class SqliteStore final : public Store {
     return {};
   }
 
+  const std::filesystem::path directory_;
   // Order matters: statements end before their connection.
   Database writing_;          // state loop only
   Database reading_;          // guarded by reading_mutex_
@@ -502,9 +510,9 @@ Result<std::unique_ptr<Store>> open_sqlite_store(const std::filesystem::path& pa
   Writer writer = CIRRUS_TRY(Writer::create(writing));
   BuildReader state_reader = CIRRUS_TRY(BuildReader::create(writing));
   BuildReader edge_reader = CIRRUS_TRY(BuildReader::create(reading));
-  return std::unique_ptr<Store>(
-      std::make_unique<SqliteStore>(std::move(writing), std::move(reading), std::move(writer),
-                                    std::move(state_reader), std::move(edge_reader)));
+  return std::unique_ptr<Store>(std::make_unique<SqliteStore>(
+      path.has_parent_path() ? path.parent_path() : ".", std::move(writing), std::move(reading),
+      std::move(writer), std::move(state_reader), std::move(edge_reader)));
 }
 
 }  // namespace cirrus::controller::store

@@ -66,10 +66,11 @@ class StateHarness {
     for (const State::Effect& effect : state_->take_hints()) effect(nullptr);
     for (const State::Effect& effect : state_->take_effects()) effect(nullptr);
   }
-  /// Moves time in steps of at most a second, settling after each.
-  void pass(std::chrono::milliseconds time) {
+  /// Moves time in steps of at most `tick`, settling after each.
+  void pass(std::chrono::milliseconds time,
+            std::chrono::milliseconds tick = std::chrono::seconds(1)) {
     while (time.count() > 0) {
-      const auto step = std::min<std::chrono::milliseconds>(time, std::chrono::seconds(1));
+      const auto step = std::min(time, tick);
       clock.advance(step);
       time -= step;
       commit();
