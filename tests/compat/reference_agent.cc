@@ -105,6 +105,7 @@ class Agent {
         add(command.name(), api::SKIPPED);
         continue;
       }
+      always_ = always;
       add(command.name(), api::EXECUTING);
       flush();
       const bool good = run_step(command);
@@ -275,7 +276,7 @@ class Agent {
     std::atomic<bool> over = false;
     std::thread killer([&over, child] {
       while (!over) {
-        if (interrupted) (void)::kill(-child, SIGKILL);
+        if (interrupted && !always_) (void)::kill(-child, SIGKILL);
         std::this_thread::sleep_for(std::chrono::milliseconds(20));
       }
     });
@@ -413,6 +414,7 @@ class Agent {
 
   const Flags flags_;
   const std::unique_ptr<api::CirrusCIService::Stub> stub_;
+  std::atomic<bool> always_ = false;  // the running step is one that a signal does not end
   std::vector<api::CommandResult> history_;
   std::vector<api::CommandResult> pending_;
   std::map<std::string, std::pair<std::string, std::string>> folders_;  // step: key, folder
