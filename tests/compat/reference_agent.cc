@@ -274,7 +274,7 @@ class Agent {
     }
     (void)::close(ends[1]);
     std::atomic<bool> over = false;
-    std::thread killer([&over, child] {
+    std::thread killer([this, &over, child] {
       while (!over) {
         if (interrupted && !always_) (void)::kill(-child, SIGKILL);
         std::this_thread::sleep_for(std::chrono::milliseconds(20));
