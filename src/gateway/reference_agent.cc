@@ -140,6 +140,7 @@ Result<std::uint64_t> ReferenceAgent::mend(const std::string& step, const Read& 
   for (;;) {
     const std::string bytes = CIRRUS_TRY(read());
     if (bytes.empty()) break;
+    CIRRUS_TRY(room_for_scratch());
     CIRRUS_TRY(whole.append(bytes));
   }
   std::uint64_t from = 0;
@@ -173,6 +174,16 @@ Result<rpc::BlobLease> ReferenceAgent::lend_blobs() {
 
 std::filesystem::path ReferenceAgent::scratch() const {
   return task_.paths().directory / "passing";
+}
+
+Status ReferenceAgent::room_for_scratch() const {
+  const std::uint64_t left = CIRRUS_TRY(os::free_space(task_.paths().directory));
+  const std::uint64_t keep = task_.options_.keep_free;
+  if (left >= keep) return {};
+  return error(Code::ResourceExhausted,
+               "the worker has {} MiB of free disk space left: nothing waits there for its way to "
+               "the controller below {} MiB",
+               left >> 20U, keep >> 20U);
 }
 
 ReferenceAgent::Log& ReferenceAgent::log_of(const std::string& step) {

@@ -34,6 +34,7 @@ class ReferenceAgent final : public rpc::ReferenceTask {
   Status keep_agent_log(std::string_view log) override;
   Result<rpc::BlobLease> lend_blobs() override;
   std::filesystem::path scratch() const override;
+  Status room_for_scratch() const override;
 
  private:
   /// A step's log, counted in the agent's bytes.

@@ -204,6 +204,19 @@ TEST_F(ReferenceAgentTest, TerminalsBecomeAStepThatSaysSo) {
   EXPECT_TRUE(agent().initial_commands().commands(1).has_script_instruction());
 }
 
+TEST_F(ReferenceAgentTest, WhatWaitsDoesNotFillTheDisk) {
+  EXPECT_TRUE(agent().room_for_scratch().ok());
+  options_.keep_free = 1ULL << 62U;
+  open();
+  EXPECT_EQ(agent().room_for_scratch().error().code(), Code::ResourceExhausted);
+  say("one\n");
+  agent().log_broke("main");
+  say("three\n");
+  const Result<std::uint64_t> saved =
+      agent().complete_log("main", []() -> Result<std::string> { return std::string("x"); });
+  EXPECT_EQ(saved.error().code(), Code::ResourceExhausted) << "a log without an end";
+}
+
 TEST_F(ReferenceAgentTest, ItsCachesEndWithTheTask) {
   EXPECT_TRUE(agent().lend_blobs().ok());
   (void)end();

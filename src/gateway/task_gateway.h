@@ -43,6 +43,8 @@ struct TaskGatewayOptions {
   /// Ours: spooled bytes the controller does not have yet, before reading from the agent stops
   /// (which blocks the script). Source: design 3.4.
   std::uint64_t spool_quota = 1ULL << 30U;
+  /// Ours: bytes of the disk that artifacts of a reference agent leave free on their way.
+  std::uint64_t keep_free = 1ULL << 30U;
 };
 
 /// What the owner waits for.

@@ -49,6 +49,8 @@ class ReferenceTask {
   virtual Result<BlobLease> lend_blobs() = 0;
   /// For files on their way through; removed with the task.
   virtual std::filesystem::path scratch() const = 0;
+  /// Whether they may grow. Errors: ResourceExhausted if the disk has little left.
+  virtual Status room_for_scratch() const = 0;
 };
 
 }  // namespace cirrus::rpc

@@ -280,7 +280,9 @@ grpc::Status ReferenceAgentServer::UploadArtifacts(Context* context,
     PassingArtifact artifact(task.scratch() / ("artifact-" + random_hex(6)),
                              entry.artifacts_upload());
     while (reader->Read(&entry)) {
-      if (entry.has_chunk()) CIRRUS_TRY(artifact.take(entry.chunk()));
+      if (!entry.has_chunk()) continue;
+      CIRRUS_TRY(task.room_for_scratch());
+      CIRRUS_TRY(artifact.take(entry.chunk()));
     }
     if (context->IsCancelled()) return error(Code::Cancelled, "cut off");
     const BlobLease lease = CIRRUS_TRY(task.lend_blobs());
