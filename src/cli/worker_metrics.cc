@@ -132,7 +132,9 @@ class Metrics final : public WorkerMetrics {
     } else if (request.path == "/healthz") {
       const worker::WorkerFacts facts = worker_.facts();
       bool registered = false;
-      for (const auto& [endpoint, known] : facts.registered) registered = registered || known;
+      for (const auto& [endpoint, known] : facts.upstreams) {
+        registered = registered || known.registered;
+      }
       response.status = registered ? 200 : 503;
       response.body = registered ? "ok\n" : "no controller has registered this worker yet\n";
     } else {
@@ -186,7 +188,7 @@ std::string prometheus_page(const worker::WorkerFacts& facts) {
   gauge("org_cirruslabs_persistent_worker_tasks_running_count", "Tasks on this worker now.")
       .get()
       .Add({})
-      .Set(static_cast<double>(facts.running));
+      .Set(static_cast<double>(facts.running()));
   auto used = gauge("org_cirruslabs_persistent_worker_resources_used_count", "Amounts in use.");
   auto left = gauge("org_cirruslabs_persistent_worker_resources_unused_count", "Amounts left.");
   for (const auto& [name, amount] : facts.resources_in_use) {
@@ -194,8 +196,8 @@ std::string prometheus_page(const worker::WorkerFacts& facts) {
   }
   for (const auto& [name, amount] : unused(facts)) left.get().Add({{"name", name}}).Set(amount);
   auto known = gauge("cirrus_worker_upstream_registered", "1 once the controller took the worker.");
-  for (const auto& [endpoint, registered] : facts.registered) {
-    known.get().Add({{"endpoint", endpoint}}).Set(registered ? 1 : 0);
+  for (const auto& [endpoint, upstream] : facts.upstreams) {
+    known.get().Add({{"endpoint", endpoint}}).Set(upstream.registered ? 1 : 0);
   }
   gauge("cirrus_worker_draining", "1 while the worker takes no new tasks.")
       .get()
@@ -245,7 +247,7 @@ std::string otlp_request(const worker::WorkerFacts& facts, const std::string& ve
   metrics.push_back(
       {{"name", std::string(kPrefix) + "tasks.running_count"},
        {"gauge",
-        {{"dataPoints", {{{"asInt", std::to_string(facts.running)}, {"timeUnixNano", time}}}}}}});
+        {{"dataPoints", {{{"asInt", std::to_string(facts.running())}, {"timeUnixNano", time}}}}}}});
   const auto amounts = [&](const char* name, const std::map<std::string, double>& values) {
     Json points = Json::array();
     for (const auto& [resource, amount] : values) {

@@ -287,6 +287,8 @@ void Worker::run_task(const std::shared_ptr<Session>& session, TaskRecord record
   const bool fresh = record.phase() == TaskRecord::ASSIGNED;
   const bool runs = record.phase() != TaskRecord::ENDED;
   const InstanceKind kind = instance_kind_of(record.isolation());
+  const WallTime since =
+      record.assigned_at() > 0 ? from_unix_millis(record.assigned_at()) : system_clock().wall();
   // The task's thread may end before it is in the table; task_ended waits for the table.
   const bool last = state_.update([&](State& state) {
     const std::string id = record.task_id();
@@ -294,6 +296,7 @@ void Worker::run_task(const std::shared_ptr<Session>& session, TaskRecord record
         environment(), session, std::move(record),
         [this](const std::string& ended) { task_ended(ended); }, [this] { admit_more(); });
     state.tasks[id] = task;
+    state.since[id] = since;
     if (fresh) {
       standby_->assign(id, task->wanted());
       state.waiting.push_back(id);
@@ -353,6 +356,7 @@ void Worker::task_ended(const std::string& id) {
     endpoint = found->second->upstream_endpoint();
     state.finished.push_back(std::move(found->second));
     state.tasks.erase(found);
+    state.since.erase(id);
     admit_waiting(state, current->resources);
     if (state.tasks.empty()) state.idle_since = system_clock().now();
     if (state.draining && state.tasks.empty() && !state.end) {
@@ -398,19 +402,23 @@ WorkerFacts Worker::facts() const {
   facts.name = current->name;
   facts.resources_total = current->resources;
   state_.with([&](const State& state) {
-    facts.running = state.tasks.size();
     facts.started = state.started;
     facts.instances = state.instances;
     facts.draining = state.draining;
     for (const auto& [id, task] : state.tasks) {
+      TaskFacts& one = facts.tasks.emplace_back();
+      one.id = id;
+      one.upstream = task->upstream_endpoint();
+      one.since = state.since.at(id);
+      if (task->released()) one.phase = TaskFacts::Phase::Reporting;
       if (!task->holds_resources()) continue;
+      one.phase = TaskFacts::Phase::Running;
       for (const auto& [name, amount] : task->resources()) facts.resources_in_use[name] += amount;
     }
   });
   facts.standby = standby_->facts();
-  for (const auto& loop : loops_) {
-    facts.registered[loop->session()->endpoint()] = loop->registered();
-  }
+  facts.min_free_space = current->min_free_space;
+  for (const auto& loop : loops_) facts.upstreams[loop->session()->endpoint()] = loop->facts();
   return facts;
 }
 

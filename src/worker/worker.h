@@ -18,6 +18,7 @@
 #include "worker/standby.h"
 #include "worker/task_run.h"
 #include "worker/upstream_loop.h"
+#include "worker/worker_facts.h"
 
 namespace cirrus::worker {
 
@@ -48,19 +49,6 @@ struct WorkerEnd {
   std::string reason;
 };
 
-/// A moment of a worker's life, for metrics and status lines.
-struct WorkerFacts {
-  std::string name;
-  std::size_t running = 0;
-  std::uint64_t started = 0;
-  std::map<std::string, double> resources_total;
-  std::map<std::string, double> resources_in_use;
-  InstanceCounts instances;                ///< of the tasks started
-  std::map<std::string, bool> registered;  ///< by endpoint
-  StandbyFacts standby;
-  bool draining = false;
-};
-
 class Worker final : public PollOwner {
  public:
   /// Adopts tasks first, then registers and polls. Errors: AlreadyExists if another worker uses
@@ -83,6 +71,9 @@ class Worker final : public PollOwner {
   std::size_t running() const;
   /// What a monitoring system wants to know. Thread-safe.
   WorkerFacts facts() const;
+  /// What those upstreams say which answer within `patience` each: whether this worker is paused
+  /// there. Blocks. Thread-safe.
+  std::map<std::string, bool> ask_paused(Duration patience, const StopToken& stop) const;
 
   rpc::pb::PollRequest make_poll(const Session& session) override;
   bool wants_tasks() override;
@@ -93,7 +84,8 @@ class Worker final : public PollOwner {
  private:
   struct State {
     std::map<std::string, std::shared_ptr<TaskRun>> tasks;
-    std::vector<std::string> waiting;  // ids that are not admitted yet, in their order
+    std::map<std::string, WallTime> since;  // of the tasks: when they were assigned
+    std::vector<std::string> waiting;       // ids that are not admitted yet, in their order
     std::uint64_t started = 0;
     InstanceCounts instances;
     std::set<std::string> live_labels;  // of adopted tasks: what isolations must not remove

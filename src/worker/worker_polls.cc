@@ -56,6 +56,19 @@ rpc::pb::PollRequest Worker::make_poll(const Session& session) {
   return request;
 }
 
+std::map<std::string, bool> Worker::ask_paused(Duration patience, const StopToken& stop) const {
+  std::map<std::string, bool> paused;
+  for (const auto& loop : loops_) {
+    const UpstreamFacts facts = loop->facts();
+    if (!facts.registered || !facts.failure.empty()) continue;
+    const std::shared_ptr<Session>& session = loop->session();
+    const Result<rpc::RunningTasks> known =
+        session->upstream().running_tasks(stop, system_clock().now() + patience);
+    if (known.ok()) paused[session->endpoint()] = known.value().disabled;
+  }
+  return paused;
+}
+
 bool Worker::wants_tasks() {
   const std::shared_ptr<const TaskEnvironment> current = environment();
   if (current->min_free_space == 0) return true;
@@ -119,6 +132,7 @@ void Worker::start_task(const std::shared_ptr<Session>& session,
   record.set_client_secret(task.client_secret());
   record.set_server_secret(task.server_secret());
   *record.mutable_resources() = task.resources_to_use();
+  record.set_assigned_at(to_unix_millis(system_clock().wall()));
   record.set_traceparent(task.traceparent());
   record.set_tracestate(task.tracestate());
   if (task.has_isolation()) *record.mutable_isolation() = task.isolation();

@@ -461,6 +461,64 @@ TEST_F(WorkerTest, AFullDiskTakesNoTasksAndSaysWhy) {
   EXPECT_EQ(finish().kind, WorkerEnd::Kind::Drained);
 }
 
+TEST_F(WorkerTest, SaysHowItsUpstreamsAndTasksGetOn) {
+  agent("sleep 1000");
+  second_.state.update([](auto& state) {
+    for (int i = 0; i < 1000; ++i) {
+      state.failures["register"].push_back(error(Code::Unavailable, "scripted"));
+    }
+  });
+  start(kTwoUpstreams);
+  rpc::pb::PollResponse two = assignment("1");
+  *two.add_tasks_to_start() = assignment("2").tasks_to_start(0);
+  for (auto& task : *two.mutable_tasks_to_start()) {
+    (*task.mutable_resources_to_use())["vms"] = 1;
+  }
+  reply(std::move(two));
+  ASSERT_TRUE(saw("poll 1 2"));
+  for (int i = 0; i < 4000 && worker_->facts().upstreams["http://second:1"].failure.empty(); ++i) {
+    wait_for(StopToken(), std::chrono::milliseconds(5));
+  }
+  WorkerFacts facts = worker_->facts();
+  ASSERT_EQ(facts.tasks.size(), 2U);
+  EXPECT_EQ(facts.tasks[0].id, "1");
+  EXPECT_EQ(facts.tasks[0].phase, TaskFacts::Phase::Running);
+  EXPECT_EQ(facts.tasks[0].upstream, "http://fake:1");
+  EXPECT_LT(system_clock().wall() - facts.tasks[0].since, std::chrono::minutes(2));
+  EXPECT_EQ(facts.tasks[1].phase, TaskFacts::Phase::Waiting) << "there is one of what it needs";
+  EXPECT_EQ(facts.resources_in_use, (std::map<std::string, double>{{"vms", 1}}));
+  EXPECT_TRUE(facts.upstreams["http://fake:1"].registered);
+  EXPECT_EQ(facts.upstreams["http://fake:1"].failure, "");
+  EXPECT_TRUE(facts.upstreams["http://fake:1"].last_poll);
+  EXPECT_FALSE(facts.upstreams["http://second:1"].registered);
+  EXPECT_EQ(facts.upstreams["http://second:1"].failure, "scripted");
+  EXPECT_FALSE(facts.upstreams["http://second:1"].last_poll);
+  const auto paused = [this] { return worker_->ask_paused(std::chrono::seconds(9), StopToken()); };
+  using Answers = std::map<std::string, bool>;
+  EXPECT_EQ(paused(), (Answers{{"http://fake:1", false}})) << "only who can be reached is asked";
+  server_.state.update([](auto& state) { state.disabled = true; });
+  EXPECT_EQ(paused(), (Answers{{"http://fake:1", true}}));
+  fail_next("running", Code::Unavailable);
+  EXPECT_EQ(paused(), Answers());
+  worker_->cancel_all();
+  EXPECT_EQ(joined().kind, WorkerEnd::Kind::Drained);
+}
+
+TEST_F(WorkerTest, ARestartForgetsNotSinceWhenATaskRuns) {
+  agent("sleep 1000");
+  start();
+  reply(assignment("42"));
+  ASSERT_TRUE(saw("poll 42"));
+  const WallTime since = worker_->facts().tasks.at(0).since;
+  worker_->detach();
+  EXPECT_EQ(joined().kind, WorkerEnd::Kind::Detached);
+  worker_.reset();
+  start("token: t\ncancel-grace: 0s\n");
+  EXPECT_EQ(worker_->facts().tasks.at(0).since, since);
+  worker_->cancel_all();
+  EXPECT_EQ(joined().kind, WorkerEnd::Kind::Drained);
+}
+
 TEST_F(WorkerTest, ATaskUserThatDoesNotExistIsAnErrorAtStart) {
   WorkerParts parts;
   parts.state_directory = root_.path() / "other";

@@ -104,6 +104,60 @@ class Observed(Case):
         [point] = metric.get("sum", metric.get("gauge"))["dataPoints"]
         return int(point["asInt"])
 
+    def status(self, code=0, data="w"):
+        done = self.cli("worker", "status", "--data-dir", str(self.scratch / data), "--output",
+                        "json", check=code)
+        return json.loads(done.stdout) if code == 0 else done.stderr
+
+    def test_status_says_what_the_worker_does_right_now(self):
+        self.start_controller()
+        worker = self.worker()
+        gate = self.scratch / "gate"
+        build = self.submit(NONE + "  resources: {cpu: 1}\ntask:\n  name: t\n"
+                            f"  script: while [ ! -e {gate} ]; do sleep 0.02; done\n")
+        task = self.wait_task(build, "t", "executing")
+        now = eventually(lambda: (lambda s: s if s["upstreams"][0]["last_poll_at"] else None)(
+            self.status()), "a poll is answered")
+        self.assertEqual((now["name"], now["pid"], now["state"]),
+                         ("w", worker.process.pid, "running"))
+        self.assertEqual(now["resources"], {"cpu": {"total": 4, "in_use": 1}})
+        [running] = now["tasks"]
+        self.assertEqual((running["id"], running["phase"]), (task["id"], "running"))
+        self.assertRegex(running["since"], r"^\d{4}-\d\d-\d\dT[\d:.]+Z$")
+        [upstream] = now["upstreams"]
+        self.assertEqual((upstream["endpoint"], upstream["connection"], upstream["paused"]),
+                         (self.controller.ready["rpc_endpoint"], "connected", False))
+        self.assertGreater(now["disk"]["free_bytes"], 0)
+        text = self.cli("worker", "status", "--data-dir", str(self.scratch / "w"), check=0).stdout
+        self.assertRegex(text, r"(?m)^state +running$")
+        self.assertRegex(text, rf"(?m)^{task['id']} +running ")
+
+        self.cli("worker", "pause", "--name", "w", "--token-file",
+                 self.controller.ready["registration_token_file"], "--rpc-endpoint",
+                 self.controller.ready["rpc_endpoint"], check=0)
+        self.assertEqual(self.status()["state"], "paused")
+        # A controller that is away changes nothing here, but is said.
+        self.controller.kill()
+        away = eventually(lambda: (lambda s: s if s["upstreams"][0]["failure"] else None)(
+            self.status()), "the failure is noticed")
+        self.assertEqual((away["upstreams"][0]["connection"], len(away["tasks"])), ("failing", 1))
+        worker.signal(signal.SIGTERM)
+        eventually(lambda: self.status()["state"] == "draining", "the drain is said")
+        self.restart_controller()
+        gate.touch()
+        self.assertEqual(worker.wait(), 0)
+        sentence = self.status(code=3)
+        self.assertIn("no worker runs with the data directory", sentence)
+        self.assertFalse((self.scratch / "w/status.sock").is_symlink())
+
+    def test_a_worker_that_was_killed_has_no_status(self):
+        self.start_controller()
+        self.worker(name="a-data-directory-with-a-path-that-is-longer-than-a-socket-may-have-" + "x" * 60)
+        data = next(self.scratch.glob("a-data-directory*")).name
+        self.assertEqual(self.status(data=data)["name"], data)
+        self.daemons[-1].kill()
+        self.assertIn("no worker runs", self.status(code=3, data=data))
+
     def test_a_collector_that_is_away_changes_nothing(self):
         self.start_controller()
         worker = self.worker(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1",
