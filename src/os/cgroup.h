@@ -17,8 +17,8 @@ namespace cirrus::os {
 class Cgroup {
  public:
   /// Makes `<mount>/<our own group>/cirrus-<name>`, beside our own group if that is called
-  /// `cirrus-self`. Errors: NotFound where neither tree is mounted, PermissionDenied where it is not
-  /// delegated to us.
+  /// `cirrus-self`. Errors: NotFound where neither tree is mounted, PermissionDenied where it is
+  /// not delegated to us.
   static Result<Cgroup> create(std::string_view name);
   /// An existing one, by the path `create` gave.
   static Cgroup at(std::filesystem::path path) { return Cgroup(std::move(path)); }
