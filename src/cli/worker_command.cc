@@ -13,6 +13,7 @@
 #include "cli/command.h"
 #include "cli/environment.h"
 #include "cli/log_file.h"
+#include "cli/otlp.h"
 #include "cli/ready_file.h"
 #include "cli/service_notify.h"
 #include "cli/worker_doctor.h"
@@ -219,6 +220,7 @@ int run_worker(const WorkerFlags& flags) {
     return kFailed;
   }
   for (const std::string& warning : settings.value().warnings) log_warning(warning);
+  settings.value().traces = !otlp_url("traces").empty();
   const std::string name = settings.value().name;
   const std::string metrics_address = settings.value().metrics_address;
   const std::filesystem::path data_directory = data_directory_of(flags, settings.value());

@@ -287,8 +287,8 @@ void Worker::run_task(const std::shared_ptr<Session>& session, TaskRecord record
   const bool fresh = record.phase() == TaskRecord::ASSIGNED;
   const bool runs = record.phase() != TaskRecord::ENDED;
   const InstanceKind kind = instance_kind_of(record.isolation());
-  const WallTime since =
-      record.assigned_at() > 0 ? from_unix_millis(record.assigned_at()) : system_clock().wall();
+  if (current->traces) begin_span(record);
+  const TaskSpan span = span_of(record, current->name);
   // The task's thread may end before it is in the table; task_ended waits for the table.
   const bool last = state_.update([&](State& state) {
     const std::string id = record.task_id();
@@ -296,7 +296,7 @@ void Worker::run_task(const std::shared_ptr<Session>& session, TaskRecord record
         environment(), session, std::move(record),
         [this](const std::string& ended) { task_ended(ended); }, [this] { admit_more(); });
     state.tasks[id] = task;
-    state.since[id] = since;
+    state.spans[id] = span;
     if (fresh) {
       standby_->assign(id, task->wanted());
       state.waiting.push_back(id);
@@ -356,7 +356,7 @@ void Worker::task_ended(const std::string& id) {
     endpoint = found->second->upstream_endpoint();
     state.finished.push_back(std::move(found->second));
     state.tasks.erase(found);
-    state.since.erase(id);
+    end_span(state, id);
     admit_waiting(state, current->resources);
     if (state.tasks.empty()) state.idle_since = system_clock().now();
     if (state.draining && state.tasks.empty() && !state.end) {
@@ -367,6 +367,23 @@ void Worker::task_ended(const std::string& id) {
   for (const auto& loop : loops_) {
     if (loop->session()->endpoint() == endpoint) loop->poll_soon();
   }
+}
+
+void Worker::end_span(State& state, const std::string& id) {
+  const auto found = state.spans.find(id);
+  if (found == state.spans.end()) return;
+  TaskSpan span = std::move(found->second);
+  state.spans.erase(found);
+  if (!span.sampled) return;
+  span.end = std::max(span.start, system_clock().wall());
+  state.ended_spans.push_back(std::move(span));
+  if (state.ended_spans.size() > kMaxSpans) state.ended_spans.pop_front();
+}
+
+std::vector<TaskSpan> Worker::take_spans() {
+  std::deque<TaskSpan> ended =
+      state_.with([](State& state) { return std::exchange(state.ended_spans, {}); });
+  return {std::make_move_iterator(ended.begin()), std::make_move_iterator(ended.end())};
 }
 
 std::size_t Worker::running() const {
@@ -380,6 +397,7 @@ std::vector<std::string> Worker::reload(Settings wanted) {
   wanted.upstreams = old->upstreams;
   wanted.data_directory = old->data_directory;
   wanted.metrics_address = old->metrics_address;
+  wanted.traces = old->traces;
   Result<TaskEnvironment> made = make_environment(wanted);
   if (!made.ok()) {
     return {fmt::format("nothing was changed: {}", made.error().to_string())};
@@ -409,7 +427,7 @@ WorkerFacts Worker::facts() const {
       TaskFacts& one = facts.tasks.emplace_back();
       one.id = id;
       one.upstream = task->upstream_endpoint();
-      one.since = state.since.at(id);
+      one.since = state.spans.at(id).start;
       if (task->released()) one.phase = TaskFacts::Phase::Reporting;
       if (!task->holds_resources()) continue;
       one.phase = TaskFacts::Phase::Running;

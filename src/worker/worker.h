@@ -2,6 +2,7 @@
 // Worker: the daemon. Adopts what an earlier one left, serves its upstreams, runs their tasks.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -17,6 +18,7 @@
 #include "worker/shell_carrier.h"
 #include "worker/standby.h"
 #include "worker/task_run.h"
+#include "worker/task_span.h"
 #include "worker/upstream_loop.h"
 #include "worker/worker_facts.h"
 
@@ -71,6 +73,10 @@ class Worker final : public PollOwner {
   std::size_t running() const;
   /// What a monitoring system wants to know. Thread-safe.
   WorkerFacts facts() const;
+  /// The spans of tasks that ended since it was called last, oldest first and at most kMaxSpans:
+  /// older ones are dropped. None unless the settings say `traces`. Thread-safe.
+  std::vector<TaskSpan> take_spans();
+  static constexpr std::size_t kMaxSpans = 2048;  ///< Source: OpenTelemetry, queue of spans.
   /// What those upstreams say which answer within `patience` each: whether this worker is paused
   /// there. Blocks. Thread-safe.
   std::map<std::string, bool> ask_paused(Duration patience, const StopToken& stop) const;
@@ -84,8 +90,9 @@ class Worker final : public PollOwner {
  private:
   struct State {
     std::map<std::string, std::shared_ptr<TaskRun>> tasks;
-    std::map<std::string, WallTime> since;  // of the tasks: when they were assigned
-    std::vector<std::string> waiting;       // ids that are not admitted yet, in their order
+    std::map<std::string, TaskSpan> spans;  // of the tasks, whether they are exported or not
+    std::deque<TaskSpan> ended_spans;
+    std::vector<std::string> waiting;  // ids that are not admitted yet, in their order
     std::uint64_t started = 0;
     InstanceCounts instances;
     std::set<std::string> live_labels;  // of adopted tasks: what isolations must not remove
@@ -116,6 +123,7 @@ class Worker final : public PollOwner {
   void admit_more();
   void watch_life(const StopToken& stop);
   void task_ended(const std::string& id);
+  static void end_span(State& state, const std::string& id);
   void heartbeat_loop(const StopToken& stop);
   void beat(const StopToken& stop);
   rpc::pb::WorkerInfo worker_info() const;

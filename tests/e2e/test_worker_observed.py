@@ -41,9 +41,12 @@ class Collector:
         self.thread.join()
         self.server.server_close()
 
+    def of(self, signal):
+        return [request for request in self.requests if request[0] == f"/v1/{signal}"]
+
     def latest(self):
         """The metrics of the last request by name."""
-        [resource] = self.requests[-1][2]["resourceMetrics"]
+        [resource] = self.of("metrics")[-1][2]["resourceMetrics"]
         [scope] = resource["scopeMetrics"]
         return {metric["name"]: metric for metric in scope["metrics"]}
 
@@ -71,7 +74,7 @@ class Observed(Case):
         prefix = "org.cirruslabs.persistent_worker."
         running = eventually(
             lambda: (lambda m: m if self.number(m[prefix + "tasks.running_count"]) == 1 else None)(
-                collector.latest() if collector.requests else {prefix + "tasks.running_count": {
+                collector.latest() if collector.of("metrics") else {prefix + "tasks.running_count": {
                     "gauge": {"dataPoints": [{"asInt": "0"}]}}}), "a task is counted")
         self.assertEqual(self.number(running[prefix + "tasks.count"]), 1)
         [used] = running[prefix + "resources.used_count"]["gauge"]["dataPoints"]
@@ -83,7 +86,7 @@ class Observed(Case):
         [images] = total["dataPoints"]
         self.assertEqual({a["key"]: a["value"]["stringValue"] for a in images["attributes"]},
                          {"image": "", "instance_type": "none", "instance_cpus": ""})
-        path, kind, request = collector.requests[-1]
+        path, kind, request = collector.of("metrics")[-1]
         self.assertEqual((path, kind), ("/v1/metrics", "application/json"))
         facts = {a["key"]: a["value"]["stringValue"]
                  for a in request["resourceMetrics"][0]["resource"]["attributes"]}
@@ -98,6 +101,35 @@ class Observed(Case):
         last = collector.latest()
         self.assertEqual(self.number(last[prefix + "tasks.running_count"]), 0)
         self.assertEqual(self.number(last[prefix + "tasks.count"]), 1)
+
+    def test_the_span_of_each_task_reaches_a_collector(self):
+        collector = Collector()
+        self.addCleanup(collector.stop)
+        self.start_controller()
+        worker = self.worker(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=collector.url + "/v1/traces",
+                             OTEL_BSP_SCHEDULE_DELAY="50")
+        build = self.submit(NONE + "task:\n  name: t\n  script: echo \"trace=$TRACEPARENT\"\n")
+        [task] = self.wait_build(build, "completed")["tasks"]
+        [request] = eventually(lambda: collector.of("traces"), "the span arrives")
+        self.assertEqual(request[1], "application/json")
+        [resource] = request[2]["resourceSpans"]
+        [scope] = resource["scopeSpans"]
+        self.assertEqual(scope["scope"]["name"], "worker")
+        [span] = scope["spans"]
+        self.assertEqual(span["name"], "persistent-worker-task")
+        self.assertLess(int(span["startTimeUnixNano"]), int(span["endTimeUnixNano"]))
+        self.assertEqual({a["key"]: a["value"]["stringValue"] for a in span["attributes"]},
+                         {"image": "", "instance_type": "none", "instance_cpus": "",
+                          "cirrus.task_id": task["id"], "cirrus.upstream_worker_name": "w",
+                          "cirrus.upstream_hostname": "127.0.0.1"})
+        # What the task starts is below it.
+        self.assertIn(f"trace=00-{span['traceId']}-{span['spanId']}-01",
+                      self.log(task["id"]).decode())
+        self.assertNotIn("parentSpanId", span)
+        worker.signal(signal.SIGTERM)
+        self.assertEqual(worker.wait(), 0)
+        self.assertEqual(len(collector.of("traces")), 1, "once")
+        self.assertEqual(collector.of("metrics"), [], "only traces were asked for")
 
     @staticmethod
     def number(metric):
