@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// `cirrus worker run|validate|pause|resume`.
+// `cirrus worker run|status|validate|doctor|pause|resume`.
 #include <signal.h>
 
 #include <charconv>
@@ -9,14 +9,17 @@
 #include <CLI/CLI.hpp>
 
 #include "base/log.h"
+#include "cli/api_command.h"
 #include "cli/command.h"
 #include "cli/environment.h"
 #include "cli/log_file.h"
+#include "cli/otlp.h"
 #include "cli/ready_file.h"
 #include "cli/service_notify.h"
 #include "cli/worker_doctor.h"
 #include "cli/worker_metrics.h"
 #include "cli/worker_stack.h"
+#include "cli/worker_status.h"
 #include "os/files.h"
 #include "os/host.h"
 #include "os/identity.h"
@@ -46,6 +49,7 @@ struct WorkerFlags {
   std::string drain_timeout;
   std::uint64_t max_tasks = 0;
   std::uint64_t timeout_seconds = 0;
+  std::string output = "text";
   bool ephemeral = false;
   bool wait = false;
 };
@@ -216,6 +220,7 @@ int run_worker(const WorkerFlags& flags) {
     return kFailed;
   }
   for (const std::string& warning : settings.value().warnings) log_warning(warning);
+  settings.value().traces = !otlp_url("traces").empty();
   const std::string name = settings.value().name;
   const std::string metrics_address = settings.value().metrics_address;
   const std::filesystem::path data_directory = data_directory_of(flags, settings.value());
@@ -262,7 +267,7 @@ int run_worker(const WorkerFlags& flags) {
   }
   const ServiceNotifier notifier([&worker] {
     const worker::WorkerFacts now = worker.facts();
-    return fmt::format("{} task(s){}", now.running, now.draining ? ", draining" : "");
+    return fmt::format("{} task(s){}", now.running(), now.draining ? ", draining" : "");
   });
   log_info("worker is running", {{"name", name}});
   const worker::WorkerEnd end = worker.wait();
@@ -293,19 +298,19 @@ bool wait_until_idle(rpc::Upstream& server, const std::string& endpoint,
                      std::optional<Monotonic> give_up) {
   std::size_t said = 0;
   for (;;) {
-    const Result<std::vector<std::string>> running =
+    const Result<rpc::RunningTasks> running =
         server.running_tasks(StopToken(), system_clock().now() + std::chrono::seconds(30));
     if (!running.ok() && running.error().code() == Code::NotFound) return true;
-    if (running.ok() && running.value().empty()) return true;
+    if (running.ok() && running.value().ids.empty()) return true;
     if (!running.ok() && (running.error().code() == Code::Unauthenticated ||
                           running.error().code() == Code::PermissionDenied)) {
       complain(fmt::format("{}: {}", endpoint, running.error().to_string()));
       return false;
     }
-    if (running.ok() && running.value().size() != said) {
-      said = running.value().size();
+    if (running.ok() && running.value().ids.size() != said) {
+      said = running.value().ids.size();
       std::fprintf(stderr, "waiting for %zu task(s): %s\n", said,
-                   fmt::format("{}", fmt::join(running.value(), ", ")).c_str());
+                   fmt::format("{}", fmt::join(running.value().ids, ", ")).c_str());
     }
     if (give_up && system_clock().now() >= *give_up) {
       complain(fmt::format("{}: {}", endpoint,
@@ -372,6 +377,29 @@ int examine(const WorkerFlags& flags) {
   return print_findings(findings);
 }
 
+// Settings matter only for where the data directory is, so broken ones are no reason to say nothing
+// unless they were named.
+int show_status(const WorkerFlags& flags) {
+  const Result<worker::Settings> settings = read_settings(flags);
+  if (!settings.ok() && !flags.file.empty()) {
+    complain(settings.error().to_string());
+    return kFailed;
+  }
+  const std::filesystem::path directory =
+      data_directory_of(flags, settings.ok() ? settings.value() : worker::Settings{});
+  const Result<nlohmann::json> document = ask_worker(directory);
+  if (!document.ok()) {
+    complain(document.error().to_string());
+    return document.error().code() == Code::PermissionDenied ? kFailed : kUnreachable;
+  }
+  if (flags.output == "json") {
+    print_json(document.value());
+  } else {
+    std::printf("%s", status_text(document.value()).c_str());
+  }
+  return kOk;
+}
+
 void add_flags(CLI::App& command, WorkerFlags& flags) {
   command.add_option("-f,--file", flags.file, "YAML settings file; what it says beats the flags")
       ->type_name("FILE");
@@ -424,6 +452,16 @@ void add_worker_commands(CLI::App& root, Invocation& invocation) {
       "  cirrus worker run --token TOKEN --rpc-endpoint http://ci.local:7470 \\\n"
       "      --labels connected-device=iPhone12ProMax --resources iphone-devices=1\n");
   run->callback([&invocation] { invocation.run = [] { return run_worker(flags); }; });
+
+  CLI::App* status =
+      worker->add_subcommand("status", "Say what the worker on this machine does right now");
+  add_flags(*status, flags);
+  status->add_option("--output", flags.output, "text or json")
+      ->check(CLI::IsMember({"text", "json"}));
+  status->footer(
+      "Asks the running worker of the data directory; exit code 3 if none runs there.\n\n"
+      "Example:\n  cirrus worker status --data-dir /var/lib/cirrus/worker\n");
+  status->callback([&invocation] { invocation.run = [] { return show_status(flags); }; });
 
   CLI::App* validate =
       worker->add_subcommand("validate", "Check the settings and say what is wrong");

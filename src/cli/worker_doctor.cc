@@ -124,8 +124,12 @@ void examine_cgroups(Findings findings) {
     return;
   }
   const bool freezer = group.value().is_freezer();
+  const bool weighs = group.value().set_cpu_weight(100).ok();
   (void)group.value().remove();
-  findings.ok("cgroups", freezer ? "version 1, its freezer may be used" : "version 2, delegated");
+  findings.ok("cgroups", freezer  ? "version 1, its freezer may be used"
+                         : weighs ? "version 2, delegated with its cpu controller"
+                                  : "version 2, delegated without its cpu controller: tasks give "
+                                    "way to the worker by their priority alone");
 }
 
 void examine_users(const worker::Settings& settings, Findings findings) {

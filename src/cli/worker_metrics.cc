@@ -6,18 +6,14 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
-#include <charconv>
-#include <cstdlib>
-#include <cstring>
-
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
-#include "base/strings.h"
 #include "cli/command.h"
+#include "cli/otlp.h"
+#include "cli/worker_traces.h"
 #include "net/http_client.h"
 #include "net/http_server.h"
-#include "os/host.h"
 #include "os/temp_dir.h"
 
 namespace cirrus::cli {
@@ -46,59 +42,42 @@ std::map<std::string, std::string> labels_of(const worker::InstanceKind& kind) {
   return {{"image", kind.image}, {"instance_type", kind.type}, {"instance_cpus", kind.cpus}};
 }
 
-// OTEL_METRIC_EXPORT_INTERVAL in milliseconds, as the specification of that variable says.
-std::chrono::milliseconds export_period() {
-  const char* text = std::getenv("OTEL_METRIC_EXPORT_INTERVAL");
-  if (text == nullptr) return kExportPeriod;
-  std::int64_t number = 0;
-  const char* const end = text + std::strlen(text);
-  const auto parsed = std::from_chars(text, end, number);
-  if (parsed.ec == std::errc() && parsed.ptr == end && number > 0) {
-    return std::chrono::milliseconds(number);
-  }
-  log_warning(
-      "OTEL_METRIC_EXPORT_INTERVAL is no number of milliseconds: metrics go out once a "
-      "minute",
-      {{"value", text}});
-  return kExportPeriod;
-}
-
 // Sends until stopped, and once more then. An export that fails is tried again with the next one,
 // silently, as the reference does: a worker works without anybody watching.
-void export_loop(const worker::Worker& worker, const std::string& endpoint, const StopToken& stop) {
+void export_loop(const worker::Worker& worker, const std::string& url, const StopToken& stop) {
   const std::uint64_t start = nanoseconds_of(system_clock().wall());
   const net::HttpClient client;
-  const std::chrono::milliseconds period = export_period();
+  const std::chrono::milliseconds period =
+      otlp_period("OTEL_METRIC_EXPORT_INTERVAL", kExportPeriod);
   for (bool last = false; !last;) {
     last = !wait_for(stop, period);
-    net::HttpRequest request;
-    request.method = "POST";
-    request.url = endpoint + "/v1/metrics";
-    request.headers = {{"Content-Type", "application/json"}};
-    request.body = otlp_request(worker.facts(), program_version(), start,
-                                nanoseconds_of(system_clock().wall()));
-    request.timeout = last ? kLastExportTime : kExportTime;
-    const Result<net::HttpResponse> answer = client.send(request, last ? StopToken() : stop);
-    if (!answer.ok()) log_debug("metrics not exported", {{"error", answer.error()}});
+    const Status sent = otlp_send(client, url,
+                                  otlp_request(worker.facts(), program_version(), start,
+                                               nanoseconds_of(system_clock().wall())),
+                                  last ? kLastExportTime : kExportTime, last ? StopToken() : stop);
+    if (!sent.ok()) log_debug("metrics not exported", {{"error", sent.error()}});
   }
 }
 
 class Metrics final : public WorkerMetrics {
  public:
-  explicit Metrics(const worker::Worker& worker) : worker_(worker) {}
+  explicit Metrics(worker::Worker& worker) : worker_(worker) {}
   ~Metrics() override {
     if (server_) server_->stop();
-    exporter_.request_stop();
-    if (exporter_.joinable()) exporter_.join();
+    // Both first: a collector that is away costs the end of the worker its time once.
+    for (Thread* thread : {&exporter_, &tracer_}) thread->request_stop();
+    for (Thread* thread : {&exporter_, &tracer_}) {
+      if (thread->joinable()) thread->join();
+    }
   }
   int port() const override { return server_ ? server_->port() : 0; }
 
   Status start(const std::string& address) {
-    if (const char* endpoint = std::getenv("OTEL_EXPORTER_OTLP_ENDPOINT");
-        endpoint != nullptr && *endpoint != '\0') {
-      std::string url = endpoint;
-      while (url.ends_with('/')) url.pop_back();
+    if (const std::string url = otlp_url("metrics"); !url.empty()) {
       exporter_ = Thread([this, url](const StopToken& stop) { export_loop(worker_, url, stop); });
+    }
+    if (const std::string url = otlp_url("traces"); !url.empty()) {
+      tracer_ = Thread([this, url](const StopToken& stop) { export_traces(worker_, url, stop); });
     }
     if (address.empty()) return {};
     net::HttpServerOptions options;
@@ -132,7 +111,9 @@ class Metrics final : public WorkerMetrics {
     } else if (request.path == "/healthz") {
       const worker::WorkerFacts facts = worker_.facts();
       bool registered = false;
-      for (const auto& [endpoint, known] : facts.registered) registered = registered || known;
+      for (const auto& [endpoint, known] : facts.upstreams) {
+        registered = registered || known.registered;
+      }
       response.status = registered ? 200 : 503;
       response.body = registered ? "ok\n" : "no controller has registered this worker yet\n";
     } else {
@@ -142,9 +123,10 @@ class Metrics final : public WorkerMetrics {
     return response;
   }
 
-  const worker::Worker& worker_;
+  worker::Worker& worker_;
   std::unique_ptr<net::HttpServer> server_;
   Thread exporter_;
+  Thread tracer_;
 };
 
 }  // namespace
@@ -186,7 +168,7 @@ std::string prometheus_page(const worker::WorkerFacts& facts) {
   gauge("org_cirruslabs_persistent_worker_tasks_running_count", "Tasks on this worker now.")
       .get()
       .Add({})
-      .Set(static_cast<double>(facts.running));
+      .Set(static_cast<double>(facts.running()));
   auto used = gauge("org_cirruslabs_persistent_worker_resources_used_count", "Amounts in use.");
   auto left = gauge("org_cirruslabs_persistent_worker_resources_unused_count", "Amounts left.");
   for (const auto& [name, amount] : facts.resources_in_use) {
@@ -194,8 +176,8 @@ std::string prometheus_page(const worker::WorkerFacts& facts) {
   }
   for (const auto& [name, amount] : unused(facts)) left.get().Add({{"name", name}}).Set(amount);
   auto known = gauge("cirrus_worker_upstream_registered", "1 once the controller took the worker.");
-  for (const auto& [endpoint, registered] : facts.registered) {
-    known.get().Add({{"endpoint", endpoint}}).Set(registered ? 1 : 0);
+  for (const auto& [endpoint, upstream] : facts.upstreams) {
+    known.get().Add({{"endpoint", endpoint}}).Set(upstream.registered ? 1 : 0);
   }
   gauge("cirrus_worker_draining", "1 while the worker takes no new tasks.")
       .get()
@@ -207,9 +189,6 @@ std::string prometheus_page(const worker::WorkerFacts& facts) {
 std::string otlp_request(const worker::WorkerFacts& facts, const std::string& version,
                          std::uint64_t start, std::uint64_t now) {
   using Json = nlohmann::json;
-  const auto attribute = [](const char* key, const std::string& value) {
-    return Json{{"key", key}, {"value", {{"stringValue", value}}}};
-  };
   // 64-bit numbers are strings in OTLP's JSON form.
   const std::string time = std::to_string(now);
   Json metrics = Json::array();
@@ -231,7 +210,7 @@ std::string otlp_request(const worker::WorkerFacts& facts, const std::string& ve
       Json one = point(count);
       one["attributes"] = Json::array();
       for (const auto& [key, value] : labels_of(kind)) {
-        one["attributes"].push_back(attribute(key.c_str(), value));
+        one["attributes"].push_back(otlp_attribute(key, value));
       }
       points.push_back(std::move(one));
     }
@@ -245,13 +224,13 @@ std::string otlp_request(const worker::WorkerFacts& facts, const std::string& ve
   metrics.push_back(
       {{"name", std::string(kPrefix) + "tasks.running_count"},
        {"gauge",
-        {{"dataPoints", {{{"asInt", std::to_string(facts.running)}, {"timeUnixNano", time}}}}}}});
+        {{"dataPoints", {{{"asInt", std::to_string(facts.running())}, {"timeUnixNano", time}}}}}}});
   const auto amounts = [&](const char* name, const std::map<std::string, double>& values) {
     Json points = Json::array();
     for (const auto& [resource, amount] : values) {
       points.push_back({{"asDouble", amount},
                         {"timeUnixNano", time},
-                        {"attributes", Json::array({attribute("name", resource)})}});
+                        {"attributes", Json::array({otlp_attribute("name", resource)})}});
     }
     metrics.push_back(
         {{"name", std::string(kPrefix) + name}, {"gauge", {{"dataPoints", std::move(points)}}}});
@@ -260,16 +239,13 @@ std::string otlp_request(const worker::WorkerFacts& facts, const std::string& ve
   amounts("resources.used_count", facts.resources_in_use);
   const Json request{
       {"resourceMetrics",
-       Json::array({{{"resource",
-                      {{"attributes", Json::array({attribute("service.name", "cirrus-cli"),
-                                                   attribute("service.version", version),
-                                                   attribute("host.arch", os::arch_name())})}}},
+       Json::array({{{"resource", otlp_resource(version)},
                      {"scopeMetrics", Json::array({{{"scope", {{"name", "worker"}}},
                                                     {"metrics", std::move(metrics)}}})}}})}};
   return request.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-Result<std::unique_ptr<WorkerMetrics>> WorkerMetrics::start(const worker::Worker& worker,
+Result<std::unique_ptr<WorkerMetrics>> WorkerMetrics::start(worker::Worker& worker,
                                                             const std::string& address) {
   auto metrics = std::make_unique<Metrics>(worker);
   CIRRUS_TRY(metrics->start(address).note("serving metrics"));

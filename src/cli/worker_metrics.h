@@ -10,14 +10,15 @@
 
 namespace cirrus::cli {
 
-/// Serves `/metrics` and `/healthz` on `address` (empty: not at all) and, if
-/// OTEL_EXPORTER_OTLP_ENDPOINT is set, sends the reference's metrics there once a minute.
+/// Serves `/metrics` and `/healthz` on `address` (empty: not at all) and, where the environment
+/// names a collector (cli/otlp.h), sends the reference's metrics there once a minute and the spans
+/// of tasks every five seconds.
 /// `/healthz` answers 200 while at least one upstream has registered this worker, else 503.
 class WorkerMetrics {
  public:
   /// `worker` must outlive it. Errors: Unavailable if the address cannot be listened on,
   /// InvalidArgument if it is none.
-  static Result<std::unique_ptr<WorkerMetrics>> start(const worker::Worker& worker,
+  static Result<std::unique_ptr<WorkerMetrics>> start(worker::Worker& worker,
                                                       const std::string& address);
   virtual ~WorkerMetrics() = default;
   /// 0 if nothing is served.

@@ -4,7 +4,9 @@
 #include <functional>
 
 #include "agent_embedded/embedded_agent.h"
+#include "base/log.h"
 #include "cli/command.h"
+#include "cli/worker_status.h"
 #include "gateway/gateway.h"
 #include "isolation/container/container.h"
 #include "isolation/none/none.h"
@@ -100,6 +102,7 @@ isolation::VmOptions vm_options(const worker::VmSettings& settings,
 class Stack final : public WorkerStack {
  public:
   ~Stack() override {
+    status_.reset();
     worker_.reset();
     server_.reset();
     if (!run_directory_.empty()) {
@@ -171,6 +174,14 @@ class Stack final : public WorkerStack {
     };
     run_directory_ = parts.run_directory;
     worker_ = CIRRUS_TRY(worker::Worker::start(std::move(settings), std::move(parts)));
+    Result<std::unique_ptr<WorkerStatus>> status =
+        WorkerStatus::start(*worker_, data, run_directory_);
+    // Tasks matter more.
+    if (!status.ok()) {
+      log_warning("'cirrus worker status' will not find this worker", {{"error", status.error()}});
+      return {};
+    }
+    status_ = std::move(status).value();
     return {};
   }
 
@@ -184,6 +195,7 @@ class Stack final : public WorkerStack {
   std::unique_ptr<gateway::Gateway> gateway_;
   std::unique_ptr<rpc::GatewayServer> server_;
   std::unique_ptr<worker::Worker> worker_;
+  std::unique_ptr<WorkerStatus> status_;
 };
 
 }  // namespace

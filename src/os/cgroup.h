@@ -16,8 +16,9 @@ namespace cirrus::os {
 /// did not start.
 class Cgroup {
  public:
-  /// Makes `<mount>/<our own group>/cirrus-<name>`. Errors: NotFound where neither tree is mounted,
-  /// PermissionDenied where it is not delegated to us.
+  /// Makes `<mount>/<our own group>/cirrus-<name>`, beside our own group if that is called
+  /// `cirrus-self`. Errors: NotFound where neither tree is mounted, PermissionDenied where it is
+  /// not delegated to us.
   static Result<Cgroup> create(std::string_view name);
   /// An existing one, by the path `create` gave.
   static Cgroup at(std::filesystem::path path) { return Cgroup(std::move(path)); }
@@ -29,6 +30,10 @@ class Cgroup {
   /// One of version 1.
   bool is_freezer() const;
   Status add(pid_t pid) const;
+  /// How much of a busy processor it gets beside its neighbours, of which each has 100 unless told
+  /// otherwise (1 to 10000). Enables the controller `cpu` for our groups where that harms nobody.
+  /// Errors: NotFound where there is no such controller for us.
+  Status set_cpu_weight(unsigned weight) const;
   /// Kills every process inside and in the groups below. What forks meanwhile is killed too, except
   /// on a freezer that does not freeze within a second: ask again until `empty`.
   /// Errors: NotFound if there is no such group (any more).

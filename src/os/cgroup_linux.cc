@@ -24,6 +24,9 @@ namespace cirrus::os {
 namespace {
 
 constexpr std::string_view kPrefix = "cirrus-";
+// A group that a service manager made for the worker alone, so that the one above, which is
+// delegated as well, has no processes and may have controllers (systemd: DelegateSubgroup).
+constexpr std::string_view kOwnLeaf = "/cirrus-self";
 // Ours: a process in an uninterruptible call freezes late; `kill` is asked again until all is gone.
 constexpr auto kFreezeTime = std::chrono::seconds(1);
 
@@ -76,6 +79,7 @@ Result<std::filesystem::path> own_directory(bool v2) {
   }
   // In a container the mount may begin at a group further down.
   if (mount->root != "/" && group->starts_with(mount->root)) group->erase(0, mount->root.size());
+  if (v2 && group->ends_with(kOwnLeaf)) group->resize(group->size() - kOwnLeaf.size());
   if (*group == "/") group->clear();
   return std::filesystem::path(mount->place.string() + *group);
 }
@@ -147,6 +151,22 @@ bool is_there(const std::filesystem::path& path) {
   return ::access(path.c_str(), F_OK) == 0;
 }
 
+// Where processes are in the group itself, the kernel either refuses or, while no group below has
+// any, makes it the root of threads: groups below could then take no process at all. The tree's
+// root, the only group without a type, may have both. Source: kernel, cgroup-v2, threads.
+bool may_have_controllers(const std::filesystem::path& path) {
+  if (!is_there(path / "cgroup.type")) return true;
+  const Result<std::string> listed = read_file(path / "cgroup.procs");
+  return listed.ok() && trim(listed.value()).empty();
+}
+
+bool offers_cpu(const std::filesystem::path& path) {
+  const Result<std::string> offered = read_file(path / "cgroup.controllers");
+  if (!offered.ok()) return false;
+  const std::vector<std::string> names = split(trim(offered.value()), ' ');
+  return std::find(names.begin(), names.end(), "cpu") != names.end();
+}
+
 }  // namespace
 
 Result<Cgroup> Cgroup::create(std::string_view name) {
@@ -178,6 +198,14 @@ bool Cgroup::is_freezer() const {
 
 Status Cgroup::add(pid_t pid) const {
   return write_control(path_ / "cgroup.procs", std::to_string(pid));
+}
+
+Status Cgroup::set_cpu_weight(unsigned weight) const {
+  const std::filesystem::path above = path_.parent_path();
+  if (!is_there(path_ / "cpu.weight") && offers_cpu(above) && may_have_controllers(above)) {
+    (void)write_control(above / "cgroup.subtree_control", "+cpu");
+  }
+  return write_control(path_ / "cpu.weight", std::to_string(weight));
 }
 
 Status Cgroup::kill() const {

@@ -13,6 +13,7 @@
 
 #include "base/ids.h"
 #include "os/cgroup.h"
+#include "os/control_group.h"
 #include "os/fd.h"
 #include "os/file_lock.h"
 #include "os/files.h"
@@ -306,6 +307,83 @@ TEST(Cgroup, WhatAnEarlierWorkerLeftEmptyIsRemoved) {
   for (const Cgroup* group : {&fresh, &used}) {
     while (!group->remove().ok()) wait_for(StopToken(), std::chrono::milliseconds(1));
   }
+}
+
+// A tree of plain files stands in for one whose controllers are ours.
+class CgroupWeight : public ::testing::Test {
+ protected:
+  CgroupWeight() : root_(TempDir::create("cirrus-os-test").value()) {
+    EXPECT_EQ(::mkdir(group_.c_str(), 0755), 0);
+    put(root_.path() / "cgroup.controllers", "cpuset cpu memory\n");
+    put(root_.path() / "cgroup.subtree_control", "");
+  }
+  static void put(const std::filesystem::path& file, std::string_view text) {
+    EXPECT_TRUE(write_file(file, text).ok());
+  }
+  std::string enabled() const { return read_file(root_.path() / "cgroup.subtree_control").value(); }
+  Status weigh() const { return Cgroup::at(group_).set_cpu_weight(33); }
+
+  const TempDir root_;
+  const std::filesystem::path group_ = root_.path() / "cirrus-t";
+};
+
+TEST_F(CgroupWeight, IsWrittenWhereThereIsTheController) {
+  put(group_ / "cpu.weight", "100");
+  ASSERT_TRUE(weigh().ok());
+  EXPECT_EQ(read_file(group_ / "cpu.weight").value().substr(0, 2), "33");
+  EXPECT_EQ(enabled(), "") << "it was enabled already";
+}
+
+TEST_F(CgroupWeight, TheControllerIsEnabledWhereNobodyIsInTheWay) {
+  EXPECT_EQ(weigh().error().code(), Code::NotFound) << "plain files do not appear by themselves";
+  EXPECT_EQ(enabled(), "+cpu") << "the tree's root, which has no type";
+  put(root_.path() / "cgroup.subtree_control", "");
+  put(root_.path() / "cgroup.type", "domain\n");
+  put(root_.path() / "cgroup.procs", "\n");
+  EXPECT_FALSE(weigh().ok());
+  EXPECT_EQ(enabled(), "+cpu") << "a group without processes of its own";
+}
+
+TEST_F(CgroupWeight, AGroupWithProcessesOfItsOwnIsLeftAsItIs) {
+  put(root_.path() / "cgroup.type", "domain\n");
+  put(root_.path() / "cgroup.procs", "4711\n");
+  EXPECT_EQ(weigh().error().code(), Code::NotFound);
+  EXPECT_EQ(enabled(), "");
+}
+
+TEST_F(CgroupWeight, AControllerThatIsNotOfferedIsNotAskedFor) {
+  put(root_.path() / "cgroup.controllers", "cpuset memory\n");
+  EXPECT_EQ(weigh().error().code(), Code::NotFound);
+  EXPECT_EQ(enabled(), "");
+}
+
+// Puts this process into a group of the real tree while it lives.
+class Inside {
+ public:
+  explicit Inside(const Cgroup& group) : entered_(group.add(::getpid()).ok()) {}
+  ~Inside() {
+    if (entered_) (void)Cgroup::at(group_above_).add(::getpid());
+  }
+  bool entered() const { return entered_; }
+
+ private:
+  const std::filesystem::path group_above_ = control_group_of(::getpid(), "", true)->path;
+  const bool entered_;
+};
+
+TEST(Cgroup, AWorkerInAGroupOfItsOwnMakesThemBesideIt) {
+  const Result<Cgroup> above = Cgroup::create("test-above-" + std::to_string(::getpid()));
+  if (!above.ok() || above.value().is_freezer()) GTEST_SKIP() << "no cgroup v2 that we may use";
+  const Cgroup self = Cgroup::at(above.value().path() / "cirrus-self");
+  ASSERT_EQ(::mkdir(self.path().c_str(), 0755), 0);
+  {
+    const Inside inside(self);
+    ASSERT_TRUE(inside.entered());
+    const Cgroup made = Cgroup::create("t").value();
+    EXPECT_EQ(made.path(), above.value().path() / "cirrus-t");
+    EXPECT_TRUE(made.remove().ok());
+  }
+  EXPECT_TRUE(above.value().remove().ok());
 }
 
 TEST(Files, AnotherNameIsTakenOnlyIfItIsFree) {

@@ -34,6 +34,12 @@ struct PollReply {
   Features server;
 };
 
+/// What a server believes about a worker.
+struct RunningTasks {
+  std::vector<std::string> ids;
+  bool disabled = false;  ///< paused or cordoned: it gets no new tasks
+};
+
 /// What goes with a poll beside the message.
 struct PollContext {
   Secret session;
@@ -63,9 +69,8 @@ class Upstream {
                               const StopToken& stop, Monotonic deadline) = 0;
   /// Pauses (true) or resumes this worker's name; the state the server now has.
   virtual Result<bool> set_disabled(bool disabled, const StopToken& stop, Monotonic deadline) = 0;
-  /// Ids of tasks the server believes to run here.
-  virtual Result<std::vector<std::string>> running_tasks(const StopToken& stop,
-                                                         Monotonic deadline) = 0;
+  /// What the server believes to run here.
+  virtual Result<RunningTasks> running_tasks(const StopToken& stop, Monotonic deadline) = 0;
   /// The same server as the task's agent sees it. Must not outlive this object.
   virtual std::unique_ptr<TaskService> task_service(TaskCredential credential) = 0;
   /// Shells that people open through this server (feature `shells`), with the session that is good

@@ -80,6 +80,8 @@ struct Settings {
   bool git_mirror = true;
   /// `host:port` for /metrics and /healthz; empty: none.
   std::string metrics_address;
+  /// Tasks get spans, for `Worker::take_spans`. The environment's word, not the file's.
+  bool traces = false;
   /// Empty: `--data-dir` or the default.
   std::string data_directory;
   VmSettings vm;

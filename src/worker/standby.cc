@@ -206,7 +206,7 @@ std::vector<Standby::Information> Standby::information() const {
 
 StandbyFacts Standby::facts() const {
   return state_.with([](const State& state) {
-    StandbyFacts facts{0, state.ready.size(), state.hits, state.misses};
+    StandbyFacts facts{0, state.ready.size(), state.warming, state.hits, state.misses};
     for (const auto& one : state.wanted) facts.wanted += one->count;
     return facts;
   });
@@ -313,7 +313,9 @@ bool Standby::make_one(const StopToken& stop) {
     state_.with([](State& state) { state.look = false; });
     return false;
   }
+  state_.with([](State& state) { state.warming = 1; });
   Result<Slot> made = launch(wanted, stop);
+  state_.with([](State& state) { state.warming = 0; });
   if (!made.ok()) {
     unbook();
     if (stop.stop_requested()) return false;

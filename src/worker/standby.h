@@ -19,8 +19,8 @@
 #include "base/guarded.h"
 #include "cirrus_workers.pb.h"
 #include "isolation/isolation.h"
-#include "worker/instance_kind.h"
 #include "worker/vm_settings.h"
+#include "worker/worker_facts.h"
 
 namespace cirrus::worker {
 
@@ -31,13 +31,6 @@ struct StandbySlot {
   std::filesystem::path run_directory;
   std::string task_cookie;
   std::unique_ptr<isolation::Instance> instance;
-};
-
-struct StandbyFacts {
-  std::size_t wanted = 0;
-  std::size_t ready = 0;
-  InstanceCounts hits;
-  InstanceCounts misses;
 };
 
 /// What the worker brings. Callbacks may take the worker's lock; they are never called under ours.
@@ -109,6 +102,7 @@ class Standby {
     std::map<std::string, Slot> assigned;
     /// Being made or ended by the thread right now.
     std::map<std::string, double> in_work;
+    std::size_t warming = 0;
     bool look = true;  // something may be due
     InstanceCounts hits;
     InstanceCounts misses;

@@ -249,8 +249,18 @@ TEST_F(StandbyTest, TheWarmUpRunsFirstAndMayTakeTooLong) {
   machine_.update([](Machine& machine) { machine.script_hangs = true; });
   standby_->configure({settings}, false);
   EXPECT_TRUE(ready(1)) << "used as it is";
+  EXPECT_EQ(standby_->facts().warming, 0U);
   EXPECT_EQ(machine_.with([](Machine& machine) { return machine.scripts; }),
             std::vector<std::string>{"make tools"});
+}
+
+TEST_F(StandbyTest, WhatWarmsUpIsCountedUntilItIsReady) {
+  StandbySettings settings = wanted("a");
+  settings.warmup_script = "make tools";
+  machine_.update([](Machine& machine) { machine.script_hangs = true; });
+  standby_->configure({settings}, false);
+  EXPECT_TRUE(eventually([&] { return standby_->facts().warming == 1; }));
+  EXPECT_EQ(standby_->facts().ready, 0U);
 }
 
 TEST_F(StandbyTest, AWarmUpThatFailsLeavesNothing) {

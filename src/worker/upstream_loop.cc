@@ -91,13 +91,19 @@ void UpstreamLoop::pause(const StopToken& stop, Duration time) {
       [](State& state, bool) { state.poll_now = false; });
 }
 
+void UpstreamLoop::note_failure(const Error& failure) {
+  state_.with([&](State& state) { state.facts.failure = failure.to_string(); });
+}
+
 Status UpstreamLoop::register_here(const StopToken& stop) {
   const rpc::pb::PollRequest request = owner_.make_poll(*session_);
   rpc::RegisterReply reply = CIRRUS_TRY(
       session_->upstream().register_worker(request.worker_info(), stop, in(kRegisterTime)));
   session_->renew(std::move(reply.session_token), reply.server);
-  const bool first =
-      state_.update([](State& state) { return !std::exchange(state.registered, true); });
+  const bool first = state_.update([](State& state) {
+    state.facts.failure.clear();
+    return !std::exchange(state.facts.registered, true);
+  });
   log_info(first ? "registered on upstream" : "registered on upstream again",
            {{"upstream", session_->endpoint()}, {"server", reply.server.to_string()}});
   return {};
@@ -132,6 +138,7 @@ void UpstreamLoop::run(const StopToken& stop) {
       const Status registered = register_here(stop);
       if (stop.stop_requested()) return;
       if (!registered.ok()) {
+        note_failure(registered.error());
         log_warning("failed to register on the upstream",
                     {{"upstream", session_->endpoint()}, {"error", registered.error()}});
         if (is_refusal(registered.error().code())) {
@@ -162,6 +169,7 @@ void UpstreamLoop::run(const StopToken& stop) {
     if (!reply.ok()) {
       const Code code = reply.error().code();
       if (code == Code::Cancelled) continue;  // taken back by drain
+      note_failure(reply.error());
       log_warning("failed to poll the upstream",
                   {{"upstream", session_->endpoint()}, {"error", reply.error()}});
       if (code == Code::Unauthenticated || code == Code::PermissionDenied ||
@@ -173,6 +181,10 @@ void UpstreamLoop::run(const StopToken& stop) {
       continue;
     }
     backoff.reset();
+    state_.with([](State& state) {
+      state.facts.failure.clear();
+      state.facts.last_poll = system_clock().wall();
+    });
     const rpc::pb::PollResponse& response = reply.value().response;
     try {
       owner_.on_reply(session_, response);

@@ -9,6 +9,7 @@
 
 #include "base/guarded.h"
 #include "worker/session.h"
+#include "worker/worker_facts.h"
 
 namespace cirrus::worker {
 
@@ -34,7 +35,10 @@ class UpstreamLoop {
 
   const std::shared_ptr<Session>& session() const { return session_; }
   bool registered() const {
-    return state_.with([](const State& s) { return s.registered; });
+    return state_.with([](const State& s) { return s.facts.registered; });
+  }
+  UpstreamFacts facts() const {
+    return state_.with([](const State& s) { return s.facts; });
   }
   /// From now on every poll says that no new task is wanted (or none is sent to a reference
   /// server); a parked poll is taken back at once.
@@ -51,7 +55,7 @@ class UpstreamLoop {
  private:
   struct State {
     bool draining = false;
-    bool registered = false;
+    UpstreamFacts facts;
     bool poll_now = false;
     StopSource interrupt;
   };
@@ -60,6 +64,8 @@ class UpstreamLoop {
   Status register_here(const StopToken& stop);
   Result<rpc::PollReply> poll_once(const StopToken& stop);
   void pause(const StopToken& stop, Duration time);
+  /// Notes how the last call went, for people.
+  void note_failure(const Error& failure);
 
   const std::shared_ptr<Session> session_;
   PollOwner& owner_;

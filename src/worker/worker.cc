@@ -4,14 +4,11 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <charconv>
 
-#include "base/fail_point.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "os/cgroup.h"
 #include "os/files.h"
-#include "os/host.h"
 #include "worker/resource_books.h"
 #include "worker/settings_changes.h"
 
@@ -285,143 +282,13 @@ bool Worker::standby_fits(const std::map<std::string, double>& booked, bool sing
   });
 }
 
-rpc::pb::WorkerInfo Worker::worker_info() const {
-  const std::shared_ptr<const Settings> current = settings();
-  rpc::pb::WorkerInfo info;
-  auto& labels = *info.mutable_labels();
-  labels["name"] = current->name;
-  labels["version"] = parts_.version;
-  labels["hostname"] = os::host_name();
-  labels["os"] = os::os_name();
-  labels["arch"] = os::arch_name();
-  if (parts_.has_container_engine && current->security.container() != nullptr) {
-    labels["cirrus.containers"] = "true";
-  }
-  // The owner may override the reserved ones. Source: reference worker, merge and validation.
-  for (const auto& [key, value] : current->labels) labels[key] = value;
-  for (const auto& [key, value] : current->resources) {
-    (*info.mutable_resources_total())[key] = value;
-  }
-  return info;
-}
-
-rpc::pb::PollRequest Worker::make_poll(const Session& session) {
-  rpc::pb::PollRequest request;
-  *request.mutable_worker_info() = worker_info();
-  state_.with([&](State& state) {
-    for (const auto& [id, task] : state.tasks) {
-      // In use: all upstreams; running: only this one's. Source: protocol, normal sequence 3.
-      if (!task->released()) {
-        for (const auto& [name, amount] : task->resources()) {
-          (*request.mutable_resources_in_use())[name] += amount;
-        }
-      }
-      if (task->upstream_endpoint() != session.endpoint()) continue;
-      request.add_running_tasks(id);
-      std::int64_t number = 0;
-      const auto parsed = std::from_chars(id.data(), id.data() + id.size(), number);
-      if (parsed.ec == std::errc() && parsed.ptr == id.data() + id.size()) {
-        request.add_old_running_tasks(number);
-      }
-    }
-  });
-  for (Standby::Information& one : standby_->information()) {
-    *request.add_available_standby_instances_information() = std::move(one);
-  }
-  return request;
-}
-
-void Worker::carry_shells(const std::shared_ptr<Session>& session) {
-  if (!session->server().has("shells")) return;
-  const bool missing = shells_.with([&](auto& shells) { return !shells.contains(session.get()); });
-  if (!missing) return;
-  std::unique_ptr<rpc::ShellLink> link =
-      session->upstream().shells([session] { return session->token(); });
-  if (!link) return;
-  const auto owns = [this, raw = session.get()](const std::string& id) {
-    return state_.with([&](State& state) {
-      const auto found = state.tasks.find(id);
-      return found != state.tasks.end() && found->second->upstream_endpoint() == raw->endpoint();
-    });
-  };
-  // Each upstream has one thread that comes here, so nobody else has made one meanwhile.
-  auto carrier = std::make_unique<ShellCarrier>(std::move(link), parts_.gateway->shells(), owns);
-  shells_.with([&](auto& shells) { shells.emplace(session.get(), std::move(carrier)); });
-}
-
-void Worker::on_reply(const std::shared_ptr<Session>& session, const rpc::pb::PollResponse& reply) {
-  std::vector<std::string> stops(reply.tasks_to_stop().begin(), reply.tasks_to_stop().end());
-  for (const std::int64_t id : reply.old_task_ids_to_stop()) stops.push_back(std::to_string(id));
-  for (const std::string& id : stops) {
-    const std::shared_ptr<TaskRun> task = state_.with([&](State& state) {
-      const auto found = state.tasks.find(id);
-      return found == state.tasks.end() ? nullptr : found->second;
-    });
-    if (task) task->cancel("stopped by the controller");
-  }
-  for (const auto& task : reply.tasks_to_start()) start_task(session, task);
-  standby_->update(reply.updated_standby_instances());
-  carry_shells(session);
-  if (reply.shutdown()) {
-    log_info("received shutdown signal", {{"upstream", session->endpoint()}});
-    state_.update([](State& state) {
-      if (!state.end) state.end = WorkerEnd{WorkerEnd::Kind::ShutDown, "told to by the server"};
-    });
-  }
-}
-
-void Worker::start_task(const std::shared_ptr<Session>& session,
-                        const rpc::pb::PollResponse::AgentAwareTask& task) {
-  TaskRecord record;
-  record.set_version(kTaskRecordVersion);
-  record.set_task_id(task.task_id().empty() ? std::to_string(task.old_task_id()) : task.task_id());
-  record.set_upstream_endpoint(session->endpoint());
-  record.set_client_secret(task.client_secret());
-  record.set_server_secret(task.server_secret());
-  *record.mutable_resources() = task.resources_to_use();
-  record.set_traceparent(task.traceparent());
-  record.set_tracestate(task.tracestate());
-  if (task.has_isolation()) *record.mutable_isolation() = task.isolation();
-  if (task.has_cirrus_container()) *record.mutable_container() = task.cirrus_container();
-  if (task.has_cirrus_commands()) *record.mutable_commands() = task.cirrus_commands();
-  if (state_.with([&](State& state) { return state.tasks.contains(record.task_id()); })) {
-    log_warning("task is here already", {{"task", record.task_id()}});
-    return;
-  }
-  // The last poll does not list it, so it is given to another worker.
-  if (state_.with([](State& state) { return state.end.has_value(); })) {
-    log_info("task left to another worker: this one ends", {{"task", record.task_id()}});
-    return;
-  }
-  const std::shared_ptr<const Settings> current = settings();
-  const std::uint64_t limit = current->life.max_tasks;
-  if (limit > 0 && state_.with([](State& state) { return state.started; }) >= limit) {
-    log_info("task left to another worker: this one has had its share",
-             {{"task", record.task_id()}, {"max-tasks", limit}});
-    // Our controller sees that it never runs here and gives it away again; the reference's has to
-    // be told.
-    if (session->server().hold()) return;
-    record.set_failure("this worker takes no more tasks");
-    record.set_phase(TaskRecord::ENDED);
-  }
-  Status allowed = current->security.check(task.has_isolation() ? &task.isolation() : nullptr);
-  if (allowed.ok() && task.has_cirrus_container()) {
-    allowed = current->security.check_container(task.cirrus_container());
-  }
-  if (!allowed.ok()) {
-    log_warning("task refused", {{"task", record.task_id()}, {"error", allowed.error()}});
-    record.set_failure(allowed.error().to_string());
-    record.set_phase(TaskRecord::ENDED);  // nothing was started: only report
-  }
-  crash_point("worker.task.assigned");
-  run_task(session, std::move(record));
-}
-
 void Worker::run_task(const std::shared_ptr<Session>& session, TaskRecord record) {
   const std::shared_ptr<const Settings> current = settings();
   const bool fresh = record.phase() == TaskRecord::ASSIGNED;
   const bool runs = record.phase() != TaskRecord::ENDED;
   const InstanceKind kind = instance_kind_of(record.isolation());
+  if (current->traces) begin_span(record);
+  const TaskSpan span = span_of(record, current->name);
   // The task's thread may end before it is in the table; task_ended waits for the table.
   const bool last = state_.update([&](State& state) {
     const std::string id = record.task_id();
@@ -429,6 +296,7 @@ void Worker::run_task(const std::shared_ptr<Session>& session, TaskRecord record
         environment(), session, std::move(record),
         [this](const std::string& ended) { task_ended(ended); }, [this] { admit_more(); });
     state.tasks[id] = task;
+    state.spans[id] = span;
     if (fresh) {
       standby_->assign(id, task->wanted());
       state.waiting.push_back(id);
@@ -488,6 +356,7 @@ void Worker::task_ended(const std::string& id) {
     endpoint = found->second->upstream_endpoint();
     state.finished.push_back(std::move(found->second));
     state.tasks.erase(found);
+    end_span(state, id);
     admit_waiting(state, current->resources);
     if (state.tasks.empty()) state.idle_since = system_clock().now();
     if (state.draining && state.tasks.empty() && !state.end) {
@@ -500,84 +369,25 @@ void Worker::task_ended(const std::string& id) {
   }
 }
 
-void Worker::on_refused(const Session& session, const Error& reason) {
-  state_.update([&](State& state) {
-    state.refused[session.endpoint()] = reason.message();
-    // One upstream that takes us is enough to go on.
-    if (state.refused.size() == sessions_.size() && state.tasks.empty() && !state.end) {
-      state.end = WorkerEnd{WorkerEnd::Kind::Refused, reason.message()};
-    }
-  });
+void Worker::end_span(State& state, const std::string& id) {
+  const auto found = state.spans.find(id);
+  if (found == state.spans.end()) return;
+  TaskSpan span = std::move(found->second);
+  state.spans.erase(found);
+  if (!span.sampled) return;
+  span.end = std::max(span.start, system_clock().wall());
+  state.ended_spans.push_back(std::move(span));
+  if (state.ended_spans.size() > kMaxSpans) state.ended_spans.pop_front();
+}
+
+std::vector<TaskSpan> Worker::take_spans() {
+  std::deque<TaskSpan> ended =
+      state_.with([](State& state) { return std::exchange(state.ended_spans, {}); });
+  return {std::make_move_iterator(ended.begin()), std::make_move_iterator(ended.end())};
 }
 
 std::size_t Worker::running() const {
   return state_.with([](const State& state) { return state.tasks.size(); });
-}
-
-WorkerEnd Worker::wait() {
-  for (;;) {
-    std::vector<std::shared_ptr<TaskRun>> finished;
-    const std::optional<WorkerEnd> end = state_.wait(
-        StopToken(), [](State& state) { return state.end.has_value() || !state.finished.empty(); },
-        [&](State& state, bool) {
-          finished = std::exchange(state.finished, {});
-          return state.end;
-        });
-    finished.clear();  // joins their threads, outside the lock
-    if (end) return *end;
-  }
-}
-
-void Worker::drain() {
-  for (const auto& loop : loops_) loop->drain();
-  standby_->drain();
-  const std::shared_ptr<const Settings> current = settings();
-  state_.update([&](State& state) {
-    if (!state.draining && current->life.drain_timeout) {
-      state.drain_deadline = system_clock().now() + *current->life.drain_timeout;
-    }
-    state.draining = true;
-    if (state.tasks.empty() && !state.end) {
-      state.end = WorkerEnd{WorkerEnd::Kind::Drained, "no task was running"};
-    }
-  });
-}
-
-void Worker::cancel_all() {
-  drain();
-  std::vector<std::shared_ptr<TaskRun>> tasks;
-  const bool again = state_.with([&](State& state) {
-    for (const auto& [id, task] : state.tasks) tasks.push_back(task);
-    return std::exchange(state.cancelled, true);
-  });
-  for (const std::shared_ptr<TaskRun>& task : tasks) {
-    if (again) {
-      task->kill("the worker is stopping");
-    } else {
-      task->cancel("the worker is stopping");
-    }
-  }
-}
-
-void Worker::detach() {
-  state_.update([](State& state) {
-    if (!state.end) state.end = WorkerEnd{WorkerEnd::Kind::Detached, "agents go on"};
-  });
-}
-
-bool Worker::wants_tasks() {
-  const std::shared_ptr<const TaskEnvironment> current = environment();
-  if (current->min_free_space == 0) return true;
-  const Result<std::uint64_t> left = os::free_space(current->tasks_directory);
-  const bool low = left.ok() && left.value() < current->min_free_space;
-  const bool changed =
-      state_.with([&](State& state) { return std::exchange(state.low_on_space, low) != low; });
-  if (changed && low) {
-    log_warning("no new tasks: free disk space is below min-free-space",
-                {{"free", left.value()}, {"min-free-space", current->min_free_space}});
-  }
-  if (changed && !low) log_info("new tasks again: there is free disk space");
-  return !low;
 }
 
 std::vector<std::string> Worker::reload(Settings wanted) {
@@ -587,6 +397,7 @@ std::vector<std::string> Worker::reload(Settings wanted) {
   wanted.upstreams = old->upstreams;
   wanted.data_directory = old->data_directory;
   wanted.metrics_address = old->metrics_address;
+  wanted.traces = old->traces;
   Result<TaskEnvironment> made = make_environment(wanted);
   if (!made.ok()) {
     return {fmt::format("nothing was changed: {}", made.error().to_string())};
@@ -609,99 +420,24 @@ WorkerFacts Worker::facts() const {
   facts.name = current->name;
   facts.resources_total = current->resources;
   state_.with([&](const State& state) {
-    facts.running = state.tasks.size();
     facts.started = state.started;
     facts.instances = state.instances;
     facts.draining = state.draining;
     for (const auto& [id, task] : state.tasks) {
+      TaskFacts& one = facts.tasks.emplace_back();
+      one.id = id;
+      one.upstream = task->upstream_endpoint();
+      one.since = state.spans.at(id).start;
+      if (task->released()) one.phase = TaskFacts::Phase::Reporting;
       if (!task->holds_resources()) continue;
+      one.phase = TaskFacts::Phase::Running;
       for (const auto& [name, amount] : task->resources()) facts.resources_in_use[name] += amount;
     }
   });
   facts.standby = standby_->facts();
-  for (const auto& loop : loops_) {
-    facts.registered[loop->session()->endpoint()] = loop->registered();
-  }
+  facts.min_free_space = current->min_free_space;
+  for (const auto& loop : loops_) facts.upstreams[loop->session()->endpoint()] = loop->facts();
   return facts;
-}
-
-// Ends an idle worker, and a drain that takes too long. Sleeps until one of them is due.
-void Worker::watch_life(const StopToken& stop) {
-  const auto due = [this](const State& state) -> std::optional<Monotonic> {
-    if (state.end) return std::nullopt;
-    std::optional<Monotonic> when;
-    if (!state.cancelled) when = state.drain_deadline;
-    const std::shared_ptr<const Settings> current = settings();
-    if (current->life.exit_after_idle && state.tasks.empty() && !state.draining) {
-      const Monotonic idle = state.idle_since + *current->life.exit_after_idle;
-      when = when ? std::min(*when, idle) : idle;
-    }
-    return when;
-  };
-  while (!stop.stop_requested()) {
-    const std::optional<Monotonic> next = state_.with(due);
-    if (!next) {
-      state_.wait(
-          stop, [&](State& state) { return due(state).has_value(); }, [](State&, bool) {});
-      continue;
-    }
-    state_.wait_until(
-        stop, *next, [&](State& state) { return due(state) != next; }, [](State&, bool) {});
-    if (stop.stop_requested() || system_clock().now() < *next) continue;
-    const bool idle = state_.update([](State& state) {
-      if (!state.tasks.empty() || state.draining) return false;
-      if (!state.end) {
-        state.end = WorkerEnd{WorkerEnd::Kind::Finished, "no task came for exit-after-idle"};
-      }
-      return true;
-    });
-    if (!idle && state_.with(due) == next) {
-      log_warning("the drain takes longer than drain-timeout: cancelling what still runs");
-      cancel_all();
-    }
-  }
-}
-
-// One thread for all tasks, so that a task that starves its own threads is still heard of. It also
-// compares the clocks, which nobody tells a process about.
-void Worker::heartbeat_loop(const StopToken& stop) {
-  constexpr auto kPeriod = std::chrono::seconds(60);  // Source: reference agent, heartbeat period.
-  constexpr auto kClockPeriod = std::chrono::seconds(5);
-  constexpr auto kStep = std::chrono::seconds(1);
-  const auto ahead = [] {
-    return system_clock().wall().time_since_epoch() - system_clock().now().time_since_epoch();
-  };
-  auto before = ahead();
-  Monotonic next_beat = system_clock().now() + kPeriod;
-  while (wait_for(stop, kClockPeriod)) {
-    const auto now = ahead();
-    if (now < before - kStep) {
-      // The packaged gRPC library sleeps by the wall clock; nothing wakes its timers earlier.
-      log_warning(
-          "the clock of this machine was set back: reconnects and time limits of calls may "
-          "take longer by as much; restart this worker, its tasks go on meanwhile",
-          {{"seconds", std::chrono::ceil<std::chrono::seconds>(before - now).count()}});
-    }
-    before = now;
-    if (system_clock().now() < next_beat) continue;
-    next_beat = system_clock().now() + kPeriod;
-    beat(stop);
-  }
-}
-
-void Worker::beat(const StopToken& stop) {
-  std::vector<std::shared_ptr<TaskRun>> tasks;
-  state_.with([&](State& state) {
-    for (const auto& [id, task] : state.tasks) tasks.push_back(task);
-  });
-  for (const std::shared_ptr<TaskRun>& task : tasks) {
-    if (!task->agent_alive()) continue;
-    const Status heard =
-        task->service().heartbeat(stop, system_clock().now() + std::chrono::seconds(10));
-    if (!heard.ok()) {
-      log_debug("heartbeat not heard", {{"task", task->id()}, {"error", heard.error()}});
-    }
-  }
 }
 
 }  // namespace cirrus::worker

@@ -2,6 +2,7 @@
 // Worker: the daemon. Adopts what an earlier one left, serves its upstreams, runs their tasks.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -17,7 +18,9 @@
 #include "worker/shell_carrier.h"
 #include "worker/standby.h"
 #include "worker/task_run.h"
+#include "worker/task_span.h"
 #include "worker/upstream_loop.h"
+#include "worker/worker_facts.h"
 
 namespace cirrus::worker {
 
@@ -48,19 +51,6 @@ struct WorkerEnd {
   std::string reason;
 };
 
-/// A moment of a worker's life, for metrics and status lines.
-struct WorkerFacts {
-  std::string name;
-  std::size_t running = 0;
-  std::uint64_t started = 0;
-  std::map<std::string, double> resources_total;
-  std::map<std::string, double> resources_in_use;
-  InstanceCounts instances;                ///< of the tasks started
-  std::map<std::string, bool> registered;  ///< by endpoint
-  StandbyFacts standby;
-  bool draining = false;
-};
-
 class Worker final : public PollOwner {
  public:
   /// Adopts tasks first, then registers and polls. Errors: AlreadyExists if another worker uses
@@ -83,6 +73,13 @@ class Worker final : public PollOwner {
   std::size_t running() const;
   /// What a monitoring system wants to know. Thread-safe.
   WorkerFacts facts() const;
+  /// The spans of tasks that ended since it was called last, oldest first and at most kMaxSpans:
+  /// older ones are dropped. None unless the settings say `traces`. Thread-safe.
+  std::vector<TaskSpan> take_spans();
+  static constexpr std::size_t kMaxSpans = 2048;  ///< Source: OpenTelemetry, queue of spans.
+  /// What those upstreams say which answer within `patience` each: whether this worker is paused
+  /// there. Blocks. Thread-safe.
+  std::map<std::string, bool> ask_paused(Duration patience, const StopToken& stop) const;
 
   rpc::pb::PollRequest make_poll(const Session& session) override;
   bool wants_tasks() override;
@@ -93,6 +90,8 @@ class Worker final : public PollOwner {
  private:
   struct State {
     std::map<std::string, std::shared_ptr<TaskRun>> tasks;
+    std::map<std::string, TaskSpan> spans;  // of the tasks, whether they are exported or not
+    std::deque<TaskSpan> ended_spans;
     std::vector<std::string> waiting;  // ids that are not admitted yet, in their order
     std::uint64_t started = 0;
     InstanceCounts instances;
@@ -124,6 +123,7 @@ class Worker final : public PollOwner {
   void admit_more();
   void watch_life(const StopToken& stop);
   void task_ended(const std::string& id);
+  static void end_span(State& state, const std::string& id);
   void heartbeat_loop(const StopToken& stop);
   void beat(const StopToken& stop);
   rpc::pb::WorkerInfo worker_info() const;

@@ -5,6 +5,7 @@ SPDX-License-Identifier: MIT
 import ctypes
 import os
 import pathlib
+import re
 import shutil
 import signal
 import struct
@@ -167,6 +168,19 @@ class Exhausted(FaultCase):
         self.assertIsNone(worker.process.poll())
         self.still_works()
 
+    def a_group_weighs_less_or_it_is_said(self, pid, worker):
+        weights = []
+        for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+            if line.startswith("0::"):
+                own = re.sub(r"(/cirrus-[^/]+).*", r"\1", line[3:])
+                weights = [file for root in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+                           for file in pathlib.Path(root + own).glob("cpu.weight")]
+        said = worker.log().count("tasks give way to the worker by their priority alone")
+        if weights:
+            self.assertEqual((weights[0].read_text().strip(), said), ("33", 0))
+        elif re.search("cirrus-", pathlib.Path(f"/proc/{pid}/cgroup").read_text()):
+            self.assertEqual(said, 1, "said once, also for a second agent")
+
     def test_t22_a_task_that_takes_all_processors_keeps_its_lease(self):
         """60 busy loops on this machine: the worker goes on polling and hears the stop order."""
         worker = self.worker()
@@ -178,6 +192,7 @@ class Exhausted(FaultCase):
         [loop] = processes_with(self.cookie)[:1]
         nice = int(pathlib.Path(f"/proc/{loop}/stat").read_text().rsplit(")", 1)[1].split()[16])
         self.assertGreater(nice, 0, "tasks do not give way to their worker")
+        self.a_group_weighs_less_or_it_is_said(loop, worker)
         self.still_works()
         self.assertEqual(self.task(build, "busy")["status"], "executing")
         self.cli("build", "cancel", build, check=0)

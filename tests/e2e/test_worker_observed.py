@@ -41,9 +41,12 @@ class Collector:
         self.thread.join()
         self.server.server_close()
 
+    def of(self, signal):
+        return [request for request in self.requests if request[0] == f"/v1/{signal}"]
+
     def latest(self):
         """The metrics of the last request by name."""
-        [resource] = self.requests[-1][2]["resourceMetrics"]
+        [resource] = self.of("metrics")[-1][2]["resourceMetrics"]
         [scope] = resource["scopeMetrics"]
         return {metric["name"]: metric for metric in scope["metrics"]}
 
@@ -71,7 +74,7 @@ class Observed(Case):
         prefix = "org.cirruslabs.persistent_worker."
         running = eventually(
             lambda: (lambda m: m if self.number(m[prefix + "tasks.running_count"]) == 1 else None)(
-                collector.latest() if collector.requests else {prefix + "tasks.running_count": {
+                collector.latest() if collector.of("metrics") else {prefix + "tasks.running_count": {
                     "gauge": {"dataPoints": [{"asInt": "0"}]}}}), "a task is counted")
         self.assertEqual(self.number(running[prefix + "tasks.count"]), 1)
         [used] = running[prefix + "resources.used_count"]["gauge"]["dataPoints"]
@@ -83,7 +86,7 @@ class Observed(Case):
         [images] = total["dataPoints"]
         self.assertEqual({a["key"]: a["value"]["stringValue"] for a in images["attributes"]},
                          {"image": "", "instance_type": "none", "instance_cpus": ""})
-        path, kind, request = collector.requests[-1]
+        path, kind, request = collector.of("metrics")[-1]
         self.assertEqual((path, kind), ("/v1/metrics", "application/json"))
         facts = {a["key"]: a["value"]["stringValue"]
                  for a in request["resourceMetrics"][0]["resource"]["attributes"]}
@@ -99,10 +102,93 @@ class Observed(Case):
         self.assertEqual(self.number(last[prefix + "tasks.running_count"]), 0)
         self.assertEqual(self.number(last[prefix + "tasks.count"]), 1)
 
+    def test_the_span_of_each_task_reaches_a_collector(self):
+        collector = Collector()
+        self.addCleanup(collector.stop)
+        self.start_controller()
+        worker = self.worker(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=collector.url + "/v1/traces",
+                             OTEL_BSP_SCHEDULE_DELAY="50")
+        build = self.submit(NONE + "task:\n  name: t\n  script: echo \"trace=$TRACEPARENT\"\n")
+        [task] = self.wait_build(build, "completed")["tasks"]
+        [request] = eventually(lambda: collector.of("traces"), "the span arrives")
+        self.assertEqual(request[1], "application/json")
+        [resource] = request[2]["resourceSpans"]
+        [scope] = resource["scopeSpans"]
+        self.assertEqual(scope["scope"]["name"], "worker")
+        [span] = scope["spans"]
+        self.assertEqual(span["name"], "persistent-worker-task")
+        self.assertLess(int(span["startTimeUnixNano"]), int(span["endTimeUnixNano"]))
+        self.assertEqual({a["key"]: a["value"]["stringValue"] for a in span["attributes"]},
+                         {"image": "", "instance_type": "none", "instance_cpus": "",
+                          "cirrus.task_id": task["id"], "cirrus.upstream_worker_name": "w",
+                          "cirrus.upstream_hostname": "127.0.0.1"})
+        # What the task starts is below it.
+        self.assertIn(f"trace=00-{span['traceId']}-{span['spanId']}-01",
+                      self.log(task["id"]).decode())
+        self.assertNotIn("parentSpanId", span)
+        worker.signal(signal.SIGTERM)
+        self.assertEqual(worker.wait(), 0)
+        self.assertEqual(len(collector.of("traces")), 1, "once")
+        self.assertEqual(collector.of("metrics"), [], "only traces were asked for")
+
     @staticmethod
     def number(metric):
         [point] = metric.get("sum", metric.get("gauge"))["dataPoints"]
         return int(point["asInt"])
+
+    def status(self, code=0, data="w"):
+        done = self.cli("worker", "status", "--data-dir", str(self.scratch / data), "--output",
+                        "json", check=code)
+        return json.loads(done.stdout) if code == 0 else done.stderr
+
+    def test_status_says_what_the_worker_does_right_now(self):
+        self.start_controller()
+        worker = self.worker()
+        gate = self.scratch / "gate"
+        build = self.submit(NONE + "  resources: {cpu: 1}\ntask:\n  name: t\n"
+                            f"  script: while [ ! -e {gate} ]; do sleep 0.02; done\n")
+        task = self.wait_task(build, "t", "executing")
+        now = eventually(lambda: (lambda s: s if s["upstreams"][0]["last_poll_at"] else None)(
+            self.status()), "a poll is answered")
+        self.assertEqual((now["name"], now["pid"], now["state"]),
+                         ("w", worker.process.pid, "running"))
+        self.assertEqual(now["resources"], {"cpu": {"total": 4, "in_use": 1}})
+        [running] = now["tasks"]
+        self.assertEqual((running["id"], running["phase"]), (task["id"], "running"))
+        self.assertRegex(running["since"], r"^\d{4}-\d\d-\d\dT[\d:.]+Z$")
+        [upstream] = now["upstreams"]
+        self.assertEqual((upstream["endpoint"], upstream["connection"], upstream["paused"]),
+                         (self.controller.ready["rpc_endpoint"], "connected", False))
+        self.assertGreater(now["disk"]["free_bytes"], 0)
+        text = self.cli("worker", "status", "--data-dir", str(self.scratch / "w"), check=0).stdout
+        self.assertRegex(text, r"(?m)^state +running$")
+        self.assertRegex(text, rf"(?m)^{task['id']} +running ")
+
+        self.cli("worker", "pause", "--name", "w", "--token-file",
+                 self.controller.ready["registration_token_file"], "--rpc-endpoint",
+                 self.controller.ready["rpc_endpoint"], check=0)
+        self.assertEqual(self.status()["state"], "paused")
+        # A controller that is away changes nothing here, but is said.
+        self.controller.kill()
+        away = eventually(lambda: (lambda s: s if s["upstreams"][0]["failure"] else None)(
+            self.status()), "the failure is noticed")
+        self.assertEqual((away["upstreams"][0]["connection"], len(away["tasks"])), ("failing", 1))
+        worker.signal(signal.SIGTERM)
+        eventually(lambda: self.status()["state"] == "draining", "the drain is said")
+        self.restart_controller()
+        gate.touch()
+        self.assertEqual(worker.wait(), 0)
+        sentence = self.status(code=3)
+        self.assertIn("no worker runs with the data directory", sentence)
+        self.assertFalse((self.scratch / "w/status.sock").is_symlink())
+
+    def test_a_worker_that_was_killed_has_no_status(self):
+        self.start_controller()
+        self.worker(name="a-data-directory-with-a-path-that-is-longer-than-a-socket-may-have-" + "x" * 60)
+        data = next(self.scratch.glob("a-data-directory*")).name
+        self.assertEqual(self.status(data=data)["name"], data)
+        self.daemons[-1].kill()
+        self.assertIn("no worker runs", self.status(code=3, data=data))
 
     def test_a_collector_that_is_away_changes_nothing(self):
         self.start_controller()

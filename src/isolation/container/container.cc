@@ -3,6 +3,7 @@
 
 #include <map>
 
+#include "base/fail_point.h"
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/strings.h"
@@ -25,6 +26,8 @@ constexpr char kVolumeHandle[] = "volume";
 // What was made for a standby instance keeps its label when a task takes it over.
 constexpr char kLabelHandle[] = "label";
 constexpr char kCompanionHandle[] = "companion-";
+// Beside a task's lock: something may have been made for it.
+constexpr char kBegunFile[] = "container-begun";
 // Ours: how long a removal waits for an engine that does not answer, for one that refuses, and
 // between two tries.
 constexpr auto kEnginePatience = std::chrono::seconds(60);
@@ -180,6 +183,7 @@ class Container final : public ContainerIsolation {
       CIRRUS_TRY(images_.provide_companion(*engine, companion.image, spec, request, stop));
     }
 
+    CIRRUS_TRY(remove_earlier(*engine, request, stop).note("removing what an earlier start left"));
     const Labels labels{{kOwnerLabel, options_.owner}, {kTaskLabel, request.task_id}};
     InstanceRecord record;
     record.task_cookie = request.task_cookie;
@@ -188,12 +192,14 @@ class Container final : public ContainerIsolation {
     const std::string name = "cirrus-" + random_hex(8);
     CIRRUS_TRY(engine->create_volume(name, labels, stop).note("making the working volume"));
     record.handles[kVolumeHandle] = name;
+    crash_point("container.volume.made");
     // From here a failure removes what was made.
     const auto started = [&]() -> Result<std::unique_ptr<Instance>> {
       const std::string id = CIRRUS_TRY(
           engine->create(name, create_request(request, spec, options_.defaults, name, labels), stop)
               .note("creating the container"));
       record.handles[kContainerHandle] = id;
+      crash_point("container.created");
       if (!image.user.empty() && image.user != "root" && image.user != "0") {
         const std::filesystem::path directory(ContainerPaths::kWorkingDirectory);
         CIRRUS_TRY(engine
@@ -205,6 +211,7 @@ class Container final : public ContainerIsolation {
       // Before the start, so that nothing is lost.
       os::Fd input = CIRRUS_TRY(engine->attach_input(id, stop).note("attaching to the container"));
       CIRRUS_TRY(engine->start(id, stop).note("starting the container"));
+      crash_point("container.started");
       CIRRUS_TRY(start_companions(*engine, spec, request, labels, record, stop));
       const ContainerState state = CIRRUS_TRY(engine->inspect(id, stop));
       record.agent_pid = state.pid;
@@ -250,6 +257,27 @@ class Container final : public ContainerIsolation {
   }
 
  private:
+  // What an earlier worker made for this task before it died. Its leftovers are spared, because the
+  // task lives. A file says that there may be something, so that others need not ask the engine.
+  Status remove_earlier(ContainerEngine& engine, const LaunchRequest& request,
+                        const StopToken& stop) const {
+    const std::filesystem::path begun = request.lock_file.parent_path() / kBegunFile;
+    std::error_code failure;
+    if (!std::filesystem::exists(begun, failure)) return os::write_file(begun, "");
+    const std::string label = std::string(kOwnerLabel) + "=" + options_.owner;
+    const auto is_its_own = [&](const ContainerEngine::Labelled& thing) {
+      const auto task = thing.labels.find(kTaskLabel);
+      return task != thing.labels.end() && task->second == request.task_id;
+    };
+    for (const auto& container : CIRRUS_TRY(engine.containers_with(label, stop))) {
+      if (is_its_own(container)) CIRRUS_TRY(engine.remove(container.id));
+    }
+    for (const auto& volume : CIRRUS_TRY(engine.volumes_with(label, stop))) {
+      if (is_its_own(volume)) CIRRUS_TRY(engine.remove_volume(volume.id));
+    }
+    return {};
+  }
+
   // They live in the network of the task's container, so that it finds them at localhost.
   Status start_companions(ContainerEngine& engine, const ContainerSpec& spec,
                           const LaunchRequest& request, const Labels& labels,

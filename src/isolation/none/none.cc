@@ -30,6 +30,9 @@ constexpr char kLockHandle[] = "lock";
 constexpr char kSocketHandle[] = "gateway-socket";
 constexpr char kScratchHandle[] = "scratch";
 constexpr auto kEndTime = std::chrono::seconds(10);
+// Of the worker's 100. Ours: what 5 nice levels are worth, which is how tasks give way to the
+// worker elsewhere (os/priority.h). Source: kernel, sched_prio_to_weight: 335 of 1024.
+constexpr unsigned kTaskWeight = 33;
 
 class NoneInstance final : public Instance {
  public:
@@ -307,9 +310,23 @@ class None final : public NoneIsolation {
       }
       discard(*agent);
     }
-    Result<IdleAgent> started = start_agent(request, group_name());
+    Result<IdleAgent> started = start(request);
     prepare_next(request);
     return started;
+  }
+
+  Result<IdleAgent> start(const LaunchRequest& request) {
+    IdleAgent agent = CIRRUS_TRY(start_agent(request, group_name()));
+    if (agent.cgroup_path.empty()) return agent;
+    // In a group of its own, how nice a process is no longer counts against those outside.
+    const Status weighed = os::Cgroup::at(agent.cgroup_path).set_cpu_weight(kTaskWeight);
+    if (!weighed.ok()) {
+      std::call_once(unweighed_, [&] {
+        log_info("tasks give way to the worker by their priority alone: no cpu weights here",
+                 {{"error", weighed.error()}});
+      });
+    }
+    return agent;
   }
 
   void prepare_next(const LaunchRequest& like) {
@@ -327,7 +344,7 @@ class None final : public NoneIsolation {
   }
 
   void make_ready(const LaunchRequest& request) {
-    Result<IdleAgent> agent = start_agent(request, group_name());
+    Result<IdleAgent> agent = start(request);
     const std::lock_guard lock(mutex_);
     making_ = false;
     if (agent.ok()) {
@@ -346,7 +363,8 @@ class None final : public NoneIsolation {
   std::mutex mutex_;
   std::optional<IdleAgent> ready_;  // guarded by mutex_
   bool making_ = false;             // guarded by mutex_
-  Thread maker_;                    // guarded by mutex_
+  std::once_flag unweighed_;
+  Thread maker_;  // guarded by mutex_
 };
 
 }  // namespace

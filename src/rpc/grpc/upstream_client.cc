@@ -334,8 +334,7 @@ class GrpcUpstream final : public Upstream {
     CIRRUS_TRY(from_grpc(stub_->UpdateStatus(&call.context, request, &response)));
     return response.disabled();
   }
-  Result<std::vector<std::string>> running_tasks(const StopToken& stop,
-                                                 Monotonic deadline) override {
+  Result<RunningTasks> running_tasks(const StopToken& stop, Monotonic deadline) override {
     Call call(stop, deadline);
     add_worker(call, Secret());
     pb::QueryRunningTasksResponse response;
@@ -345,7 +344,7 @@ class GrpcUpstream final : public Upstream {
     if (ids.empty()) {
       for (const std::int64_t id : response.old_running_tasks()) ids.push_back(std::to_string(id));
     }
-    return ids;
+    return RunningTasks{std::move(ids), response.status().disabled()};
   }
   std::unique_ptr<TaskService> task_service(TaskCredential credential) override {
     return std::make_unique<GrpcTaskService>(control_, bulk_, options_.endpoint,

@@ -19,13 +19,15 @@ class FakeUpstream final : public Upstream {
  public:
   struct State {
     std::vector<std::string> trace;
-    /// Answers of the next calls by name (`register`, `poll`, `started`, `failed`, `stopped`);
+    /// Answers of the next calls by name (`register`, `poll`, `started`, `failed`, `stopped`,
+    /// `running`);
     /// an error fails that call, an empty queue succeeds.
     std::map<std::string, std::deque<Error>> failures;
     /// Poll replies to give; an empty queue holds the poll until a stop or a change.
     std::deque<pb::PollResponse> replies;
     Features features = Features::ours();
     std::string session = "session";
+    bool disabled = false;
     std::vector<PollContext> polls;
     std::vector<pb::PollRequest> requests;
   };
@@ -84,10 +86,12 @@ class FakeUpstream final : public Upstream {
     return answer("stopped", "stopped " + task.task_id);
   }
   Result<bool> set_disabled(bool disabled, const StopToken&, Monotonic) override {
+    shared_.state.with([&](State& state) { state.disabled = disabled; });
     return disabled;
   }
-  Result<std::vector<std::string>> running_tasks(const StopToken&, Monotonic) override {
-    return std::vector<std::string>{};
+  Result<RunningTasks> running_tasks(const StopToken&, Monotonic) override {
+    CIRRUS_TRY(answer("running", "running"));
+    return RunningTasks{{}, shared_.state.with([](State& state) { return state.disabled; })};
   }
   std::unique_ptr<ShellLink> shells(std::function<Secret()>) override { return nullptr; }
   std::unique_ptr<TaskService> task_service(TaskCredential) override {
