@@ -166,6 +166,12 @@ int list(const BuildFlags& flags) {
                 build.value("repository", "").c_str(), build.value("branch", "").c_str(),
                 build.value("status", "").c_str(), build.value("created_at", "").c_str());
   }
+  const json removed = found.value().value("removed", json::object());
+  if (!removed.empty()) {
+    std::fprintf(stderr, "%s older builds were removed, the last on %.10s: %s\n",
+                 text_of(removed, "builds").c_str(), text_of(removed, "last_at").c_str(),
+                 text_of(removed, "why").c_str());
+  }
   return kOk;
 }
 

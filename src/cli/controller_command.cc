@@ -88,6 +88,19 @@ void add_controller_flags(CLI::App& command, ControllerFlags& flags) {
       ->check(CLI::Range(0, 36500))
       ->type_name("DAYS");
   command
+      .add_option("--keep-builds", flags.keep_builds_days,
+                  "days that finished builds stay, with all that is theirs; 0: for ever (default "
+                  "365)")
+      ->envname("CIRRUS_CONTROLLER_KEEP_BUILDS")
+      ->check(CLI::Range(0, 36500))
+      ->type_name("DAYS");
+  command
+      .add_option("--most-builds", flags.most_builds,
+                  "of more than this many the oldest finished ones go; 0: no limit (default 0)")
+      ->envname("CIRRUS_CONTROLLER_MOST_BUILDS")
+      ->check(CLI::Range(0, 1'000'000'000))
+      ->type_name("NUMBER");
+  command
       .add_option("--least-free", flags.least_free_megabytes,
                   "with less free on the disk the oldest caches, artifacts and logs go (default "
                   "1024)")
@@ -109,6 +122,8 @@ controller::ControllerOptions controller_options(const ControllerFlags& flags) {
   options.allow_cleartext = flags.allow_cleartext;
   options.retention.logs = std::chrono::hours(24) * flags.keep_logs_days;
   options.retention.artifacts = std::chrono::hours(24) * flags.keep_artifacts_days;
+  options.builds.age = std::chrono::hours(24) * flags.keep_builds_days;
+  options.builds.most = flags.most_builds;
   options.retention.least_free_bytes = static_cast<std::uint64_t>(flags.least_free_megabytes)
                                        << 20U;
   return options;

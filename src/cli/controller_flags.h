@@ -24,6 +24,8 @@ struct ControllerFlags {
   bool allow_cleartext = false;
   int keep_logs_days = 90;
   int keep_artifacts_days = 90;
+  int keep_builds_days = 365;
+  int most_builds = 0;
   int least_free_megabytes = 1024;
 };
 

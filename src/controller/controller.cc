@@ -191,10 +191,15 @@ class RunningController final : public Controller {
   /// The body of its thread: old bytes go, at the start and every ten minutes.
   void keep_room(const StopToken& stop) {
     blobs::Retention retention(paths_, clock_, stores_->caches, options_.retention);
+    BuildRetention builds(*core_, paths_, options_.builds);
     const auto free = [this] {
       return os::free_space(options_.data_dir).value_or(std::numeric_limits<std::uint64_t>::max());
     };
     do {
+      const Result<BuildRetentionReport> removed = builds.sweep(stop);
+      if (!removed.ok() && !stop.stop_requested()) {
+        log_warning("old builds not removed", {{"error", removed.error()}});
+      }
       const Result<blobs::RetentionReport> report = retention.sweep(free, stop);
       if (!report.ok() && !stop.stop_requested()) {
         log_warning("old bytes not removed", {{"error", report.error()}});

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "controller/blobs/retention.h"
+#include "controller/build_retention.h"
 #include "controller/core/calls.h"
 #include "model/entity_ids.h"
 
@@ -30,6 +31,7 @@ struct ControllerOptions {
   /// Rows live in memory and end with the controller; logs and blobs still need `data_dir`.
   bool in_memory = false;
   blobs::RetentionLimits retention;
+  BuildLimits builds;
   /// Of the pool `default`, when it is made: silence after which a worker's tasks run again.
   std::chrono::milliseconds lost_after{std::chrono::minutes(10)};
 };
