@@ -107,6 +107,12 @@ void add_controller_flags(CLI::App& command, ControllerFlags& flags) {
       ->envname("CIRRUS_CONTROLLER_LEAST_FREE")
       ->check(CLI::Range(0, 1'000'000'000))
       ->type_name("MB");
+  command
+      .add_option("--uploads-least-free", flags.uploads_least_free_megabytes,
+                  "with less free on the disk new caches and artifacts are refused (default 512)")
+      ->envname("CIRRUS_CONTROLLER_UPLOADS_LEAST_FREE")
+      ->check(CLI::Range(0, 1'000'000'000))
+      ->type_name("MB");
   command.add_option("--ready-file", flags.ready_file, "written once everything serves")
       ->type_name("FILE");
 }
@@ -126,6 +132,8 @@ controller::ControllerOptions controller_options(const ControllerFlags& flags) {
   options.builds.most = flags.most_builds;
   options.retention.least_free_bytes = static_cast<std::uint64_t>(flags.least_free_megabytes)
                                        << 20U;
+  options.least_free_for_uploads = static_cast<std::uint64_t>(flags.uploads_least_free_megabytes)
+                                   << 20U;
   return options;
 }
 

@@ -27,6 +27,7 @@ struct ControllerFlags {
   int keep_builds_days = 365;
   int most_builds = 0;
   int least_free_megabytes = 1024;
+  int uploads_least_free_megabytes = 512;
 };
 
 void add_controller_flags(CLI::App& command, ControllerFlags& flags);

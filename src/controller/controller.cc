@@ -114,7 +114,8 @@ class RunningController final : public Controller {
     } else {
       store_ = CIRRUS_TRY(store::open_sqlite_store(paths_.database()));
     }
-    stores_.emplace(paths_, clock_);
+    stores_.emplace(paths_, clock_,
+                    blobs::Stores::Watermark{free_space(), options_.least_free_for_uploads});
     CIRRUS_TRY(stores_->caches.evict().note("looking through the caches"));
     pool_.emplace(4, 4096);
     git_.emplace(paths_, *pool_);
@@ -188,12 +189,17 @@ class RunningController final : public Controller {
   }
 
  private:
+  std::function<Result<std::uint64_t>()> free_space() const {
+    if (options_.free_space) return options_.free_space;
+    return [data = options_.data_dir] { return os::free_space(data); };
+  }
+
   /// The body of its thread: old bytes go, at the start and every ten minutes.
   void keep_room(const StopToken& stop) {
     blobs::Retention retention(paths_, clock_, stores_->caches, options_.retention);
     BuildRetention builds(*core_, paths_, options_.builds);
     const auto free = [this] {
-      return os::free_space(options_.data_dir).value_or(std::numeric_limits<std::uint64_t>::max());
+      return stores_->disk.free_bytes().value_or(std::numeric_limits<std::uint64_t>::max());
     };
     do {
       const Result<BuildRetentionReport> removed = builds.sweep(stop);

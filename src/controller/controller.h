@@ -2,7 +2,9 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -32,6 +34,10 @@ struct ControllerOptions {
   bool in_memory = false;
   blobs::RetentionLimits retention;
   BuildLimits builds;
+  /// With less than this free on the disk no caches and artifacts are taken; 0: no limit.
+  std::uint64_t least_free_for_uploads = 512ULL << 20U;
+  /// What the disk has left; empty: what the data directory's has. For tests.
+  std::function<Result<std::uint64_t>()> free_space;
   /// Of the pool `default`, when it is made: silence after which a worker's tasks run again.
   std::chrono::milliseconds lost_after{std::chrono::minutes(10)};
 };

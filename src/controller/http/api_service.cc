@@ -7,7 +7,6 @@
 #include "controller/http/assets.h"
 #include "controller/http/json_fields.h"
 #include "controller/http/problem.h"
-#include "os/files.h"
 
 namespace cirrus::controller::http {
 
@@ -17,8 +16,14 @@ void Api::route_service(const net::ServerRequest& request, const Parts& parts,
   const std::string& last = parts.back();
   if (request.path == "/healthz" || request.path == "/readyz") {
     const std::optional<std::string> poison = core_.poisoned();
-    return answer->respond(poison ? problem(503, *poison)
-                                  : json_response(200, R"({"schema_version":1,"status":"ok"})"));
+    if (poison) return answer->respond(problem(503, *poison));
+    nlohmann::json body = {{"schema_version", 1}, {"status", "ok"}};
+    // A full disk is no reason to send workers elsewhere: there is nobody else, and logs are taken.
+    const bool ready = request.path == "/readyz";
+    const std::optional<std::string> refusal = stores_.disk.refusal();
+    if (ready) body["uploads"] = refusal ? "refused" : "taken";
+    if (ready && refusal) body["reason"] = *refusal;
+    return answer->respond(json_response(200, body.dump()));
   }
   if (request.path == "/metrics") return send_metrics(answer);
   const bool page = request.path == "/";
@@ -37,7 +42,9 @@ void Api::send_metrics(const Answer& answer) {
       figures->requests = requests_.all();
       figures->log_bytes_written = logs_.bytes_written();
       figures->cache_bytes = stores_.caches.total_bytes();
-      figures->free_bytes = os::free_space(stores_.paths.data()).value_or(0);
+      figures->free_bytes = stores_.disk.free_bytes().value_or(0);
+      figures->uploads_taken = !stores_.disk.refusal();
+      figures->uploads_refused = stores_.disk.refused();
       figures->store_writable = !core_.poisoned();
       answer->respond({200,
                        {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"},
