@@ -47,7 +47,7 @@ bool has_tls(const ControllerOptions& options) {
   return !options.tls_certificate.empty();
 }
 
-Status check_cleartext(const ControllerOptions& options) {
+Status check_addresses(const ControllerOptions& options) {
   if (options.tls_certificate.empty() != options.tls_key.empty()) {
     return error(Code::InvalidArgument,
                  "TLS needs both --tls-certificate and --tls-key: only one of them is given");
@@ -95,7 +95,7 @@ class RunningController final : public Controller {
   }
 
   Status begin() {
-    CIRRUS_TRY(check_cleartext(options_));
+    CIRRUS_TRY(check_addresses(options_));
     CIRRUS_TRY(os::make_directories(options_.data_dir)
                    .note("preparing the data directory {}", options_.data_dir.string()));
     Result<os::FileLock> lock = os::FileLock::try_acquire(paths_.lock());
@@ -273,6 +273,10 @@ class RunningController final : public Controller {
   std::atomic<bool> serving_{false};  // published after everything above is there
 };
 }  // namespace
+
+Status Controller::check(const ControllerOptions& options) {
+  return check_addresses(options);
+}
 
 Result<std::unique_ptr<Controller>> Controller::start(ControllerOptions options,
                                                       const Clock& clock) {

@@ -50,6 +50,8 @@ class Controller {
   /// controller has the directory), PermissionDenied, Unavailable (address), InvalidArgument,
   /// FailedPrecondition (cleartext, newer store), DataLoss. Nothing keeps running after an error.
   static Result<std::unique_ptr<Controller>> start(ControllerOptions options, const Clock& clock);
+  /// What `start` would say of the options by themselves, without touching anything.
+  static Status check(const ControllerOptions& options);
   virtual ~Controller() = default;
 
   virtual std::string rpc_endpoint() const = 0;  ///< `http://127.0.0.1:PORT`, with TLS `https:`

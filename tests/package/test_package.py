@@ -38,8 +38,9 @@ id cirrus-controller >/dev/null
 test "$(stat -c '%a %U' /var/lib/cirrus/controller)" = "700 cirrus-controller"
 man -w cirrus-build >/dev/null 2>&1 || test -e /usr/share/man/man1/cirrus-build.1.gz
 command -v docker podman && exit 1
+cirrus controller validate -f /etc/cirrus/controller.yml
 su -s /bin/sh cirrus-controller -c 'cd / && exec cirrus controller run \
-  --data-dir /var/lib/cirrus/controller --rpc-address 127.0.0.1:0 --http-address 127.0.0.1:0 \
+  --file /etc/cirrus/controller.yml --rpc-address 127.0.0.1:0 --http-address 127.0.0.1:0 \
   --ready-file /var/lib/cirrus/controller/ready.json' >controller.log 2>&1 &
 controller=$!
 ready=/var/lib/cirrus/controller/ready.json
