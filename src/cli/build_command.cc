@@ -182,7 +182,7 @@ int cancel(const BuildFlags& flags) {
       api.value().post("/api/v1/builds/" + flags.id + "/cancel", json::object());
   if (!done.ok()) return report(done.error());
   if (as_json(flags)) {
-    print_json(done.value());
+    print_json(change_of("build.cancel", "build", {{"id", flags.id}}, done.value()));
   } else {
     std::printf("cancelling build %s\n", flags.id.c_str());
   }
@@ -197,7 +197,7 @@ int rerun(const BuildFlags& flags) {
   if (!done.ok()) return report(done.error());
   if (!flags.follow) {
     if (as_json(flags)) {
-      print_json(done.value());
+      print_json(change_of("build.rerun", "build", {{"id", flags.id}}, done.value()));
       return kOk;
     }
     for (const json& id : done.value().value("tasks", json::array())) {
