@@ -5,4 +5,6 @@ if(CPACK_GENERATOR STREQUAL "DEB")
     "${CPACK_CMAKE_BINARY_DIR};cirrus;Unspecified;/" "${CPACK_CMAKE_BINARY_DIR};cirrus;debian;/")
   set(CPACK_SET_DESTDIR ON)
   set(CPACK_INSTALL_PREFIX /usr)
+else()
+  set(CPACK_PACKAGING_INSTALL_PREFIX "")  # bin/ and lib/, to be put anywhere
 endif()

@@ -177,7 +177,8 @@ function showBuilds(signal) {
   const empty = h('p', { class: 'empty' }, 'No builds yet. Submit one: ', h('code', {}, 'cirrus build submit . --follow'));
   const older = h('button', { type: 'button', hidden: true }, 'Older builds');
   empty.hidden = true;
-  show('Builds', h('h1', { tabindex: '-1' }, 'Builds'), h('div', { class: 'card' }, element, empty), h('p', {}, older));
+  const gone = h('p', { class: 'soft', id: 'removed', hidden: true });
+  show('Builds', h('h1', { tabindex: '-1' }, 'Builds'), h('div', { class: 'card' }, element, empty), h('p', {}, older), gone);
   older.addEventListener('click', async () => {
     const last = body.lastElementChild?.querySelector('a')?.textContent;
     try {
@@ -188,6 +189,9 @@ function showBuilds(signal) {
         rows.set(`older/${build.id}`, { ...build, tasks }, buildRow);
       }
       older.hidden = !page.next_before;
+      const { removed } = page;
+      gone.hidden = !removed;
+      if (removed) gone.textContent = `${removed.builds} older builds were removed, the last on ${removed.last_at.slice(0, 10)}: ${removed.why}.`;
     } catch (failure) { fail(failure); }
   });
   return follow('/api/v1/builds/events', token, signal, (name, data) => {

@@ -52,6 +52,13 @@ void print_json(const json& document) {
   std::printf("%s\n", document.dump(2, ' ', false, json::error_handler_t::replace).c_str());
 }
 
+json change_of(const char* action, const char* kind, json thing, json answer) {
+  answer["schema_version"] = 1;
+  answer["action"] = action;
+  answer[kind] = std::move(thing);
+  return answer;
+}
+
 std::string text_of(const json& object, const char* name) {
   const auto found = object.find(name);
   if (found == object.end() || found->is_null()) return {};

@@ -33,6 +33,11 @@ std::string render_columns(const std::vector<std::vector<std::string>>& rows);
 /// Prints a server's answer as it is, indented.
 void print_json(const nlohmann::json& document);
 
+/// What a command changed, to be printed: `action` as the audit names it, the thing under `kind`,
+/// and whatever else the server answered.
+nlohmann::json change_of(const char* action, const char* kind, nlohmann::json thing,
+                         nlohmann::json answer = nlohmann::json::object());
+
 /// A text of a JSON object; empty if it is absent or null.
 std::string text_of(const nlohmann::json& object, const char* name);
 

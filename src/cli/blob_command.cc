@@ -9,6 +9,7 @@
 
 #include "base/strings.h"
 #include "cli/api_client.h"
+#include "cli/api_command.h"
 #include "cli/artifact_download.h"
 #include "cli/command.h"
 
@@ -29,11 +30,6 @@ struct BlobFlags {
   bool force = false;
   std::string output = "text";
 };
-
-int report(const Error& failure) {
-  complain(failure.to_string());
-  return exit_code_for(failure);
-}
 
 /// With its slashes, which separate parts of a path.
 std::string escaped_path(const std::string& path) {
@@ -89,17 +85,23 @@ int get_artifact(const BlobFlags& flags) {
   for (const json& artifact : artifacts.value()) {
     names.push_back(artifact.value("name", ""));
     if (names.back() != flags.artifact) continue;
-    std::size_t count = 0;
+    json files = json::array();
     for (const json& file : artifact.value("files", json::array())) {
       if (!flags.path.empty() && file.value("path", "") != flags.path) continue;
       const Status got = download_artifact_file(
           api.value(), {flags.task, flags.artifact, flags.into, flags.force}, file);
       if (!got.ok()) return report(got.error());
-      ++count;
+      files.push_back(file);
+      if (flags.output == "json") continue;
       std::printf("%10s  %s\n", human_size(file.value("size", std::uint64_t{0})).c_str(),
                   file.value("path", "").c_str());
     }
-    if (count > 0 || flags.path.empty()) return kOk;
+    if (!files.empty() || flags.path.empty()) {
+      if (flags.output == "json") {
+        print_json({{"schema_version", 1}, {"into", flags.into}, {"files", files}});
+      }
+      return kOk;
+    }
     complain("artifact '" + flags.artifact + "' has no file '" + flags.path + "'");
     return kFailed;
   }
@@ -144,6 +146,11 @@ int delete_cache(const BlobFlags& flags) {
   const Result<json> answer =
       api.value().remove(route.value() + "?key=" + net::percent_encode(flags.key));
   if (!answer.ok()) return report(answer.error());
+  if (flags.output == "json") {
+    print_json(change_of("cache.delete", "cache",
+                         {{"repository", flags.repository}, {"key", flags.key}}, answer.value()));
+    return kOk;
+  }
   std::printf("cache '%s' of %s is gone\n", flags.key.c_str(), flags.repository.c_str());
   return kOk;
 }
@@ -179,6 +186,7 @@ void add_artifact_commands(CLI::App& root, Invocation& invocation) {
   get->add_option("artifact", flags.artifact, "its name")->required();
   get->add_option("path", flags.path, "one file (default: all)");
   get->add_option("--into", flags.into, "directory to put the files into (default: this one)");
+  add_output(*get, flags);
   get->add_flag("--force", flags.force, "replace files that are there already");
 }
 
@@ -192,6 +200,7 @@ void add_cache_commands(CLI::App& root, Invocation& invocation) {
   add_output(*list, flags);
   CLI::App* remove = add(*cache, invocation, flags, "delete", "Remove a cache",
                          "cirrus cache delete acme/app node_modules-1a2b", delete_cache);
+  add_output(*remove, flags);
   remove->add_option("repository", flags.repository, "OWNER/NAME")->required();
   remove->add_option("key", flags.key, "its key")->required();
 }

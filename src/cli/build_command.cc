@@ -166,6 +166,12 @@ int list(const BuildFlags& flags) {
                 build.value("repository", "").c_str(), build.value("branch", "").c_str(),
                 build.value("status", "").c_str(), build.value("created_at", "").c_str());
   }
+  const json removed = found.value().value("removed", json::object());
+  if (!removed.empty()) {
+    std::fprintf(stderr, "%s older builds were removed, the last on %.10s: %s\n",
+                 text_of(removed, "builds").c_str(), text_of(removed, "last_at").c_str(),
+                 text_of(removed, "why").c_str());
+  }
   return kOk;
 }
 
@@ -176,7 +182,7 @@ int cancel(const BuildFlags& flags) {
       api.value().post("/api/v1/builds/" + flags.id + "/cancel", json::object());
   if (!done.ok()) return report(done.error());
   if (as_json(flags)) {
-    print_json(done.value());
+    print_json(change_of("build.cancel", "build", {{"id", flags.id}}, done.value()));
   } else {
     std::printf("cancelling build %s\n", flags.id.c_str());
   }
@@ -191,7 +197,7 @@ int rerun(const BuildFlags& flags) {
   if (!done.ok()) return report(done.error());
   if (!flags.follow) {
     if (as_json(flags)) {
-      print_json(done.value());
+      print_json(change_of("build.rerun", "build", {{"id", flags.id}}, done.value()));
       return kOk;
     }
     for (const json& id : done.value().value("tasks", json::array())) {

@@ -8,6 +8,7 @@
 
 #include "base/strings.h"
 #include "cli/api_client.h"
+#include "cli/api_command.h"
 #include "cli/command.h"
 #include "cli/contexts.h"
 #include "cli/environment.h"
@@ -26,11 +27,6 @@ struct ContextFlags {
   std::string output = "text";
   bool unchecked = false;
 };
-
-int report(const Error& failure) {
-  complain(failure.to_string());
-  return exit_code_for(failure);
-}
 
 Result<Secret> read_token(const ContextFlags& flags) {
   if (flags.token_file != "-") return read_secret_file(flags.token_file);
@@ -56,8 +52,14 @@ Status add(const ContextFlags& flags) {
   contexts.known[flags.name] = std::move(context);
   if (contexts.current.empty()) contexts.current = flags.name;
   CIRRUS_TRY(save_contexts(contexts_file(), contexts));
-  std::printf("context '%s' saved%s\n", flags.name.c_str(),
-              contexts.current == flags.name ? " and in use" : "");
+  const bool current = contexts.current == flags.name;
+  if (flags.output == "json") {
+    print_json(change_of(
+        "context.add", "context",
+        {{"name", flags.name}, {"url", contexts.known[flags.name].url}, {"current", current}}));
+    return {};
+  }
+  std::printf("context '%s' saved%s\n", flags.name.c_str(), current ? " and in use" : "");
   return {};
 }
 
@@ -90,14 +92,22 @@ Result<Contexts> with_known(const ContextFlags& flags) {
 Status use(const ContextFlags& flags) {
   Contexts contexts = CIRRUS_TRY(with_known(flags));
   contexts.current = flags.name;
-  return save_contexts(contexts_file(), contexts);
+  CIRRUS_TRY(save_contexts(contexts_file(), contexts));
+  if (flags.output == "json") {
+    print_json(change_of("context.use", "context", {{"name", flags.name}, {"current", true}}));
+  }
+  return {};
 }
 
 Status remove(const ContextFlags& flags) {
   Contexts contexts = CIRRUS_TRY(with_known(flags));
   contexts.known.erase(flags.name);
   if (contexts.current == flags.name) contexts.current.clear();
-  return save_contexts(contexts_file(), contexts);
+  CIRRUS_TRY(save_contexts(contexts_file(), contexts));
+  if (flags.output == "json") {
+    print_json(change_of("context.remove", "context", {{"name", flags.name}}));
+  }
+  return {};
 }
 
 }  // namespace
@@ -109,6 +119,8 @@ void add_context_commands(CLI::App& root, Invocation& invocation) {
   const auto command = [&](const char* name, const char* help, const char* example,
                            Status (*body)(const ContextFlags&)) {
     CLI::App* made = context->add_subcommand(name, help);
+    made->add_option("--output", flags.output, "text or json")
+        ->check(CLI::IsMember({"text", "json"}));
     made->footer(std::string("Example:\n  ") + example + "\n");
     made->callback([&invocation, body] {
       invocation.run = [body] {
@@ -129,9 +141,7 @@ void add_context_commands(CLI::App& root, Invocation& invocation) {
   adds->add_option("--ca-file", flags.ca_file, "certificates to trust instead of the system's")
       ->type_name("FILE");
   adds->add_flag("--no-check", flags.unchecked, "do not try it");
-  command("list", "Show the saved contexts", "cirrus context list", list)
-      ->add_option("--output", flags.output, "text or json")
-      ->check(CLI::IsMember({"text", "json"}));
+  command("list", "Show the saved contexts", "cirrus context list", list);
   command("use", "Make a context the one that commands use", "cirrus context use lab", use)
       ->add_option("name", flags.name, "which")
       ->required();

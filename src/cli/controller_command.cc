@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: MIT
-// `cirrus controller run`.
+// `cirrus controller run|validate`.
 #include <signal.h>
+
+#include <cstdio>
 
 #include <CLI/CLI.hpp>
 
 #include "base/log.h"
+#include "cli/api_command.h"
 #include "cli/command.h"
 #include "cli/controller_flags.h"
 #include "cli/ready_file.h"
 #include "cli/service_notify.h"
+#include "os/files.h"
 #include "os/host.h"
 #include "os/signals.h"
 
@@ -16,8 +20,67 @@ namespace cirrus::cli {
 
 namespace {
 
-int run_controller(ControllerFlags& flags) {
+struct RunFlags {
+  ControllerFlags controller;
+  std::string file;
+  std::string output = "text";
+};
+
+// The first implicit file that exists. Source: design 5, places.
+std::string implicit_file() {
+  for (const std::filesystem::path& path : {std::filesystem::path("/etc/cirrus/controller.yml"),
+                                            os::user_config_directory() / "controller.yml"}) {
+    std::error_code ignored;
+    if (std::filesystem::exists(path, ignored)) return path.string();
+  }
+  return {};
+}
+
+// Later wins: built-in, implicit file, environment, flags, a file named with -f. Returns the file
+// that was read; empty: none.
+Result<std::string> read_settings(const CLI::App& command, RunFlags& flags) {
+  const bool named = !flags.file.empty();
+  const std::string file = named ? flags.file : implicit_file();
+  if (file.empty()) return file;
+  const std::string text =
+      CIRRUS_TRY(os::read_file(file, 1U << 20U).note("reading the settings file"));
+  // The parser counts what comes from the environment, too.
+  const auto is_given = [&](const std::string& flag) { return !named && command.count(flag) > 0; };
+  CIRRUS_TRY(read_controller_settings(text, file, is_given, flags.controller));
+  return file;
+}
+
+int validate_settings(const CLI::App& command, RunFlags& flags) {
+  const Result<std::string> file = read_settings(command, flags);
+  if (!file.ok()) {
+    complain(file.error().to_string());
+    return kFailed;
+  }
+  if (file.value().empty()) {
+    complain("there is no /etc/cirrus/controller.yml and none of your own: name a file with -f");
+    return kUsage;
+  }
+  const controller::ControllerOptions options = controller_options(flags.controller);
+  if (const Status checked = controller::Controller::check(options); !checked.ok()) {
+    complain(fmt::format("{}: {}", file.value(), checked.error().to_string()));
+    return kFailed;
+  }
+  if (flags.output == "json") {
+    print_json({{"schema_version", 1}, {"file", file.value()}, {"valid", true}});
+  } else {
+    std::printf("%s: ok\n", file.value().c_str());
+  }
+  return kOk;
+}
+
+int run_controller(const CLI::App& command, RunFlags& given) {
   os::block_signals({SIGINT, SIGTERM, SIGHUP});
+  const Result<std::string> file = read_settings(command, given);
+  if (!file.ok()) {
+    complain(file.error().to_string());
+    return kFailed;
+  }
+  const ControllerFlags& flags = given.controller;
   controller::ControllerOptions options = controller_options(flags);
   if (options.data_dir.empty()) options.data_dir = os::default_state_directory() / "controller";
   Result<std::unique_ptr<controller::Controller>> started =
@@ -53,85 +116,32 @@ int run_controller(ControllerFlags& flags) {
 
 }  // namespace
 
-void add_controller_flags(CLI::App& command, ControllerFlags& flags) {
-  command.add_option("--data-dir", flags.data_directory, "where state is kept")
-      ->envname("CIRRUS_CONTROLLER_DATA_DIR")
-      ->type_name("DIR");
-  command
-      .add_option("--rpc-address", flags.rpc_address, "for workers and agents; port 0 picks one")
-      ->envname("CIRRUS_CONTROLLER_RPC_ADDRESS")
-      ->type_name("HOST:PORT");
-  command.add_option("--http-address", flags.http_address, "for the API and git; port 0 picks one")
-      ->envname("CIRRUS_CONTROLLER_HTTP_ADDRESS")
-      ->type_name("HOST:PORT");
-  command
-      .add_option("--public-http-url", flags.public_http_url,
-                  "how tasks reach the HTTP address, if not as it is bound")
-      ->envname("CIRRUS_CONTROLLER_PUBLIC_HTTP_URL")
-      ->type_name("URL");
-  command
-      .add_option("--tls-certificate", flags.tls_certificate,
-                  "PEM file with the chain, for both ports; taken anew when it changes")
-      ->envname("CIRRUS_CONTROLLER_TLS_CERTIFICATE")
-      ->type_name("FILE");
-  command.add_option("--tls-key", flags.tls_key, "PEM file with the certificate's key")
-      ->envname("CIRRUS_CONTROLLER_TLS_KEY")
-      ->type_name("FILE");
-  command.add_flag("--allow-cleartext", flags.allow_cleartext, "serve other machines without TLS");
-  command.add_option("--keep-logs", flags.keep_logs_days, "days; 0: for ever (default 90)")
-      ->envname("CIRRUS_CONTROLLER_KEEP_LOGS")
-      ->check(CLI::Range(0, 36500))
-      ->type_name("DAYS");
-  command
-      .add_option("--keep-artifacts", flags.keep_artifacts_days, "days; 0: for ever (default 90)")
-      ->envname("CIRRUS_CONTROLLER_KEEP_ARTIFACTS")
-      ->check(CLI::Range(0, 36500))
-      ->type_name("DAYS");
-  command
-      .add_option("--least-free", flags.least_free_megabytes,
-                  "with less free on the disk the oldest caches, artifacts and logs go (default "
-                  "1024)")
-      ->envname("CIRRUS_CONTROLLER_LEAST_FREE")
-      ->check(CLI::Range(0, 1'000'000'000))
-      ->type_name("MB");
-  command.add_option("--ready-file", flags.ready_file, "written once everything serves")
-      ->type_name("FILE");
-}
-
-controller::ControllerOptions controller_options(const ControllerFlags& flags) {
-  controller::ControllerOptions options;
-  options.data_dir = flags.data_directory;
-  options.rpc_address = flags.rpc_address;
-  options.http_address = flags.http_address;
-  options.public_http_url = flags.public_http_url;
-  options.tls_certificate = flags.tls_certificate;
-  options.tls_key = flags.tls_key;
-  options.allow_cleartext = flags.allow_cleartext;
-  options.retention.logs = std::chrono::hours(24) * flags.keep_logs_days;
-  options.retention.artifacts = std::chrono::hours(24) * flags.keep_artifacts_days;
-  options.retention.least_free_bytes = static_cast<std::uint64_t>(flags.least_free_megabytes)
-                                       << 20U;
-  return options;
-}
-
-std::map<std::string, std::string> ready_fields(const controller::Controller& controller) {
-  return {{"rpc_endpoint", controller.rpc_endpoint()},
-          {"http_url", controller.http_url()},
-          {"admin_token_file", controller.admin_token_file().string()},
-          {"registration_token_file", controller.registration_token_file().string()}};
-}
-
 void add_controller_commands(CLI::App& root, Invocation& invocation) {
-  static ControllerFlags flags;
+  static RunFlags flags;
   CLI::App* controller = root.add_subcommand("controller", "The control plane workers report to");
   controller->require_subcommand(1);
   CLI::App* run = controller->add_subcommand("run", "Serve workers, agents and the API");
-  add_controller_flags(*run, flags);
+  const auto takes_file = [](CLI::App* command) {
+    command->add_option("-f,--file", flags.file, "settings; they go before flags and variables")
+        ->envname("CIRRUS_CONTROLLER_FILE")
+        ->type_name("FILE");
+  };
+  add_controller_flags(*run, flags.controller);
+  takes_file(run);
   run->footer(
       "Example:\n"
       "  cirrus controller run --data-dir /var/lib/cirrus/controller \\\n"
       "      --rpc-address 127.0.0.1:7470 --http-address 127.0.0.1:7480\n");
-  run->callback([&invocation] { invocation.run = [] { return run_controller(flags); }; });
+  run->callback(
+      [&invocation, run] { invocation.run = [run] { return run_controller(*run, flags); }; });
+  CLI::App* validate = controller->add_subcommand("validate", "Check a settings file");
+  takes_file(validate);
+  validate->add_option("--output", flags.output, "text or json")
+      ->check(CLI::IsMember({"text", "json"}));
+  validate->footer("Example:\n  cirrus controller validate -f /etc/cirrus/controller.yml\n");
+  validate->callback([&invocation, validate] {
+    invocation.run = [validate] { return validate_settings(*validate, flags); };
+  });
 }
 
 }  // namespace cirrus::cli

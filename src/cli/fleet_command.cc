@@ -115,7 +115,10 @@ int set_cordon(const FleetFlags& flags, const ApiClient& api, bool cordon) {
       api.post(path_of(found.value()) + (cordon ? "/cordon" : "/uncordon"), json::object());
   if (!answer.ok()) return report(answer.error());
   if (flags.json()) {
-    print_json(answer.value());
+    print_json(change_of(
+        cordon ? "worker.cordon" : "worker.uncordon", "worker",
+        {{"pool", text_of(found.value(), "pool")}, {"name", flags.name}, {"disabled", cordon}},
+        answer.value()));
     return kOk;
   }
   std::printf("%s worker %s of pool %s\n", cordon ? "cordoned" : "uncordoned", flags.name.c_str(),

@@ -34,11 +34,15 @@ json settings_of(const PoolFlags& flags) {
   return body;
 }
 
-/// Prints the answer as JSON, or `sentence`.
-int done(const PoolFlags& flags, const Result<json>& answer, const std::string& sentence) {
+/// Prints what was changed as JSON, or `sentence`.
+int done(const PoolFlags& flags, const Result<json>& answer, const char* action,
+         const std::string& sentence) {
   if (!answer.ok()) return report(answer.error());
+  const bool is_token = std::string_view(action) == "pool.token.revoke";
   if (flags.json()) {
-    print_json(answer.value());
+    print_json(is_token
+                   ? change_of(action, "registration_token", {{"id", flags.id}}, answer.value())
+                   : change_of(action, "pool", {{"name", flags.name}}, answer.value()));
   } else {
     std::printf("%s\n", sentence.c_str());
   }
@@ -46,13 +50,15 @@ int done(const PoolFlags& flags, const Result<json>& answer, const std::string& 
 }
 
 /// A new secret: alone on standard output, so that it can go straight into a file.
-int show_token(const PoolFlags& flags, const Result<json>& answer, const std::string& about) {
+int show_token(const PoolFlags& flags, const Result<json>& answer, const char* action) {
   if (!answer.ok()) return report(answer.error());
   if (flags.json()) {
-    print_json(answer.value());
+    print_json(change_of(action, "registration_token",
+                         {{"id", text_of(answer.value(), "id")}, {"pool", flags.name}},
+                         answer.value()));
     return kOk;
   }
-  std::fprintf(stderr, "%s %s; it is shown this once:\n", about.c_str(),
+  std::fprintf(stderr, "new registration token %s; it is shown this once:\n",
                text_of(answer.value(), "id").c_str());
   std::printf("%s\n", text_of(answer.value(), "token").c_str());
   return kOk;
@@ -129,7 +135,7 @@ void add_token_commands(CLI::App& pool, Invocation& invocation, PoolFlags& flags
                       "cirrus pool token create default --worker-names 'mac-*' > token",
                       [&flags, body_of](const ApiClient& api) {
                         return show_token(flags, api.post(pool_path(flags) + "/tokens", body_of()),
-                                          "new registration token");
+                                          "pool.token.create");
                       });
   create->add_option("pool", flags.name, "pool")->required();
   describes(create);
@@ -138,16 +144,15 @@ void add_token_commands(CLI::App& pool, Invocation& invocation, PoolFlags& flags
       "cirrus pool token list default",
       [&flags](const ApiClient& api) { return show(flags, api, true); });
   list_tokens->add_option("pool", flags.name, "pool")->required();
-  CLI::App* const rotate =
-      add_api_command(*token, invocation, flags, "rotate",
-                      "Make a token that replaces all others, which stay good for a while",
-                      "cirrus pool token rotate default --overlap 24h > token",
-                      [&flags, body_of](const ApiClient& api) {
-                        json body = body_of();
-                        body["overlap_seconds"] = flags.overlap;
-                        return show_token(flags, api.post(pool_path(flags) + "/tokens", body),
-                                          "new registration token");
-                      });
+  CLI::App* const rotate = add_api_command(
+      *token, invocation, flags, "rotate",
+      "Make a token that replaces all others, which stay good for a while",
+      "cirrus pool token rotate default --overlap 24h > token",
+      [&flags, body_of](const ApiClient& api) {
+        json body = body_of();
+        body["overlap_seconds"] = flags.overlap;
+        return show_token(flags, api.post(pool_path(flags) + "/tokens", body), "pool.token.rotate");
+      });
   rotate->add_option("pool", flags.name, "pool")->required();
   read_duration(*rotate, "--overlap", flags.overlap, "how long the others stay good (default 24h)");
   describes(rotate);
@@ -157,7 +162,7 @@ void add_token_commands(CLI::App& pool, Invocation& invocation, PoolFlags& flags
         return done(flags,
                     api.post("/api/v1/registration-tokens/" + path_component(flags.id) + "/revoke",
                              json::object()),
-                    "revoked registration token " + flags.id);
+                    "pool.token.revoke", "revoked registration token " + flags.id);
       });
   revoke->add_option("id", flags.id, "token, as `pool token list` shows it")->required();
 }
@@ -179,7 +184,7 @@ void add_pool_commands(CLI::App& root, Invocation& invocation) {
       [](const ApiClient& api) {
         json body = settings_of(flags);
         body["name"] = flags.name;
-        return done(flags, api.post("/api/v1/pools", body),
+        return done(flags, api.post("/api/v1/pools", body), "pool.create",
                     "made pool " + flags.name + "; let workers in with: cirrus pool token create " +
                         flags.name);
       });
@@ -198,16 +203,16 @@ void add_pool_commands(CLI::App& root, Invocation& invocation) {
       [](const ApiClient& api) { return show(flags, api, false); });
   settable(one("set", "Change how a pool behaves", "cirrus pool set macs --lost-after 30m",
                [](const ApiClient& api) {
-                 return done(flags, api.post(pool_path(flags), settings_of(flags)),
+                 return done(flags, api.post(pool_path(flags), settings_of(flags)), "pool.change",
                              "changed pool " + flags.name);
                }));
   one("pause", "Start nothing more in a pool; what runs goes on", "cirrus pool pause macs",
       [](const ApiClient& api) {
-        return done(flags, api.post(pool_path(flags) + "/pause", json::object()),
+        return done(flags, api.post(pool_path(flags) + "/pause", json::object()), "pool.pause",
                     "paused pool " + flags.name);
       });
   one("resume", "Undo pause", "cirrus pool resume macs", [](const ApiClient& api) {
-    return done(flags, api.post(pool_path(flags) + "/resume", json::object()),
+    return done(flags, api.post(pool_path(flags) + "/resume", json::object()), "pool.resume",
                 "resumed pool " + flags.name);
   });
   add_token_commands(*pool, invocation, flags);

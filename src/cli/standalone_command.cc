@@ -13,6 +13,7 @@
 #include "cli/environment.h"
 #include "cli/ready_file.h"
 #include "cli/worker_stack.h"
+#include "os/files.h"
 #include "os/host.h"
 #include "os/signals.h"
 
@@ -26,6 +27,7 @@ struct StandaloneFlags {
   std::vector<std::string> labels;
   std::vector<std::string> resources;
   std::string task_user;
+  std::string tls_ca;
 };
 
 // Whom tasks run as. Nobody trusts what is only tried out with root's rights (design 3.2).
@@ -35,8 +37,30 @@ std::string task_user(const StandaloneFlags& flags) {
   return ::geteuid() == 0 ? "nobody" : "";
 }
 
+/// What the worker trusts when the controller speaks TLS: the authorities of the system, the one
+/// that was named, and the certificate itself, which may be its own authority.
+Result<std::string> write_trust(const StandaloneFlags& flags,
+                                const std::filesystem::path& directory) {
+  std::string pem;
+  for (const std::filesystem::path& file :
+       {std::filesystem::path("/etc/ssl/certs/ca-certificates.crt"),
+        std::filesystem::path("/etc/pki/tls/certs/ca-bundle.crt")}) {
+    const Result<std::string> system = os::read_file(file);
+    if (system.ok()) pem += system.value() + "\n";
+  }
+  for (const std::string& file : {flags.tls_ca, flags.controller.tls_certificate}) {
+    if (file.empty()) continue;
+    pem += CIRRUS_TRY(os::read_file(file, 4U << 20U).note("reading what is to be trusted")) + "\n";
+  }
+  CIRRUS_TRY(os::make_directories(directory));
+  const std::filesystem::path trusted = directory / "trusted.pem";
+  CIRRUS_TRY(os::write_file(trusted, pem));
+  return trusted.string();
+}
+
 Result<worker::Settings> worker_settings(const StandaloneFlags& flags,
-                                         const controller::Controller& controller) {
+                                         const controller::Controller& controller,
+                                         const std::filesystem::path& directory) {
   worker::Flags worker;
   worker.name = flags.name;
   worker.token = CIRRUS_TRY(read_secret_file(controller.registration_token_file().string()));
@@ -49,6 +73,12 @@ Result<worker::Settings> worker_settings(const StandaloneFlags& flags,
   }
   worker::Settings settings = CIRRUS_TRY(worker::make_settings(worker, "", "", flags.name));
   settings.task_user = task_user(flags);
+  if (!flags.controller.tls_certificate.empty()) {
+    const std::string trusted = CIRRUS_TRY(write_trust(flags, directory));
+    for (worker::UpstreamSettings& upstream : settings.upstreams) upstream.tls.ca = trusted;
+    // Tasks clone from the controller's other port, through the worker.
+    settings.git_authorities[controller.http_url() + "/"] = trusted;
+  }
   return settings;
 }
 
@@ -66,7 +96,7 @@ int run_standalone(const StandaloneFlags& flags) {
     return kFailed;
   }
   const std::unique_ptr<controller::Controller> controller = std::move(started).value();
-  Result<worker::Settings> settings = worker_settings(flags, *controller);
+  Result<worker::Settings> settings = worker_settings(flags, *controller, data / "worker");
   if (!settings.ok()) {
     complain(settings.error().to_string());
     return kUsage;
@@ -124,6 +154,13 @@ void add_standalone_command(CLI::App& root, Invocation& invocation) {
       ->add_option("--task-user", flags.task_user,
                    "user that tasks without isolation run as (default for root: nobody)")
       ->type_name("USER");
+  standalone
+      ->add_option(
+          "--tls-ca", flags.tls_ca,
+          "PEM file of the authority that signed the certificate, for the worker (default: "
+          "the system's, and the certificate itself)")
+      ->envname("CIRRUS_CONTROLLER_TLS_CA")
+      ->type_name("FILE");
   standalone->footer("Example:\n  cirrus standalone --data-dir /tmp/cirrus\n");
   standalone->callback([&invocation] { invocation.run = [] { return run_standalone(flags); }; });
 }

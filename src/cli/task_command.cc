@@ -178,7 +178,7 @@ int annotations(const TaskFlags& flags) {
 }
 
 /// One of the calls that change a task; its answer as JSON, or what `sentence` makes of it.
-int change(const TaskFlags& flags, const char* verb,
+int change(const TaskFlags& flags, const char* verb, const char* action,
            const std::function<std::string(const json&)>& sentence) {
   const Result<ApiClient> api = ApiClient::create(flags.api);
   if (!api.ok()) return report(api.error());
@@ -186,7 +186,7 @@ int change(const TaskFlags& flags, const char* verb,
       api.value().post("/api/v1/tasks/" + path_component(flags.id) + "/" + verb, json::object());
   if (!done.ok()) return report(done.error());
   if (flags.output == "json") {
-    print_json(done.value());
+    print_json(change_of(action, "task", {{"id", flags.id}}, done.value()));
   } else {
     std::printf("%s\n", sentence(done.value()).c_str());
   }
@@ -194,17 +194,19 @@ int change(const TaskFlags& flags, const char* verb,
 }
 
 int cancel(const TaskFlags& flags) {
-  return change(flags, "cancel", [&](const json&) { return "cancelling task " + flags.id; });
+  return change(flags, "cancel", "task.cancel",
+                [&](const json&) { return "cancelling task " + flags.id; });
 }
 
 int rerun(const TaskFlags& flags) {
-  return change(flags, "rerun", [&](const json& answer) {
+  return change(flags, "rerun", "task.rerun", [&](const json& answer) {
     return "task " + flags.id + " runs again as task " + text_of(answer, "id");
   });
 }
 
 int trigger(const TaskFlags& flags) {
-  return change(flags, "trigger", [&](const json&) { return "triggered task " + flags.id; });
+  return change(flags, "trigger", "task.trigger",
+                [&](const json&) { return "triggered task " + flags.id; });
 }
 
 int list(const TaskFlags& flags) {

@@ -31,7 +31,9 @@ int create(const TokenFlags& flags, const ApiClient& api) {
   const Result<json> answer = api.post("/api/v1/tokens", body);
   if (!answer.ok()) return report(answer.error());
   if (flags.json()) {
-    print_json(answer.value());
+    print_json(change_of("token.create", "api_token",
+                         {{"id", text_of(answer.value(), "id")}, {"name", flags.name}},
+                         answer.value()));
     return kOk;
   }
   std::fprintf(stderr, "new API token %s (%s); it is shown this once:\n",
@@ -82,7 +84,7 @@ int revoke(const TokenFlags& flags, const ApiClient& api) {
       api.post("/api/v1/tokens/" + path_component(id.value()) + "/revoke", json::object());
   if (!answer.ok()) return report(answer.error());
   if (flags.json()) {
-    print_json(answer.value());
+    print_json(change_of("token.revoke", "api_token", {{"id", id.value()}}, answer.value()));
   } else {
     std::printf("revoked API token %s\n", id.value().c_str());
   }

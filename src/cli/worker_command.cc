@@ -52,6 +52,7 @@ struct WorkerFlags {
   std::string output = "text";
   bool ephemeral = false;
   bool wait = false;
+  std::string output = "text";
 };
 
 // The first implicit file that exists. Source: design 5, places.
@@ -286,6 +287,16 @@ int validate_settings(const WorkerFlags& flags) {
     return kFailed;
   }
   for (const std::string& warning : settings.value().warnings) complain(warning);
+  if (flags.output == "json") {
+    print_json({{"schema_version", 1},
+                {"worker",
+                 {{"name", settings.value().name},
+                  {"labels", settings.value().labels},
+                  {"resources", settings.value().resources},
+                  {"upstreams", settings.value().upstreams.size()}}},
+                {"warnings", settings.value().warnings}});
+    return kOk;
+  }
   std::printf("worker '%s': %zu upstream(s), %zu label(s), %zu resource(s): ok\n",
               settings.value().name.c_str(), settings.value().upstreams.size(),
               settings.value().labels.size(), settings.value().resources.size());
@@ -356,6 +367,10 @@ int set_disabled(const WorkerFlags& flags, bool disabled) {
       return kFailed;
     }
   }
+  if (flags.output == "json") {
+    print_json(change_of(disabled ? "worker.pause" : "worker.resume", "worker",
+                         {{"name", settings.value().name}, {"disabled", disabled}}));
+  }
   return kOk;
 }
 
@@ -374,7 +389,7 @@ int examine(const WorkerFlags& flags) {
     findings.push_back({Finding::Level::Fail, "settings", settings.error().to_string()});
     examine_machine(worker::Settings{}, data_directory_of(flags, worker::Settings{}), findings);
   }
-  return print_findings(findings);
+  return print_findings(findings, flags.output == "json");
 }
 
 // Settings matter only for where the data directory is, so broken ones are no reason to say nothing
@@ -416,6 +431,11 @@ void add_flags(CLI::App& command, WorkerFlags& flags) {
                   "controller, such as https://ci.example.org:7470")
       ->type_name("URL");
   command.add_option("--data-dir", flags.data_directory, "where state is kept")->type_name("DIR");
+}
+
+void add_output(CLI::App& command, WorkerFlags& flags) {
+  command.add_option("--output", flags.output, "text or json")
+      ->check(CLI::IsMember({"text", "json"}));
 }
 
 }  // namespace
@@ -466,17 +486,20 @@ void add_worker_commands(CLI::App& root, Invocation& invocation) {
   CLI::App* validate =
       worker->add_subcommand("validate", "Check the settings and say what is wrong");
   add_flags(*validate, flags);
+  add_output(*validate, flags);
   validate->footer("Example:\n  cirrus worker validate -f /etc/cirrus/worker.yml\n");
   validate->callback([&invocation] { invocation.run = [] { return validate_settings(flags); }; });
 
   CLI::App* doctor = worker->add_subcommand(
       "doctor", "Check this machine and say what to do before a worker runs");
   add_flags(*doctor, flags);
+  add_output(*doctor, flags);
   doctor->footer("Example:\n  cirrus worker doctor -f /etc/cirrus/worker.yml\n");
   doctor->callback([&invocation] { invocation.run = [] { return examine(flags); }; });
 
   CLI::App* pause = worker->add_subcommand("pause", "Give this worker no new tasks until resumed");
   add_flags(*pause, flags);
+  add_output(*pause, flags);
   pause->add_flag("--wait", flags.wait, "return when no task of it runs any more");
   pause
       ->add_option("--timeout", flags.timeout_seconds, "with --wait: give up after so many seconds")
@@ -486,6 +509,7 @@ void add_worker_commands(CLI::App& root, Invocation& invocation) {
 
   CLI::App* resume = worker->add_subcommand("resume", "Undo pause");
   add_flags(*resume, flags);
+  add_output(*resume, flags);
   resume->footer("Example:\n  cirrus worker resume --token TOKEN --name mac-1\n");
   resume->callback([&invocation] { invocation.run = [] { return set_disabled(flags, false); }; });
 }

@@ -11,6 +11,7 @@
 
 #include "base/ids.h"
 #include "base/strings.h"
+#include "cli/api_command.h"
 #include "cli/command.h"
 #include "cli/worker_stack.h"
 #include "os/cgroup.h"
@@ -226,16 +227,24 @@ void examine_machine(const worker::Settings& settings, const std::filesystem::pa
   examine_tools(list);
 }
 
-int print_findings(const std::vector<Finding>& findings) {
+int print_findings(const std::vector<Finding>& findings, bool as_json) {
   int failed = 0;
+  nlohmann::json list = nlohmann::json::array();
   for (const Finding& finding : findings) {
-    const char* level = "ok  ";
+    const char* level = "ok";
     if (finding.level == Finding::Level::Warn) level = "warn";
     if (finding.level == Finding::Level::Fail) {
       level = "FAIL";
       ++failed;
     }
-    std::printf("%s  %-20s %s\n", level, finding.subject.c_str(), finding.text.c_str());
+    list.push_back(
+        {{"level", to_lower(level)}, {"subject", finding.subject}, {"text", finding.text}});
+    if (as_json) continue;
+    std::printf("%-4s  %-20s %s\n", level, finding.subject.c_str(), finding.text.c_str());
+  }
+  if (as_json) {
+    print_json({{"schema_version", 1}, {"findings", list}, {"problems", failed}});
+    return failed > 0 ? kFailed : kOk;
   }
   if (failed > 0) std::printf("%d problem(s) must be solved before tasks can run\n", failed);
   return failed > 0 ? kFailed : kOk;

@@ -22,7 +22,7 @@ void examine_upstreams(const worker::Settings& settings, std::vector<Finding>& f
 /// Disk, clock, limits, cgroups, users and the tools that isolations need.
 void examine_machine(const worker::Settings& settings, const std::filesystem::path& data_directory,
                      std::vector<Finding>& findings);
-/// One line each on standard output. Returns the exit code: 1 if anything failed.
-int print_findings(const std::vector<Finding>& findings);
+/// One line each on standard output, or all as JSON. Returns the exit code: 1 if anything failed.
+int print_findings(const std::vector<Finding>& findings, bool as_json);
 
 }  // namespace cirrus::cli

@@ -133,8 +133,8 @@ class Stack final : public WorkerStack {
     server_ = CIRRUS_TRY(rpc::GatewayServer::start(*gateway_));
     gateway_->set_adopter([this](os::Fd connection) { server_->adopt(std::move(connection)); });
     if (settings.git_mirror && gateway::GitMirrors::possible()) {
-      mirrors_ = std::make_unique<gateway::GitMirrors>(
-          gateway::GitMirrors::Options{.directory = data / "mirrors"});
+      mirrors_ = std::make_unique<gateway::GitMirrors>(gateway::GitMirrors::Options{
+          .directory = data / "mirrors", .authorities = settings.git_authorities});
       mirrors_->remove_unused();
       gateway_->set_mirrors(mirrors_.get());
     }

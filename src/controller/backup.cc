@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 
 #include <charconv>
+#include <limits>
+#include <set>
 
 #include "base/ids.h"
 #include "controller/blobs/artifact_store.h"
@@ -86,13 +88,15 @@ Status fill(const BackupOptions& options, const blobs::Paths& from, const blobs:
 
 /// Folders named after tasks that the store does not know.
 Status look_for_strangers(const std::filesystem::path& folder, const char* what, store::Store& rows,
-                          std::uint64_t& count, CheckReport& report) {
+                          const std::set<model::TaskId>& unswept, std::uint64_t& count,
+                          CheckReport& report) {
   std::error_code failure;
   if (!std::filesystem::is_directory(folder, failure)) return {};
   for (const auto& entry : std::filesystem::directory_iterator(folder, failure)) {
     const Result<model::TaskId> id = model::TaskId::parse(entry.path().filename().string());
     ++count;
     if (id.ok() && CIRRUS_TRY(rows.build_of(id.value()))) continue;
+    if (id.ok() && unswept.contains(id.value())) continue;  // about to be removed with its build
     report.faults.push_back(
         fmt::format("{} of a task the store does not know: {}", what, entry.path().string()));
   }
@@ -154,8 +158,14 @@ Result<CheckReport> check(const std::filesystem::path& data_dir, const StopToken
     if (ids.empty()) break;
     before = ids.back().value;
   }
-  CIRRUS_TRY(look_for_strangers(paths.logs(), "logs", *rows, report.logs, report));
-  CIRRUS_TRY(look_for_strangers(paths.artifacts(), "artifacts", *rows, report.artifacts, report));
+  std::set<model::TaskId> unswept;
+  for (const store::RemovedBuildRecord& build :
+       CIRRUS_TRY(rows->list_unswept({}, std::numeric_limits<int>::max()))) {
+    unswept.insert(build.tasks.begin(), build.tasks.end());
+  }
+  CIRRUS_TRY(look_for_strangers(paths.logs(), "logs", *rows, unswept, report.logs, report));
+  CIRRUS_TRY(
+      look_for_strangers(paths.artifacts(), "artifacts", *rows, unswept, report.artifacts, report));
   blobs::ArtifactStore artifacts(paths);
   for (const auto& entry : std::filesystem::directory_iterator(paths.artifacts(), failure)) {
     const Result<model::TaskId> id = model::TaskId::parse(entry.path().filename().string());

@@ -47,7 +47,7 @@ bool has_tls(const ControllerOptions& options) {
   return !options.tls_certificate.empty();
 }
 
-Status check_cleartext(const ControllerOptions& options) {
+Status check_addresses(const ControllerOptions& options) {
   if (options.tls_certificate.empty() != options.tls_key.empty()) {
     return error(Code::InvalidArgument,
                  "TLS needs both --tls-certificate and --tls-key: only one of them is given");
@@ -95,7 +95,7 @@ class RunningController final : public Controller {
   }
 
   Status begin() {
-    CIRRUS_TRY(check_cleartext(options_));
+    CIRRUS_TRY(check_addresses(options_));
     const Status made = os::make_directories(options_.data_dir);
     if (!made.ok()) return unusable(made.error());
     Result<os::FileLock> lock = os::FileLock::try_acquire(paths_.lock());
@@ -114,7 +114,8 @@ class RunningController final : public Controller {
     } else {
       store_ = CIRRUS_TRY(store::open_sqlite_store(paths_.database()));
     }
-    stores_.emplace(paths_, clock_);
+    stores_.emplace(paths_, clock_,
+                    blobs::Stores::Watermark{free_space(), options_.least_free_for_uploads});
     CIRRUS_TRY(stores_->caches.evict().note("looking through the caches"));
     pool_.emplace(4, 4096);
     git_.emplace(paths_, *pool_);
@@ -195,14 +196,23 @@ class RunningController final : public Controller {
                  "--data-dir",
                  options_.data_dir.string(), why.to_string());
   }
+  std::function<Result<std::uint64_t>()> free_space() const {
+    if (options_.free_space) return options_.free_space;
+    return [data = options_.data_dir] { return os::free_space(data); };
+  }
 
   /// The body of its thread: old bytes go, at the start and every ten minutes.
   void keep_room(const StopToken& stop) {
     blobs::Retention retention(paths_, clock_, stores_->caches, options_.retention);
+    BuildRetention builds(*core_, paths_, options_.builds);
     const auto free = [this] {
-      return os::free_space(options_.data_dir).value_or(std::numeric_limits<std::uint64_t>::max());
+      return stores_->disk.free_bytes().value_or(std::numeric_limits<std::uint64_t>::max());
     };
     do {
+      const Result<BuildRetentionReport> removed = builds.sweep(stop);
+      if (!removed.ok() && !stop.stop_requested()) {
+        log_warning("old builds not removed", {{"error", removed.error()}});
+      }
       const Result<blobs::RetentionReport> report = retention.sweep(free, stop);
       if (!report.ok() && !stop.stop_requested()) {
         log_warning("old bytes not removed", {{"error", report.error()}});
@@ -270,6 +280,10 @@ class RunningController final : public Controller {
   std::atomic<bool> serving_{false};  // published after everything above is there
 };
 }  // namespace
+
+Status Controller::check(const ControllerOptions& options) {
+  return check_addresses(options);
+}
 
 Result<std::unique_ptr<Controller>> Controller::start(ControllerOptions options,
                                                       const Clock& clock) {

@@ -2,13 +2,16 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "base/clock.h"
 #include "base/result.h"
 #include "controller/blobs/retention.h"
+#include "controller/build_retention.h"
 #include "controller/core/calls.h"
 #include "model/entity_ids.h"
 
@@ -30,6 +33,11 @@ struct ControllerOptions {
   /// Rows live in memory and end with the controller; logs and blobs still need `data_dir`.
   bool in_memory = false;
   blobs::RetentionLimits retention;
+  BuildLimits builds;
+  /// With less than this free on the disk no caches and artifacts are taken; 0: no limit.
+  std::uint64_t least_free_for_uploads = 512ULL << 20U;
+  /// What the disk has left; empty: what the data directory's has. For tests.
+  std::function<Result<std::uint64_t>()> free_space;
   /// Of the pool `default`, when it is made: silence after which a worker's tasks run again.
   std::chrono::milliseconds lost_after{std::chrono::minutes(10)};
 };
@@ -42,6 +50,8 @@ class Controller {
   /// controller has the directory), PermissionDenied, Unavailable (address), InvalidArgument,
   /// FailedPrecondition (cleartext, newer store), DataLoss. Nothing keeps running after an error.
   static Result<std::unique_ptr<Controller>> start(ControllerOptions options, const Clock& clock);
+  /// What `start` would say of the options by themselves, without touching anything.
+  static Status check(const ControllerOptions& options);
   virtual ~Controller() = default;
 
   virtual std::string rpc_endpoint() const = 0;  ///< `http://127.0.0.1:PORT`, with TLS `https:`

@@ -189,6 +189,27 @@ TEST_F(TaskGatewayTest, ResultsFollowBytes) {
   EXPECT_EQ(answers_->stored("main"), 11U);
 }
 
+// Version skew: see tests/compat/data/first/README.md.
+TEST_F(TaskGatewayTest, AnAgentOfTheFirstReleaseIsUnderstood) {
+  const auto saved = [](const char* name) {
+    gw::AgentMessage message;
+    EXPECT_TRUE(message.ParseFromString(
+        os::read_file(std::string(CIRRUS_SOURCE_DIR "/tests/compat/data/first/") + name).value()));
+    return message;
+  };
+  open();
+  answers_ = std::make_shared<Answers>();
+  session_ = gateway_->attach(saved("agent-hello.pb").hello(), answers_).value();
+  for (const char* name : {"agent-log.pb", "agent-updates.pb", "agent-finished.pb"}) {
+    EXPECT_TRUE(session_->on_message(saved(name))) << name;
+  }
+  ASSERT_TRUE(wait_forwarded());
+  EXPECT_EQ(stored("main"), "hello\n");
+  const std::vector<std::string> lines = trace();
+  EXPECT_EQ(std::count(lines.begin(), lines.end(), "update main COMPLETED"), 1);
+  EXPECT_EQ(lines.back(), "finished");
+}
+
 TEST_F(TaskGatewayTest, DropsWhatOverlapsAndRefusesAGap) {
   open();
   attach();

@@ -205,6 +205,9 @@ Status GitMirrors::fetch(const model::CloneRequest& request, const StopToken& st
     settings.insert(settings.end(), {{"gc.autoDetach", "false"},
                                      {"http.followRedirects", "initial"},
                                      {"protocol.version", "2"}});
+    for (const auto& [url, file] : options_.authorities) {
+      settings.emplace_back("http." + url + ".sslCAInfo", file);
+    }
     model::add_git_settings(git.environment(), settings);
     return git.to_end(stop, deadline, words);
   };

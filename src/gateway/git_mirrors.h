@@ -27,6 +27,8 @@ class GitMirrors {
  public:
   struct Options {
     std::filesystem::path directory;
+    /// By the beginning of an address: the PEM file of the only authorities to trust there.
+    std::map<std::string, std::string> authorities = {};
     /// Ours: an unused mirror goes after this.
     std::chrono::hours keep{24 * 30};
     /// How long one fetch may take. Source: reference agent, timeout of its clone requests.

@@ -78,6 +78,8 @@ struct Settings {
   std::optional<std::vector<std::string>> inherited_variables;
   /// Whether tasks clone through mirrors that the worker keeps below its data directory. Ours.
   bool git_mirror = true;
+  /// PEM files to trust for repositories below these URLs; not in the file, `standalone` sets them.
+  std::map<std::string, std::string> git_authorities;
   /// `host:port` for /metrics and /healthz; empty: none.
   std::string metrics_address;
   /// Tasks get spans, for `Worker::take_spans`. The environment's word, not the file's.

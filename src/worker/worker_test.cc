@@ -11,6 +11,7 @@
 #include "os/files.h"
 #include "os/temp_dir.h"
 #include "rpc/testing/fake_upstream.h"
+#include "worker/task_record.h"
 
 namespace cirrus::worker {
 namespace {
@@ -251,6 +252,72 @@ TEST_F(WorkerTest, AdoptsALiveTaskBeforeItPolls) {
   reply(std::move(stop));
   EXPECT_TRUE(saw("stopped 42"));
   EXPECT_EQ(finish().kind, WorkerEnd::Kind::Drained);
+}
+
+// Version skew: what a worker of the first release left on its disk. See that folder's README.
+const std::filesystem::path kFirstRelease = CIRRUS_SOURCE_DIR "/tests/compat/data/first";
+constexpr char kFirstSettings[] =
+    "token: t\nrpc: {endpoint: \"http://fake:1\"}\nresources: {cpu: 2}\ncancel-grace: 0s\n";
+
+TEST_F(WorkerTest, AdoptsATaskWhoseRecordTheFirstReleaseWrote) {
+  agent("sleep 1000");
+  start(kFirstSettings);
+  reply(assignment("42"));
+  ASSERT_TRUE(saw("poll 42"));
+  worker_->detach();
+  EXPECT_EQ(joined().kind, WorkerEnd::Kind::Detached);
+  worker_.reset();
+  const auto directory = root_.path() / "state/tasks/42";
+  const TaskRecord live = load_task_record(directory).value();
+  TaskRecord facts;  // of this machine: the process, where it is, and what it was told
+  facts.set_agent_pid(live.agent_pid());
+  facts.set_agent_start_time(live.agent_start_time());
+  facts.set_run_directory(live.run_directory());
+  facts.set_working_directory(live.working_directory());
+  facts.set_task_cookie(live.task_cookie());
+  facts.set_agent_secret(live.agent_secret());
+  facts.set_gateway_secret(live.gateway_secret());
+  const std::string bytes = os::read_file(kFirstRelease / "task-bootstrapped.pb").value();
+  ASSERT_TRUE(os::write_file(directory / "task.pb", bytes + facts.SerializeAsString()).ok());
+  ASSERT_FALSE(load_task_record(directory).value().receipt_marked());
+  server_.state.update([](auto& state) { state.trace.clear(); });
+  start(kFirstSettings);
+  ASSERT_TRUE(saw("poll 42"));
+  EXPECT_EQ(trace()[1], "poll 42") << "the first poll did not list the task";
+  rpc::pb::PollResponse stop;
+  stop.add_tasks_to_stop("42");
+  reply(std::move(stop));
+  EXPECT_TRUE(saw("stopped 42"));
+  EXPECT_EQ(finish().kind, WorkerEnd::Kind::Drained);
+  const std::vector<std::string> lines = trace();
+  EXPECT_EQ(std::count(lines.begin(), lines.end(), "started 42"), 0) << "never a second time";
+}
+
+TEST_F(WorkerTest, StartsATaskThatTheFirstReleaseHadOnlyAccepted) {
+  const auto directory = root_.path() / "state/tasks/42";
+  ASSERT_TRUE(os::make_directories(directory).ok());
+  std::filesystem::copy_file(kFirstRelease / "task-assigned.pb", directory / "task.pb");
+  agent("exit 3");
+  start(kFirstSettings);
+  EXPECT_TRUE(saw("failed 42: agent process exited unexpectedly (exit status 3)"));
+  EXPECT_TRUE(saw("stopped 42"));
+  EXPECT_TRUE(saw("started 42"));
+  EXPECT_EQ(finish().kind, WorkerEnd::Kind::Drained);
+}
+
+TEST_F(WorkerTest, LeavesARecordOfANewerReleaseAlone) {
+  const auto directory = root_.path() / "state/tasks/42";
+  ASSERT_TRUE(os::make_directories(directory).ok());
+  TaskRecord record;
+  record.ParseFromString(os::read_file(kFirstRelease / "task-assigned.pb").value());
+  record.set_version(kTaskRecordVersion + 1);
+  ASSERT_TRUE(save_task_record(directory, record).ok());
+  const std::string before = os::read_file(directory / "task.pb").value();
+  start(kFirstSettings);
+  ASSERT_TRUE(saw("poll"));
+  EXPECT_EQ(finish().kind, WorkerEnd::Kind::Drained);
+  EXPECT_EQ(os::read_file(directory / "task.pb").value(), before);
+  for (const std::string& line : trace()) EXPECT_EQ(line.find(" 42"), std::string::npos) << line;
 }
 
 TEST_F(WorkerTest, ARestartRemovesSocketsThatNoTaskNames) {

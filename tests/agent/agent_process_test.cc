@@ -87,6 +87,23 @@ TEST_F(AgentProcess, RunsATaskOverARealSocket) {
   EXPECT_THAT(gateway.violations(), IsEmpty());
 }
 
+// Version skew: see tests/compat/data/first/README.md.
+TEST_F(AgentProcess, RunsATaskOfABootstrapOfTheFirstRelease) {
+  const AttachServer server(socket(), gateway);
+  const gateway::v1::Bootstrap paths = bootstrap;
+  ASSERT_TRUE(bootstrap.ParseFromString(
+      os::read_file(CIRRUS_SOURCE_DIR "/tests/compat/data/first/bootstrap.pb").value()));
+  bootstrap.set_gateway_path(paths.gateway_path());
+  bootstrap.set_pre_created_working_dir(paths.pre_created_working_dir());
+  bootstrap.set_scratch_directory(paths.scratch_directory());
+  os::Process agent = start();
+  EXPECT_EQ(exit_code(agent), 0);
+  EXPECT_THAT(gateway.log("main"), HasSubstr("\nof an earlier worker\n"));
+  EXPECT_THAT(gateway.statuses(), ElementsAre("main=COMPLETED"));
+  EXPECT_TRUE(gateway.finished());
+  EXPECT_THAT(gateway.violations(), IsEmpty());
+}
+
 TEST_F(AgentProcess, LeavesQuietlyWithoutABootstrap) {
   os::SpawnOptions options;
   options.argv = {std::string(CIRRUS_BINARY_DIR) + "/cirrus-agent", "run"};

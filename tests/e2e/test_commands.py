@@ -1,5 +1,6 @@
 """What people type, and what goes wrong when they mistype. SPDX-License-Identifier: MIT"""
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -178,6 +179,71 @@ class Mistakes(Case):
         self.assert_sentence(self.run_cirrus("worker", "run", "--token", "x", "--resources", "a=b"),
                              1, "a=b")
         self.assert_sentence(self.run_cirrus("worker", "run", "--tokn", "x"), 1, "--tokn")
+
+    def test_controller_settings(self):
+        settings = self.scratch / "c.yml"
+        for text, parts in (
+                ("keep-log: 3\n", ("c.yml", "1:1", "keep-log", "did you mean 'keep-logs'")),
+                ("data-dir: x\nkeep-logs: many\n", ("c.yml:2:12", "'keep-logs'", "0 to 36500")),
+                ("keep-builds: 40000\n", ("c.yml:1:14", "0 to 36500")),
+                ("least-free: -1\n", ("c.yml:1:13", "whole number")),
+                ("allow-cleartext: perhaps\n", ("c.yml:1:18", "true or false")),
+                ("rpc-address: [a]\n", ("c.yml", "1:14", "rpc-address")),
+                ("data-dir: x\ndata-dir: y\n", ("c.yml", "2:1", "data-dir")),
+                ("- data-dir\n", ("c.yml", "1:1")),
+                ("data-dir: [x\n", ("c.yml", "line")),
+                ("tls-key: k.pem\n", ("c.yml", "needs both")),
+                ("rpc-address: 0.0.0.0:7470\n", ("c.yml", "--allow-cleartext")),
+        ):
+            settings.write_text(text)
+            with self.subTest(text):
+                self.assert_sentence(
+                    self.run_cirrus("controller", "validate", "-f", str(settings)), 1, *parts)
+        self.assert_sentence(self.run_cirrus("controller", "run", "-f", "/no/such/file"), 1,
+                             "/no/such/file")
+        self.assert_sentence(self.run_cirrus("controller", "validate"), 2, "-f")
+        for path in (SOURCE / "packaging/debian/controller.yml", settings):
+            settings.write_text("# nothing\n")
+            done = self.run_cirrus("controller", "validate", "-f", str(path))
+            self.assertEqual((done.returncode, done.stdout), (0, f"{path}: ok\n"), done.stderr)
+
+    def test_a_controllers_settings_file_has_the_options_of_its_command(self):
+        flags = set(re.findall(r"--([a-z-]+)",
+                               self.run_cirrus("controller", "run", "--help").stdout))
+        numbers = {"keep-logs", "keep-artifacts", "keep-builds", "most-builds", "least-free",
+                   "uploads-least-free"}
+        settings = self.scratch / "c.yml"
+        for name in flags - {"help", "file", "ready-file"}:
+            value = "7" if name in numbers else "true" if name == "allow-cleartext" else "127.0.0.1:1"
+            pair = {"tls-key": "\ntls-certificate: x", "tls-certificate": "\ntls-key: x"}
+            settings.write_text(f"{name}: {value}{pair.get(name, '')}\n")
+            done = self.run_cirrus("controller", "validate", "-f", str(settings))
+            self.assertEqual(done.returncode, 0, name + done.stderr)
+
+    def test_later_settings_of_a_controller_win(self):
+        config, place = self.scratch / "config" / "cirrus", self.scratch / "places"
+        config.mkdir(parents=True)
+        text = f"data-dir: {place}/%s\nrpc-address: 127.0.0.1:0\nhttp-address: 127.0.0.1:0\n"
+        (config / "controller.yml").write_text(text % "implicit")
+        named = self.scratch / "named.yml"
+        named.write_text(text % "named")
+        flag, variable = ("--data-dir", str(place / "flag")), str(place / "variable")
+        for wanted, arguments, variables in (
+                ("implicit", (), {}),
+                ("variable", (), {"CIRRUS_CONTROLLER_DATA_DIR": variable}),
+                ("flag", flag, {"CIRRUS_CONTROLLER_DATA_DIR": variable}),
+                ("named", ("-f", str(named), *flag), {"CIRRUS_CONTROLLER_DATA_DIR": variable}),
+                ("named", flag, {"CIRRUS_CONTROLLER_FILE": str(named)})):
+            with self.subTest(wanted):
+                controller = Daemon(
+                    self.scratch, f"controller-{len(self.daemons)}",
+                    ["controller", "run", *arguments],
+                    self.environment(XDG_CONFIG_HOME=str(self.scratch / "config"), **variables))
+                self.daemons.append(controller)
+                controller.start()
+                self.assertEqual(controller.ready["admin_token_file"],
+                                 str(place / wanted / "admin-token"))
+                controller.stop()
 
     def test_every_worker_configuration_of_the_documentation_loads(self):
         for path in sorted((SOURCE / "docs/examples/worker").glob("*.yml")):

@@ -1,8 +1,10 @@
 """`cirrus standalone`: whom its tasks run as. SPDX-License-Identifier: MIT"""
 import os
+import shutil
 import unittest
 
 from harness import Case, Daemon
+from tls_relay import Authority, run as run_openssl
 
 NONE = "persistent_worker:\n  isolation:\n    none: {}\n"
 
@@ -53,6 +55,55 @@ class Standalone(Case):
         daemon.start(wait=False)
         self.assertEqual(daemon.wait(), 1)
         self.assertIn("no-such-user", daemon.log())
+
+
+@unittest.skipUnless(shutil.which("openssl"), "openssl is missing")
+class StandaloneTls(Case):
+    def start(self, certificate, key, trusted, *flags):
+        self.controller = Daemon(self.scratch, "standalone", [
+            "standalone", "--data-dir", str(self.scratch / "data"), "--rpc-address", "127.0.0.1:0",
+            "--http-address", "127.0.0.1:0", "--tls-certificate", str(certificate),
+            "--tls-key", str(key), *flags], self.environment())
+        self.daemons.append(self.controller)
+        self.controller.start()
+        self.assertTrue(self.controller.ready["http_url"].startswith("https://"))
+        self.trust = {"CIRRUS_API_CA_FILE": str(trusted)}
+
+    def a_task_clones_and_runs(self):
+        source = self.scratch / "source"
+        source.mkdir()
+        (source / ".cirrus.yml").write_text(NONE + "task:\n  name: t\n  main_script: cat file\n")
+        (source / "file").write_text("cloned over TLS\n")
+        done = self.cli("build", "submit", str(source), "--follow", environment=self.trust)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("cloned over TLS\n",
+                      self.cli("task", "logs", "1", "main", check=0, environment=self.trust).stdout)
+
+    def test_its_worker_and_its_clones_trust_the_authority_that_is_named(self):
+        authority = Authority(self.scratch, "authority")
+        certificate, key = authority.sign("server")
+        self.start(certificate, key, authority.certificate, "--tls-ca", str(authority.certificate))
+        self.a_task_clones_and_runs()
+
+    def test_a_certificate_may_be_its_own_authority(self):
+        own, key = self.scratch / "own.pem", self.scratch / "own.key"
+        run_openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+                    "-nodes", "-days", "30", "-subj", "/CN=own", "-addext",
+                    "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(own))
+        self.start(own, key, own)
+        self.a_task_clones_and_runs()
+
+    def test_an_authority_that_is_not_there_is_named(self):
+        authority = Authority(self.scratch, "authority")
+        certificate, key = authority.sign("server")
+        daemon = Daemon(self.scratch, "standalone", [
+            "standalone", "--data-dir", str(self.scratch / "data"), "--rpc-address", "127.0.0.1:0",
+            "--http-address", "127.0.0.1:0", "--tls-certificate", str(certificate), "--tls-key",
+            str(key), "--tls-ca", "/no/such/file"], self.environment())
+        self.daemons.append(daemon)
+        daemon.start(wait=False)
+        self.assertEqual(daemon.wait(), 2, daemon.log())
+        self.assertIn("/no/such/file", daemon.log())
 
 
 if __name__ == "__main__":

@@ -138,6 +138,7 @@ Status ArtifactUpload::append(std::string_view path, std::string_view bytes) {
   if (size_ + bytes.size() > limits_.bytes) {
     return error(Code::ResourceExhausted, "an artifact may have {} bytes at most", limits_.bytes);
   }
+  if (disk_ != nullptr) CIRRUS_TRY(disk_->admit_growth(size_, size_ + bytes.size()));
   CIRRUS_TRY(os::write_all(fd_.get(), bytes));
   sizes_[current_] += bytes.size();
   size_ += bytes.size();
@@ -171,9 +172,10 @@ Result<ArtifactUpload> ArtifactStore::create(model::TaskId task, const std::stri
       format.size() > kMaxWord) {
     return error(Code::InvalidArgument, "an artifact needs a name of 1 to {} bytes", kMaxWord);
   }
+  if (disk_ != nullptr) CIRRUS_TRY(disk_->admit());
   const std::filesystem::path temporary = paths_.temporary() / ("artifact-" + random_hex(8));
   CIRRUS_TRY(os::make_directories(temporary / "files"));
-  return ArtifactUpload({name, type, format, {}}, limits_,
+  return ArtifactUpload({name, type, format, {}}, limits_, disk_,
                         paths_.artifacts_of(task) / encode_component(name), temporary);
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "controller/blobs/disk_watermark.h"
 #include "controller/blobs/paths.h"
 #include "os/fd.h"
 
@@ -51,16 +52,18 @@ class ArtifactUpload {
 
  private:
   friend class ArtifactStore;
-  ArtifactUpload(Artifact artifact, ArtifactLimits limits, std::filesystem::path place,
-                 std::filesystem::path temporary)
+  ArtifactUpload(Artifact artifact, ArtifactLimits limits, const DiskWatermark* disk,
+                 std::filesystem::path place, std::filesystem::path temporary)
       : artifact_(std::move(artifact)),
         limits_(limits),
+        disk_(disk),
         place_(std::move(place)),
         temporary_(std::move(temporary)) {}
   Status begin(const std::string& path);
 
   Artifact artifact_;
   ArtifactLimits limits_;
+  const DiskWatermark* disk_;
   std::filesystem::path place_;
   std::filesystem::path temporary_;  // empty once it is gone
   std::map<std::string, std::uint64_t, std::less<>> sizes_;
@@ -73,8 +76,10 @@ class ArtifactUpload {
 /// All artifacts. Thread-safe: there is no state but the directories.
 class ArtifactStore {
  public:
-  explicit ArtifactStore(Paths paths, ArtifactLimits limits = {})
-      : paths_(std::move(paths)), limits_(limits) {}
+  /// `disk` may refuse uploads and must outlive the store; null: it never does.
+  explicit ArtifactStore(Paths paths, ArtifactLimits limits = {},
+                         const DiskWatermark* disk = nullptr)
+      : paths_(std::move(paths)), limits_(limits), disk_(disk) {}
 
   /// A path that stays inside: relative, without empty, `.` and `..` parts, control characters,
   /// backslashes or parts over 255 bytes; 4096 bytes in all, at most 64 parts.
@@ -95,6 +100,7 @@ class ArtifactStore {
  private:
   const Paths paths_;
   const ArtifactLimits limits_;
+  const DiskWatermark* const disk_;
 };
 
 }  // namespace cirrus::controller::blobs

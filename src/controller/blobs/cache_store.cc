@@ -105,6 +105,9 @@ Status CacheUpload::append(std::string_view bytes) {
     return error(Code::ResourceExhausted, "a cache may have {} bytes at most",
                  store_->limits_.entry_bytes);
   }
+  if (store_->disk_ != nullptr) {
+    CIRRUS_TRY(store_->disk_->admit_growth(size_, size_ + bytes.size()));
+  }
   CIRRUS_TRY(os::write_all(fd_.get(), bytes));
   size_ += bytes.size();
   return {};
@@ -215,6 +218,7 @@ Result<CacheReader> CacheStore::open(const std::string& repository, const std::s
 Result<CacheUpload> CacheStore::create(const std::string& repository, const std::string& key,
                                        const std::string& task) {
   CIRRUS_TRY(check_key(key));
+  if (disk_ != nullptr) CIRRUS_TRY(disk_->admit());
   CacheEntry entry;
   entry.key = key;
   entry.created_by_task = task;

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/guarded.h"
 #include "base/result.h"
+#include "controller/blobs/disk_watermark.h"
 #include "controller/blobs/paths.h"
 #include "os/fd.h"
 
@@ -42,7 +43,7 @@ class CacheUpload {
   CacheUpload(CacheUpload&&) = default;
   CacheUpload& operator=(CacheUpload&&) = delete;
   ~CacheUpload();
-  /// Errors: ResourceExhausted over the limit of one cache, or when the disk is full.
+  /// Errors: ResourceExhausted over the limit of one cache, or when the disk is too full.
   Status append(std::string_view bytes);
   std::uint64_t size() const { return size_; }
   /// Durable and visible when it returns; replaces an older one of the key. The last writer wins.
@@ -82,8 +83,10 @@ class CacheStore {
  public:
   static constexpr std::size_t kMaxKey = 1024;  ///< Ours.
 
-  CacheStore(Paths paths, const Clock& clock, CacheLimits limits = {})
-      : paths_(std::move(paths)), clock_(clock), limits_(limits) {}
+  /// `disk` may refuse uploads and must outlive the store; null: it never does.
+  CacheStore(Paths paths, const Clock& clock, CacheLimits limits = {},
+             const DiskWatermark* disk = nullptr)
+      : paths_(std::move(paths)), clock_(clock), limits_(limits), disk_(disk) {}
   CacheStore(const CacheStore&) = delete;
   CacheStore& operator=(const CacheStore&) = delete;
 
@@ -127,6 +130,7 @@ class CacheStore {
   const Paths paths_;
   const Clock& clock_;
   const CacheLimits limits_;
+  const DiskWatermark* const disk_;
   Guarded<State> state_;
 };
 

@@ -27,7 +27,7 @@ class RefusalLimiter {
     std::chrono::seconds again{0};
   };
 
-  RefusalLimiter() = default;
+  RefusalLimiter() : RefusalLimiter(Limits{}) {}
   explicit RefusalLimiter(Limits limits) : limits_(limits) {}
 
   /// Counts one refusal of `source`. O(log sources).

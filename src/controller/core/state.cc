@@ -213,24 +213,32 @@ void State::evict_finished() {
     finished_builds_.pop_front();
     const auto found = builds_.find(id);
     if (found == builds_.end()) continue;
-    const bool in_use =
-        !model::is_final(found->second.record.status) ||
-        std::any_of(found->second.nodes.begin(), found->second.nodes.end(), [&](const auto& node) {
-          return std::any_of(node.second.attempts.begin(), node.second.attempts.end(),
-                             [&](model::TaskId task) { return active_.contains(task); });
-        });
-    if (in_use) {
+    if (in_use(found->second)) {
       if (model::is_final(found->second.record.status)) finished_builds_.push_back(id);
       continue;
     }
-    for (const auto& [number, node] : found->second.nodes) {
-      for (const model::TaskId task : node.attempts) {
-        clone_tokens_.erase(tasks_.at(task).record.clone_token);
-        tasks_.erase(task);
-      }
-    }
-    builds_.erase(found);
+    forget_build(id);
   }
+}
+
+bool State::in_use(const Build& build) const {
+  if (!model::is_final(build.record.status)) return true;
+  return std::any_of(build.nodes.begin(), build.nodes.end(), [&](const auto& node) {
+    return std::any_of(node.second.attempts.begin(), node.second.attempts.end(),
+                       [&](model::TaskId task) { return active_.contains(task); });
+  });
+}
+
+void State::forget_build(model::BuildId id) {
+  const auto found = builds_.find(id);
+  if (found == builds_.end()) return;
+  for (const auto& [number, node] : found->second.nodes) {
+    for (const model::TaskId task : node.attempts) {
+      clone_tokens_.erase(tasks_.at(task).record.clone_token);
+      tasks_.erase(task);
+    }
+  }
+  builds_.erase(found);
 }
 
 void State::watch_build(model::BuildId id, std::weak_ptr<BuildWatcher> watcher) {

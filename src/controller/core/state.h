@@ -140,6 +140,14 @@ class State {
   void listen_for_shells(const WorkerCredential& credential, Reply<std::string> reply,
                          Moment moment);
 
+  // Removal (state_removal.cc).
+  using Removed = std::vector<store::RemovedBuildRecord>;
+  /// Removes finished builds, as the store offered them, and answers those that went: one that
+  /// goes on by now stays. Audited once for all.
+  void remove_builds(Removed builds, const Actor& actor, Reply<Removed> reply, Moment moment);
+  /// The bytes of these builds' tasks are gone, too.
+  void builds_swept(Removed builds, Reply<void> reply);
+
   // Administration (state_admin.cc).
   /// `peer`: the address the token came from. Errors: Unauthenticated; ResourceExhausted if that
   /// address sends too many wrong ones.
@@ -294,6 +302,10 @@ class State {
   void touch_lightly(Task& task);
   void notify_watchers();
   void evict_finished();
+  /// Whether it has to stay in memory: it goes on, or a worker holds one of its tasks.
+  bool in_use(const Build& build) const;
+  /// Takes a build and its tasks out of memory.
+  void forget_build(model::BuildId id);
 
   // state_workers.cc
   struct PoolToken {
@@ -407,6 +419,9 @@ class State {
   std::unordered_map<std::string, model::TaskId> clone_tokens_;
   std::map<std::string, std::deque<model::TaskId>> locks_;  ///< front: the holder
   std::deque<model::BuildId> finished_builds_;
+  /// Removed a short while ago: a request may still have their rows in its hand.
+  std::set<model::BuildId> removed_;
+  std::deque<std::pair<Monotonic, model::BuildId>> removed_at_;
   scheduler::Scheduler scheduler_;
   Monotonic next_silence_check_{};
   RefusalLimiter bad_tokens_;

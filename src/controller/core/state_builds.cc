@@ -403,6 +403,7 @@ std::vector<model::TaskId> State::reopen(Build& build, const std::set<int>& seed
 }
 
 void State::adopt_build(store::BuildRows rows, Moment moment) {
+  if (removed_.contains(rows.build.id)) return;  // since the rows were read
   if (find_build(rows.build.id) == nullptr) load_build(std::move(rows), moment);
 }
 

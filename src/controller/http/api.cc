@@ -63,6 +63,21 @@ void Api::route_shells(net::ServerRequest request, const Parts& parts, const Ans
   answer->respond(problem(404, "no such route"));
 }
 
+std::string Api::absence_of(model::BuildId id) {
+  const auto removed = core_.store().read_removed(id);
+  if (!removed.ok() || !removed.value()) return fmt::format("no build {}", id);
+  return fmt::format("build {} of {} was removed on {}: {}", id, removed.value()->repository,
+                     to_rfc3339(from_unix_millis(removed.value()->removed_ms)).substr(0, 10),
+                     removed.value()->why);
+}
+
+std::string Api::absence_of(model::TaskId id) {
+  const Result<bool> removed = core_.store().was_removed(id);
+  if (!removed.ok() || !removed.value()) return fmt::format("no task {}", id);
+  return fmt::format("task {} was removed with its build: finished builds are kept for a time only",
+                     id);
+}
+
 void Api::with_build(const std::string& id, const Answer& answer,
                      std::function<void(const core::BuildView&)> found) {
   const Result<model::BuildId> number = model::BuildId::parse(id);
@@ -76,7 +91,7 @@ void Api::with_build(const std::string& id, const Answer& answer,
           const bool queued = pool_.run([this, id, answer, found](const StopToken&) {
             const Result<std::optional<store::BuildRows>> rows = core_.store().read_build(id);
             if (!rows.ok()) return answer->respond(problem(rows.error()));
-            if (!rows.value()) return answer->respond(problem(404, fmt::format("no build {}", id)));
+            if (!rows.value()) return answer->respond(problem(404, absence_of(id)));
             found(core::State::view_of_rows(*rows.value()));
           });
           if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
@@ -108,7 +123,7 @@ void Api::with_task(const std::string& id, const Answer& answer,
                 }
               }
             }
-            answer->respond(problem(404, fmt::format("no task {}", id)));
+            answer->respond(problem(404, absence_of(id)));
           });
           if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
         },
@@ -134,7 +149,13 @@ void Api::list_builds(const net::ServerRequest& request, const Answer& answer) {
       if (!rows.ok()) return answer->respond(problem(rows.error()));
       if (rows.value()) builds.push_back(core::State::view_of_rows(*rows.value()));
     }
-    answer->respond(json_response(200, builds_json(builds, more)));
+    store::RemovalSummary removed;  // said where the list ends
+    if (!more) {
+      const Result<store::RemovalSummary> found = core_.store().removals();
+      if (!found.ok()) return answer->respond(problem(found.error()));
+      removed = found.value();
+    }
+    answer->respond(json_response(200, builds_json(builds, more, removed)));
   });
   if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
 }
@@ -266,7 +287,7 @@ void Api::with_rows(model::BuildId build, const Answer& answer,
       pool_.run([this, build, answer, command = std::move(command)](const StopToken&) {
         const auto rows = core_.store().read_build(build);
         if (!rows.ok()) return answer->respond(problem(rows.error()));
-        if (!rows.value()) return answer->respond(problem(404, fmt::format("no build {}", build)));
+        if (!rows.value()) return answer->respond(problem(404, absence_of(build)));
         post(answer, [rows = *rows.value(), command](core::State& state, core::Moment moment) {
           state.adopt_build(rows, moment);
           command(state, moment);

@@ -84,6 +84,9 @@ class Api {
   void with_rows(model::BuildId build, const Answer& answer,
                  std::function<void(core::State&, core::Moment)> command);
   void post(const Answer& answer, core::Core::Command command);
+  /// Why there is no such thing: it never was there, or it was removed. Reads the store.
+  std::string absence_of(model::BuildId id);
+  std::string absence_of(model::TaskId id);
 
   core::Core& core_;       // constant after construction
   blobs::Stores& stores_;  // constant after construction

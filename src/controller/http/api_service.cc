@@ -7,13 +7,15 @@
 #include "controller/http/assets.h"
 #include "controller/http/json_fields.h"
 #include "controller/http/problem.h"
-#include "os/files.h"
 
 namespace cirrus::controller::http {
 
 namespace {
-net::ServerResponse fine() {
-  return json_response(200, R"({"schema_version":1,"status":"ok"})");
+/// With what else is to be said.
+net::ServerResponse fine(nlohmann::json body) {
+  body["schema_version"] = 1;
+  body["status"] = "ok";
+  return json_response(200, body.dump());
 }
 }  // namespace
 
@@ -25,12 +27,18 @@ void Api::route_service(const net::ServerRequest& request, const Parts& parts,
     if (const std::optional<std::string> poison = core_.poisoned()) {
       return answer->respond(problem(503, *poison));
     }
-    if (request.path == "/healthz") return answer->respond(fine());
+    if (request.path == "/healthz") return answer->respond(fine(nlohmann::json::object()));
     // Asked and not assumed: a disk may have failed since somebody last wrote.
-    return post(answer, [answer](core::State& state, core::Moment moment) {
+    return post(answer, [this, answer](core::State& state, core::Moment moment) {
       state.prove_store(
-          [answer](const Result<void>& proven) {
-            answer->respond(proven.ok() ? fine() : problem(proven.error()));
+          [this, answer](const Result<void>& proven) {
+            if (!proven.ok()) return answer->respond(problem(proven.error()));
+            // A full disk is no reason to send workers elsewhere: there is nobody else, and logs
+            // are taken.
+            const std::optional<std::string> refusal = stores_.disk.refusal();
+            nlohmann::json uploads = {{"uploads", refusal ? "refused" : "taken"}};
+            if (refusal) uploads["reason"] = *refusal;
+            answer->respond(fine(std::move(uploads)));
           },
           moment);
     });
@@ -52,7 +60,9 @@ void Api::send_metrics(const Answer& answer) {
       figures->requests = requests_.all();
       figures->log_bytes_written = logs_.bytes_written();
       figures->cache_bytes = stores_.caches.total_bytes();
-      figures->free_bytes = os::free_space(stores_.paths.data()).value_or(0);
+      figures->free_bytes = stores_.disk.free_bytes().value_or(0);
+      figures->uploads_taken = !stores_.disk.refusal();
+      figures->uploads_refused = stores_.disk.refused();
       figures->store_writable = !core_.poisoned();
       answer->respond({200,
                        {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"},

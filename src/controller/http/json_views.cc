@@ -157,11 +157,18 @@ std::string build_json(const core::BuildView& build) {
   return text_of({{"schema_version", 1}, {"build", build_value(build)}});
 }
 
-std::string builds_json(const std::vector<core::BuildView>& builds, bool more) {
+std::string builds_json(const std::vector<core::BuildView>& builds, bool more,
+                        const store::RemovalSummary& removed) {
   json list = json::array();
   for (const core::BuildView& build : builds) list.push_back(build_value(build));
   const json next = more && !builds.empty() ? json(builds.back().record.id.to_string()) : json();
-  return text_of({{"schema_version", 1}, {"builds", std::move(list)}, {"next_before", next}});
+  json page = {{"schema_version", 1}, {"builds", std::move(list)}, {"next_before", next}};
+  if (removed.builds > 0) {
+    page["removed"] = {{"builds", removed.builds},
+                       {"last_at", time_of(removed.last.removed_ms)},
+                       {"why", removed.last.why}};
+  }
+  return text_of(page);
 }
 
 std::string task_json(const core::TaskView& task) {

@@ -13,8 +13,10 @@ namespace cirrus::controller::http {
 
 /// `{"schema_version":1,"build":{...}}`
 std::string build_json(const core::BuildView& build);
-/// `{"schema_version":1,"builds":[...],"next_before":...}`; `more`: there are older ones.
-std::string builds_json(const std::vector<core::BuildView>& builds, bool more);
+/// `{"schema_version":1,"builds":[...],"next_before":...,"removed":...}`; `more`: there are older
+/// ones; `removed` is there if any build was removed.
+std::string builds_json(const std::vector<core::BuildView>& builds, bool more,
+                        const store::RemovalSummary& removed);
 /// `{"schema_version":1,"task":{...}}`
 std::string task_json(const core::TaskView& task);
 /// `{"schema_version":1,"reasons":[...]}`

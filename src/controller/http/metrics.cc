@@ -127,6 +127,15 @@ std::string metrics_text(const Figures& figures) {
   families.push_back(one_gauge("cirrus_disk_free_bytes",
                                "Free bytes on the disk of the data directory.",
                                static_cast<double>(figures.free_bytes)));
+  families.push_back(one_gauge("cirrus_uploads_taken",
+                               "1 if the disk has room for caches and artifacts.",
+                               figures.uploads_taken ? 1 : 0));
+  MetricFamily refused =
+      family("cirrus_uploads_refused_total",
+             "Caches and artifacts refused or cut off because the disk was too full.",
+             MetricType::Counter);
+  refused.metric.push_back(counter(figures.uploads_refused));
+  families.push_back(std::move(refused));
   families.push_back(one_gauge("cirrus_store_writable", "1 if the controller can write its store.",
                                figures.store_writable ? 1 : 0));
   std::ostringstream text;

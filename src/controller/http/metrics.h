@@ -34,6 +34,8 @@ struct Figures {
   std::uint64_t log_bytes_written = 0;
   std::uint64_t cache_bytes = 0;
   std::uint64_t free_bytes = 0;  ///< on the data directory's disk
+  bool uploads_taken = true;     ///< is there room for caches and artifacts
+  std::uint64_t uploads_refused = 0;
   bool store_writable = true;
 };
 

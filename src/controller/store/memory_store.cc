@@ -47,6 +47,10 @@ Result<Loaded> MemoryStore::load() {
     for (const auto& [id, task] : rows.tasks) {
       loaded.last_task_id = std::max(loaded.last_task_id, id.value);
     }
+    for (const auto& [id, build] : rows.removed) {
+      loaded.last_build_id = std::max(loaded.last_build_id, id.value);
+      loaded.last_task_id = std::max(loaded.last_task_id, build.last_task);
+    }
     return loaded;
   });
 }
@@ -73,6 +77,7 @@ Status MemoryStore::apply(const Changes& changes) {
       rows.audit.push_back(entry);
       rows.audit.back().id = static_cast<std::int64_t>(rows.audit.size());
     }
+    for (const auto& build : changes.removed_builds) remove(rows, build);
     ++rows.commits;
     return {};
   });
@@ -127,6 +132,112 @@ Result<std::vector<AuditRecord>> MemoryStore::list_audit(const AuditQuery& query
       newest.push_back(*entry);
     }
     return newest;
+  });
+}
+
+void MemoryStore::remove(Rows& rows, const RemovedBuildRecord& build) {
+  const auto tasks = rows.tasks_of.find(build.id);
+  if (tasks != rows.tasks_of.end()) {
+    for (const model::TaskId task : tasks->second) {
+      rows.tasks.erase(task);
+      rows.steps.erase(rows.steps.lower_bound({task, 0}),
+                       rows.steps.lower_bound({model::TaskId{task.value + 1}, 0}));
+    }
+    rows.tasks_of.erase(tasks);
+  }
+  rows.definitions.erase(rows.definitions.lower_bound({build.id, 0}),
+                         rows.definitions.lower_bound({model::BuildId{build.id.value + 1}, 0}));
+  rows.builds.erase(build.id);
+  rows.removed[build.id] = build;
+}
+
+bool MemoryStore::may_go(const Rows& rows, const BuildRecord& build) {
+  if (!model::is_final(build.status)) return false;
+  const auto tasks = rows.tasks_of.find(build.id);
+  if (tasks != rows.tasks_of.end()) {
+    for (const model::TaskId id : tasks->second) {
+      const TaskRecord& task = rows.tasks.at(id);
+      const bool may_run =
+          task.status == model::TaskStatus::Ready || model::is_running(task.status);
+      if (task.holds_worker || may_run) return false;
+    }
+  }
+  if (build.status != model::BuildStatus::Completed) return true;
+  return std::any_of(rows.builds.upper_bound(build.id), rows.builds.end(), [&](const auto& newer) {
+    return newer.second.status == model::BuildStatus::Completed &&
+           newer.second.repository == build.repository && newer.second.branch == build.branch;
+  });
+}
+
+Result<std::vector<RemovedBuildRecord>> MemoryStore::list_removable(const RemovalQuery& query) {
+  return rows_.with([&](const Rows& rows) {
+    std::vector<const BuildRecord*> found;
+    auto rank = static_cast<std::int64_t>(rows.builds.size());
+    for (const auto& [id, build] : rows.builds) {
+      if (query.newest_kept > 0 && rank-- <= query.newest_kept) break;
+      if (build.finished_ms < query.finished_before_ms && may_go(rows, build)) {
+        found.push_back(&build);
+      }
+    }
+    if (query.newest_kept == 0) {
+      std::stable_sort(found.begin(), found.end(), [](const BuildRecord* a, const BuildRecord* b) {
+        return a->finished_ms < b->finished_ms;
+      });
+    }
+    if (found.size() > static_cast<std::size_t>(query.limit)) found.resize(query.limit);
+    std::vector<RemovedBuildRecord> removable;
+    for (const BuildRecord* build : found) {
+      RemovedBuildRecord record;
+      record.id = build->id;
+      record.repository = build->repository;
+      const auto tasks = rows.tasks_of.find(build->id);
+      if (tasks != rows.tasks_of.end()) {
+        record.tasks.assign(tasks->second.begin(), tasks->second.end());
+        record.last_task = record.tasks.back().value;
+      }
+      removable.push_back(std::move(record));
+    }
+    return removable;
+  });
+}
+
+Result<std::optional<RemovedBuildRecord>> MemoryStore::read_removed(model::BuildId id) {
+  return rows_.with([&](const Rows& rows) -> std::optional<RemovedBuildRecord> {
+    const auto found = rows.removed.find(id);
+    if (found == rows.removed.end()) return std::nullopt;
+    return found->second;
+  });
+}
+
+Result<std::vector<RemovedBuildRecord>> MemoryStore::list_unswept(model::BuildId after, int limit) {
+  return rows_.with([&](const Rows& rows) {
+    std::vector<RemovedBuildRecord> found;
+    for (auto at = rows.removed.upper_bound(after); at != rows.removed.end(); ++at) {
+      if (static_cast<int>(found.size()) >= limit) break;
+      if (!at->second.tasks.empty()) found.push_back(at->second);
+    }
+    return found;
+  });
+}
+
+Result<bool> MemoryStore::was_removed(model::TaskId id) {
+  return rows_.with([&](const Rows& rows) {
+    if (rows.tasks.contains(id)) return false;
+    const bool later = rows.tasks.lower_bound(id) != rows.tasks.end();
+    return later || std::any_of(rows.removed.begin(), rows.removed.end(), [&](const auto& build) {
+             return build.second.last_task >= id.value;
+           });
+  });
+}
+
+Result<RemovalSummary> MemoryStore::removals() {
+  return rows_.with([](const Rows& rows) {
+    RemovalSummary summary;
+    for (const auto& [id, build] : rows.removed) {
+      ++summary.builds;
+      if (build.removed_ms >= summary.last.removed_ms) summary.last = build;
+    }
+    return summary;
   });
 }
 

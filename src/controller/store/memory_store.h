@@ -20,6 +20,11 @@ class MemoryStore final : public Store {
   Result<std::optional<TaskRecord>> read_task(model::TaskId id) override;
   Result<std::vector<model::BuildId>> list_builds(std::int64_t before, int limit) override;
   Result<std::vector<AuditRecord>> list_audit(const AuditQuery& query) override;
+  Result<std::vector<RemovedBuildRecord>> list_removable(const RemovalQuery& query) override;
+  Result<std::optional<RemovedBuildRecord>> read_removed(model::BuildId id) override;
+  Result<std::vector<RemovedBuildRecord>> list_unswept(model::BuildId after, int limit) override;
+  Result<bool> was_removed(model::TaskId id) override;
+  Result<RemovalSummary> removals() override;
 
   /// Called before each write; an error it returns is the result, and nothing is written.
   void fail_with(std::function<Status()> hook);
@@ -39,10 +44,13 @@ class MemoryStore final : public Store {
     std::map<model::BuildId, std::set<model::TaskId>> tasks_of;
     std::map<std::pair<model::TaskId, int>, StepRecord> steps;
     std::vector<AuditRecord> audit;
+    std::map<model::BuildId, RemovedBuildRecord> removed;
     std::function<Status()> hook;
     int commits = 0;
   };
   static BuildRows collect(const Rows& rows, const BuildRecord& build);
+  static void remove(Rows& rows, const RemovedBuildRecord& build);
+  static bool may_go(const Rows& rows, const BuildRecord& build);
 
   Guarded<Rows> rows_;
 };

@@ -112,6 +112,32 @@ struct StepRecord {
   std::int64_t duration_ns = 0;
 };
 
+/// What stands for a finished build that was removed. Its id, and those of its tasks, are never
+/// given out again.
+struct RemovedBuildRecord {
+  model::BuildId id;
+  std::string repository;
+  std::int64_t removed_ms = 0;
+  std::string why;  ///< `finished builds are kept for 365 days`
+  /// Of these the logs, artifacts and reports have yet to be removed; empty once they are gone.
+  std::vector<model::TaskId> tasks;
+  std::int64_t last_task = 0;  ///< the highest id of its tasks
+};
+
+/// Which finished builds may go. Never one with a task that may still run or holds a worker, nor
+/// the newest completed one of its branch.
+struct RemovalQuery {
+  std::int64_t finished_before_ms = 0;
+  int newest_kept = 0;  ///< only builds older than this many newest ones; 0: of any rank
+  int limit = 100;
+};
+
+/// All that was removed so far.
+struct RemovalSummary {
+  std::int64_t builds = 0;
+  RemovedBuildRecord last;  ///< the one removed last; meaningless if there is none
+};
+
 /// Who did what to what; append only.
 struct AuditRecord {
   std::int64_t at_ms = 0;
@@ -149,11 +175,13 @@ struct Changes {
   std::vector<TaskRecord> tasks;
   std::vector<StepRecord> steps;
   std::vector<AuditRecord> audit;
+  /// Written last: every row of these builds goes, and the record stays in their place.
+  std::vector<RemovedBuildRecord> removed_builds;
 
   bool empty() const {
     return settings.empty() && pools.empty() && registration_tokens.empty() && api_tokens.empty() &&
            workers.empty() && builds.empty() && definitions.empty() && tasks.empty() &&
-           steps.empty() && audit.empty();
+           steps.empty() && audit.empty() && removed_builds.empty();
   }
 };
 
@@ -166,7 +194,7 @@ struct Loaded {
   std::vector<ApiTokenRecord> api_tokens;
   std::vector<WorkerRecord> workers;
   std::vector<BuildRows> builds;
-  std::int64_t last_build_id = 0;
+  std::int64_t last_build_id = 0;  ///< also of what was removed
   std::int64_t last_task_id = 0;
 };
 

@@ -53,6 +53,15 @@ ALTER TABLE api_tokens ADD COLUMN trusted INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE builds ADD COLUMN cache_space TEXT NOT NULL DEFAULT '';
 ALTER TABLE tasks ADD COLUMN lost_before INTEGER NOT NULL DEFAULT 0;
 )sql",
+    // Finished builds may go; what stands in their place, and how to find those that may.
+    R"sql(
+CREATE TABLE removed_builds (id INTEGER PRIMARY KEY, repository TEXT NOT NULL,
+  removed_ms INTEGER NOT NULL, why TEXT NOT NULL, tasks BLOB NOT NULL,
+  last_task INTEGER NOT NULL);
+CREATE INDEX removed_unswept ON removed_builds (id) WHERE length(tasks) > 0;
+CREATE INDEX builds_finished ON builds (finished_ms) WHERE status >= 2;
+CREATE INDEX builds_completed ON builds (repository, branch, id) WHERE status = 2;
+)sql",
 };
 }  // namespace
 

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "controller/store/field_codec.h"
 #include "controller/store/sqlite_database.h"
+#include "controller/store/sqlite_removals.h"
 #include "controller/store/sqlite_schema.h"
 #include "os/fd.h"
 #include "os/files.h"
@@ -138,6 +139,7 @@ struct Writer {
   Statement begin, commit, rollback;
   Statement setting, pool, registration_token, api_token, worker, build, definition, task, step,
       audit;
+  RemovalWriter removal;
 
   static Result<Writer> create(Database& db) {
     return Writer{
@@ -155,6 +157,7 @@ struct Writer {
         CIRRUS_TRY(db.prepare("REPLACE INTO steps VALUES (?,?,?,?,?)")),
         CIRRUS_TRY(
             db.prepare("INSERT INTO audit (at_ms, actor, action, subject) VALUES (?,?,?,?)")),
+        CIRRUS_TRY(RemovalWriter::create(db)),
     };
   }
 
@@ -243,6 +246,7 @@ struct Writer {
       CIRRUS_TRY(
           audit.reset().bind(row.at_ms).bind(row.actor).bind(row.action).bind(row.subject).run());
     }
+    for (const RemovedBuildRecord& row : changes.removed_builds) CIRRUS_TRY(removal.write(row));
     return {};
   }
 
@@ -293,8 +297,11 @@ class SqliteStore final : public Store {
       std::optional<BuildRows> rows = CIRRUS_TRY(state_reader_.read(id));
       if (rows) loaded.builds.push_back(*std::move(rows));
     }
-    Statement last = CIRRUS_TRY(writing_.prepare(
-        "SELECT (SELECT ifnull(max(id), 0) FROM builds), (SELECT ifnull(max(id), 0) FROM tasks)"));
+    Statement last =
+        CIRRUS_TRY(writing_.prepare("SELECT max((SELECT ifnull(max(id), 0) FROM builds), "
+                                    "(SELECT ifnull(max(id), 0) FROM removed_builds)), "
+                                    "max((SELECT ifnull(max(id), 0) FROM tasks), "
+                                    "(SELECT ifnull(max(last_task), 0) FROM removed_builds))"));
     if (CIRRUS_TRY(last.step())) {
       loaded.last_build_id = last.next_int();
       loaded.last_task_id = last.next_int();
@@ -374,6 +381,27 @@ class SqliteStore final : public Store {
       newest.push_back(std::move(entry));
     }
     return newest;
+  }
+
+  Result<std::vector<RemovedBuildRecord>> list_removable(const RemovalQuery& query) override {
+    const std::lock_guard lock(reading_mutex_);
+    return store::list_removable(reading_, query);
+  }
+  Result<std::optional<RemovedBuildRecord>> read_removed(model::BuildId id) override {
+    const std::lock_guard lock(reading_mutex_);
+    return store::read_removed(reading_, id);
+  }
+  Result<std::vector<RemovedBuildRecord>> list_unswept(model::BuildId after, int limit) override {
+    const std::lock_guard lock(reading_mutex_);
+    return store::list_unswept(reading_, after, limit);
+  }
+  Result<bool> was_removed(model::TaskId id) override {
+    const std::lock_guard lock(reading_mutex_);
+    return store::was_removed(reading_, id);
+  }
+  Result<RemovalSummary> removals() override {
+    const std::lock_guard lock(reading_mutex_);
+    return store::removals(reading_);
   }
 
  private:

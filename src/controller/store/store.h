@@ -34,6 +34,18 @@ class Store {
   virtual Result<std::vector<model::BuildId>> list_builds(std::int64_t before, int limit) = 0;
   /// Newest first.
   virtual Result<std::vector<AuditRecord>> list_audit(const AuditQuery& query) = 0;
+
+  /// Builds that may be removed, with all their tasks: the longest finished first, or the lowest id
+  /// first if the query says how many are kept. `removed_ms` and `why` are for the caller to fill.
+  virtual Result<std::vector<RemovedBuildRecord>> list_removable(const RemovalQuery& query) = 0;
+  /// nullopt: no such build was removed.
+  virtual Result<std::optional<RemovedBuildRecord>> read_removed(model::BuildId id) = 0;
+  /// Removed builds with bytes that have yet to go, ids above `after`, by id.
+  virtual Result<std::vector<RemovedBuildRecord>> list_unswept(model::BuildId after, int limit) = 0;
+  /// True: there was a task of that id, and it was removed with its build.
+  virtual Result<bool> was_removed(model::TaskId id) = 0;
+  /// O(removed builds).
+  virtual Result<RemovalSummary> removals() = 0;
 };
 
 }  // namespace cirrus::controller::store

@@ -26,11 +26,14 @@ class ControllerTest : public testing::Test {
     options.data_dir = directory_.path() / "data";
     options.rpc_address = "127.0.0.1:0";
     options.http_address = "127.0.0.1:0";
+    change(options);
     auto started = Controller::start(options, system_clock());
     ASSERT_TRUE(started.ok()) << started.error().to_string();
     controller_ = std::move(started).value();
     admin_token_ = token(controller_->admin_token_file());
   }
+  /// For what a suite wants otherwise.
+  virtual void change(ControllerOptions& options) { static_cast<void>(options); }
   void restart() {
     controller_.reset();
     start();

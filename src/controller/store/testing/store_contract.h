@@ -191,4 +191,113 @@ TEST_P(StoreContract, ListsTheAuditNewestFirst) {
   EXPECT_EQ(subjects(query), "zx");
 }
 
+namespace {
+/// One task, ended; `branch` and the time it ended are what removing looks at.
+inline BuildRows ended_build(std::int64_t id, const std::string& branch, std::int64_t finished_ms,
+                             model::BuildStatus status = model::BuildStatus::Completed) {
+  BuildRows rows;
+  rows.build.id = model::BuildId{id};
+  rows.build.repository = "local/hello";
+  rows.build.branch = branch;
+  rows.build.status = status;
+  rows.build.finished_ms = finished_ms;
+  rows.definitions = {{rows.build.id, 0, {}, "task"}};
+  TaskRecord task;
+  task.id = model::TaskId{id * 10};
+  task.build = rows.build.id;
+  task.status = model::TaskStatus::Completed;
+  rows.tasks = {task};
+  rows.steps = {{task.id, 0, "main", model::StepStatus::Completed, 5}};
+  return rows;
+}
+
+inline std::string ids_of(const Result<std::vector<RemovedBuildRecord>>& builds) {
+  std::string text;
+  for (const RemovedBuildRecord& build : builds.value()) text += build.id.to_string() + " ";
+  return text;
+}
+}  // namespace
+
+TEST_P(StoreContract, OffersForRemovalOnlyWhatIsOverAndNotTheLastGoodOfItsBranch) {
+  using model::BuildStatus;
+  using model::TaskStatus;
+  BuildRows unfinished = ended_build(3, "main", 0, BuildStatus::Executing);
+  BuildRows held = ended_build(4, "main", 30, BuildStatus::Aborted);
+  held.tasks[0].holds_worker = true;
+  BuildRows waiting = ended_build(5, "main", 30, BuildStatus::Failed);
+  waiting.tasks[0].status = TaskStatus::Ready;
+  BuildRows manual = ended_build(6, "main", 30, BuildStatus::Failed);
+  manual.tasks[0].status = TaskStatus::Created;
+  for (const BuildRows& rows :
+       {ended_build(1, "main", 50), ended_build(2, "other", 10), unfinished, held, waiting, manual,
+        ended_build(7, "main", 60), ended_build(8, "main", 20, BuildStatus::Failed),
+        ended_build(9, "main", 100, BuildStatus::Failed)}) {
+    ASSERT_TRUE(store().apply(changes_of(rows)).ok());
+  }
+  EXPECT_EQ(ids_of(store().list_removable({100, 0, 10})), "8 6 1 ")
+      << "2 and 7 are the last good ones of their branches, 9 is too young";
+  EXPECT_EQ(ids_of(store().list_removable({100, 0, 2})), "8 6 ") << "the longest finished first";
+  EXPECT_EQ(ids_of(store().list_removable({1000, 2, 10})), "1 6 ") << "8 and 9 are the newest two";
+  EXPECT_EQ(ids_of(store().list_removable({40, 2, 10})), "6 ");
+  EXPECT_EQ(ids_of(store().list_removable({1000, 9, 10})), "");
+  EXPECT_EQ(ids_of(store().list_removable({1000, 100, 10})), "");
+  const RemovedBuildRecord first = store().list_removable({100, 0, 1}).value().at(0);
+  EXPECT_EQ(first.repository, "local/hello");
+  EXPECT_EQ(first.tasks, std::vector{model::TaskId{80}});
+  EXPECT_EQ(first.last_task, 80);
+}
+
+TEST_P(StoreContract, ARemovedBuildLeavesARecordAndNothingElse) {
+  for (int i = 1; i <= 3; ++i) {
+    ASSERT_TRUE(store().apply(changes_of(ended_build(i, "main", 10))).ok());
+  }
+  const auto removed = [](std::int64_t id) {
+    return RemovedBuildRecord{model::BuildId{id},       "local/hello", 77, "kept for 1 day",
+                              {model::TaskId{id * 10}}, id * 10};
+  };
+  Changes changes;
+  changes.removed_builds = {removed(1), removed(3)};
+  ASSERT_TRUE(store().apply(changes).ok());
+  reopen();
+  for (const std::int64_t id : {1, 3}) {
+    EXPECT_FALSE(store().read_build(model::BuildId{id}).value());
+    EXPECT_FALSE(store().read_task(model::TaskId{id * 10}).value());
+    EXPECT_FALSE(store().build_of(model::TaskId{id * 10}).value());
+    EXPECT_TRUE(store().was_removed(model::TaskId{id * 10}).value());
+  }
+  EXPECT_EQ(store().list_builds(0, 10).value(), std::vector{model::BuildId{2}});
+  EXPECT_EQ(store().read_build(model::BuildId{2}).value()->steps.size(), 1U) << "others stay whole";
+  EXPECT_FALSE(store().was_removed(model::TaskId{20}).value());
+  EXPECT_FALSE(store().was_removed(model::TaskId{31}).value()) << "never given out";
+  const auto record = store().read_removed(model::BuildId{3}).value();
+  ASSERT_TRUE(record);
+  EXPECT_EQ(record->repository, "local/hello");
+  EXPECT_EQ(record->why, "kept for 1 day");
+  EXPECT_EQ(record->removed_ms, 77);
+  EXPECT_FALSE(store().read_removed(model::BuildId{2}).value());
+  const Loaded loaded = store().load().value();
+  EXPECT_EQ(loaded.last_build_id, 3) << "an id is never given out again";
+  EXPECT_EQ(loaded.last_task_id, 30);
+}
+
+TEST_P(StoreContract, RemembersWhoseBytesHaveYetToGo) {
+  Changes changes;
+  for (const std::int64_t id : {1, 2, 3}) {
+    changes.removed_builds.push_back(
+        {model::BuildId{id}, "local/hello", id, "why", {model::TaskId{id}}, id});
+  }
+  ASSERT_TRUE(store().apply(changes).ok());
+  EXPECT_EQ(ids_of(store().list_unswept(model::BuildId{0}, 2)), "1 2 ");
+  EXPECT_EQ(ids_of(store().list_unswept(model::BuildId{2}, 2)), "3 ");
+  changes.removed_builds[0].tasks.clear();
+  changes.removed_builds.resize(1);
+  ASSERT_TRUE(store().apply(changes).ok());
+  reopen();
+  EXPECT_EQ(ids_of(store().list_unswept(model::BuildId{0}, 10)), "2 3 ");
+  EXPECT_EQ(store().list_unswept(model::BuildId{0}, 1).value().at(0).tasks,
+            std::vector{model::TaskId{2}});
+  EXPECT_EQ(store().removals().value().builds, 3);
+  EXPECT_EQ(store().removals().value().last.id, model::BuildId{3});
+}
+
 }  // namespace cirrus::controller::store
