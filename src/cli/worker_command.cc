@@ -52,7 +52,6 @@ struct WorkerFlags {
   std::string output = "text";
   bool ephemeral = false;
   bool wait = false;
-  std::string output = "text";
 };
 
 // The first implicit file that exists. Source: design 5, places.
@@ -476,8 +475,7 @@ void add_worker_commands(CLI::App& root, Invocation& invocation) {
   CLI::App* status =
       worker->add_subcommand("status", "Say what the worker on this machine does right now");
   add_flags(*status, flags);
-  status->add_option("--output", flags.output, "text or json")
-      ->check(CLI::IsMember({"text", "json"}));
+  add_output(*status, flags);
   status->footer(
       "Asks the running worker of the data directory; exit code 3 if none runs there.\n\n"
       "Example:\n  cirrus worker status --data-dir /var/lib/cirrus/worker\n");
