@@ -55,6 +55,7 @@ TABLE = [
     ("worker resume {as_worker}", ("action", "worker.name=w1"), 0),
     ("worker validate {as_worker}", ("worker.name=w1", "warnings"), 0),
     ("worker doctor {as_worker} --data-dir {scratch}/doctor", ("findings", "problems"), None),
+    ("worker status --data-dir {scratch}/w1", ("state", "upstreams", "tasks"), 0),
     ("controller validate -f {settings}", ("file", "valid"), 0),
     ("controller backup --data-dir {scratch}/controller {scratch}/copy", ("files", "bytes"), 0),
     ("controller check --data-dir {scratch}/copy", ("faults", "builds"), 0),
