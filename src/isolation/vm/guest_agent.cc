@@ -90,6 +90,13 @@ Result<AgentProgram> AgentPrograms::find(const GuestKind& kind) const {
                kind.os, kind.arch, join(looked, " or "));
 }
 
+std::string has_digest(const std::string& file, const std::string& digest) {
+  return fmt::format(
+      "(d=$(sha256sum < {0} 2>/dev/null || shasum -a 256 < {0} 2>/dev/null); case \"$d\" in "
+      "{1}*) exit 0;; '') exit {2};; *) exit 1;; esac)",
+      file, digest, kNoDigestTool);
+}
+
 Result<std::string> install_agent(net::SshSession& session, const AgentProgram& program,
                                   const StopToken& stop, Monotonic deadline) {
   const std::string bytes = CIRRUS_TRY(os::read_file(program.path, kLargestAgent));
@@ -102,19 +109,18 @@ Result<std::string> install_agent(net::SshSession& session, const AgentProgram& 
   }
   const std::string target = directory + "/cirrus-agent";
   const std::string digest = sha256_hex(bytes);
-  const std::string known = fmt::format(".cache/cirrus/agents/{}", digest);
-  // Its own words about what is in it count, not its name: a file may be cut short.
   const net::SshCommandEnd there = CIRRUS_TRY(session.run(
-      fmt::format(
-          "f=\"$HOME\"/{0}; test -f \"$f\" && "
-          "{{ sha256sum < \"$f\" || shasum -a 256 < \"$f\"; }} 2>/dev/null | grep -q '^{1}' "
-          "&& test -x \"$f\" && ln -s \"$f\" {2}",
-          known, digest, target),
+      fmt::format("f=\"$HOME\"/.cache/cirrus/agents/{0}; test -x \"$f\" && {1} && ln -s \"$f\" {2}",
+                  digest, has_digest("\"$f\"", digest), target),
       {}, stop, deadline));
   if (there.exit_code == 0) return directory;
   CIRRUS_TRY(
       session.upload(bytes, target, 0700, stop, deadline).note("putting the agent into the guest"));
-  return directory;
+  const net::SshCommandEnd whole =
+      CIRRUS_TRY(session.run(has_digest(target, digest), {}, stop, deadline));
+  // A guest without a tool for it is believed.
+  if (whole.exit_code == 0 || whole.exit_code == kNoDigestTool) return directory;
+  return error(Code::DataLoss, "the agent did not arrive whole in the guest");
 }
 
 std::string agent_command(const std::string& directory, const std::string& verb,

@@ -42,6 +42,11 @@ struct AgentPrograms {
   Result<AgentProgram> find(const GuestKind& kind) const;
 };
 
+/// A shell's question whether a file's content has this SHA-256; status kNoDigestTool where there
+/// is nothing to compute it with. `file` stands in it as it is.
+std::string has_digest(const std::string& file, const std::string& digest);
+inline constexpr int kNoDigestTool = 3;
+
 /// A private directory in the guest with the agent in it. A guest that has the same program already
 /// (in `.cache/cirrus/agents/<SHA-256>` below the home, from its image) is not sent it again.
 /// Errors: those of the upload.

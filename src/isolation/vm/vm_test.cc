@@ -7,6 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/digest.h"
 #include "base/strings.h"
 #include "isolation/vm/tool_command.h"
 #include "isolation/vm/vm_tool.h"
@@ -166,6 +167,21 @@ TEST(AgentPrograms, NamesWhereItLooked) {
   ASSERT_TRUE(os::write_file(root.path() / "cirrus-agent-darwin-arm64", "x").ok());
   EXPECT_EQ(found().path.filename(), "cirrus-agent-darwin-arm64");
   EXPECT_FALSE(found().reference);
+}
+
+TEST(HasDigest, AsksForTheContent) {
+  const os::TempDir root = os::TempDir::create("vm-test").value();
+  const std::string file = (root.path() / "a").string();
+  ASSERT_TRUE(os::write_file(file, "whole").ok());
+  const auto ask = [&](const std::string& content, os::Environment environment) {
+    return run_tool({"/bin/sh", "-c", has_digest(file, sha256_hex(content)) + "; echo $?"},
+                    environment, StopToken(),
+                    std::chrono::steady_clock::now() + std::chrono::seconds(20))
+        .value();
+  };
+  EXPECT_EQ(ask("whole", os::current_environment()), "0\n");
+  EXPECT_EQ(ask("whol", os::current_environment()), "1\n");
+  EXPECT_EQ(ask("whole", {{"PATH", "/nowhere"}}), "3\n");
 }
 
 TEST(ReferenceStart, TellsTheAgentItsTaskInTheReferencesWords) {
