@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "base/digest.h"
+#include "base/digest.h"
 #include "base/strings.h"
 #include "isolation/vm/tool_command.h"
 #include "isolation/vm/vm_tool.h"
