@@ -4,6 +4,7 @@ SPDX-License-Identifier: MIT
 """
 import os
 import pathlib
+import random
 import shutil
 import socket
 import subprocess
@@ -17,9 +18,15 @@ MISSING = [p for p in ("sshd", "unshare", "setpriv", "ssh-keygen", "openssl")
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Not of those that the system gives to whoever connects: between this and its use there is time."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
 
 
 @unittest.skipIf(os.geteuid() != 0, "the stand-in VMs need root for their namespaces")
