@@ -36,6 +36,32 @@ class WorkerOptions(Case):
         self.assertEqual(second.wait(), 0, second.log())
         self.wait_build(build, "completed")
 
+    def test_max_tasks_are_taken_and_no_more(self):
+        self.start_controller()
+        worker = self.start_worker(extra=("--max-tasks", "2"), resources=())
+        build = self.submit(NONE + "".join(f"task:\n  name: t{n}\n  script: echo {n}\n"
+                                           for n in range(3)))
+        self.assertEqual(worker.wait(), 0, worker.log())
+        states = sorted(task["status"] for task in self.build(build)["tasks"])
+        self.assertEqual(states[:2], ["completed"] * 2)
+        self.assertNotIn(states[2], ("completed", "failed"))
+        self.start_worker(name="w2")
+        self.wait_build(build, "completed")
+
+    def test_a_second_signal_ends_what_a_drain_waits_for(self):
+        self.start_controller()
+        worker = self.start_worker()
+        build = self.submit(NONE + "task:\n  name: t\n  script: echo begun; sleep 1000\n")
+        task = self.task(build, "t")
+        eventually(lambda: b"begun\n" in self.log_or_empty(task["id"]), "the script runs")
+        worker.signal(signal.SIGTERM)
+        eventually(lambda: self.api("GET", "/api/v1/workers")["workers"][0]["draining"],
+                   "the controller hears that the worker drains")
+        self.assertIsNone(worker.process.poll(), "it waits for its task")
+        worker.signal(signal.SIGTERM)
+        self.assertEqual(worker.wait(), 0, worker.log())
+        self.assertNotEqual(self.wait_build(build)["tasks"][0]["status"], "completed")
+
     def test_an_idle_worker_ends(self):
         self.start_controller()
         worker = self.start_worker(extra=("--exit-after-idle", "100ms"))
