@@ -151,7 +151,7 @@ class Stack final : public WorkerStack {
           isolation::PullPlan{plan.images, plan.check_interval, plan.jitter},
           os::current_environment());
     }
-    parts.remove_leftovers = [this](const std::set<std::string>& live) {
+    parts.remove_leftovers = [this](const isolation::LiveTasks& live) {
       none_->remove_leftovers();
       container_->remove_leftovers(live);
       vm_->remove_leftovers(live);

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -87,6 +88,10 @@ struct InstanceRecord {
   /// Whatever else the isolation needs to find it again: a container's id, a VM's name.
   std::map<std::string, std::string> handles;
 };
+
+/// Which tasks, and instances that stand by, a worker has right now. Asked after it is known what
+/// there is: what was begun in between must not look like what a dead task left.
+using LiveTasks = std::function<std::set<std::string>()>;
 
 /// One launched agent and all that was made for it.
 class Instance {

@@ -149,12 +149,13 @@ Result<std::unique_ptr<Worker>> Worker::start(Settings settings, WorkerParts par
   // What stands by is made after that, or it would look like a leftover.
   worker->cleaner_ = Thread([raw = worker.get()](const StopToken&) {
     if (raw->parts_.remove_leftovers) {
-      std::set<std::string> live;
-      raw->state_.with([&](State& state) {
-        live = state.live_labels;
-        for (const auto& [id, task] : state.tasks) live.insert(id);
+      raw->parts_.remove_leftovers([raw] {
+        return raw->state_.with([](State& state) {
+          std::set<std::string> live = state.live_labels;
+          for (const auto& [id, task] : state.tasks) live.insert(id);
+          return live;
+        });
       });
-      raw->parts_.remove_leftovers(live);
     }
     const std::shared_ptr<const Settings> current = raw->settings();
     raw->standby_->configure(current->vm.standby, !current->vm.standby_is_list);

@@ -40,9 +40,9 @@ struct WorkerParts {
   std::function<Result<std::unique_ptr<rpc::Upstream>>(const UpstreamSettings&,
                                                        const std::string& instance)>
       connect;
-  /// Called once in the background after adoption, with the tasks that live: isolations remove
-  /// what dead ones left. May be empty.
-  std::function<void(const std::set<std::string>& live_tasks)> remove_leftovers;
+  /// Called once in the background after adoption: isolations remove what dead tasks left. May be
+  /// empty.
+  std::function<void(const isolation::LiveTasks& live_tasks)> remove_leftovers;
 };
 
 /// Why a worker's life ended.

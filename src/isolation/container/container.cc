@@ -233,22 +233,24 @@ class Container final : public ContainerIsolation {
         std::make_unique<ContainerInstance>(record, found.engine, os::Fd()));
   }
 
-  void remove_leftovers(const std::set<std::string>& live_tasks) override {
+  void remove_leftovers(const LiveTasks& live_tasks) override {
     std::error_code failure;
     if (!std::filesystem::exists(options_.marker, failure)) return;
     const Status removed = [&]() -> Status {
       const EngineSearch::Found found = CIRRUS_TRY(search_.get(StopToken()));
       const std::string label = std::string(kOwnerLabel) + "=" + options_.owner;
-      const auto dead = [&](const ContainerEngine::Labelled& thing) {
+      const auto containers = CIRRUS_TRY(found.engine->containers_with(label, StopToken()));
+      const auto volumes = CIRRUS_TRY(found.engine->volumes_with(label, StopToken()));
+      const auto dead = [live = live_tasks()](const ContainerEngine::Labelled& thing) {
         const auto task = thing.labels.find(kTaskLabel);
-        return task == thing.labels.end() || !live_tasks.contains(task->second);
+        return task == thing.labels.end() || !live.contains(task->second);
       };
-      for (const auto& container : CIRRUS_TRY(found.engine->containers_with(label, StopToken()))) {
+      for (const auto& container : containers) {
         if (!dead(container)) continue;
         log_info("container of a dead task removed", {{"container", container.id}});
         CIRRUS_TRY(found.engine->remove(container.id));
       }
-      for (const auto& volume : CIRRUS_TRY(found.engine->volumes_with(label, StopToken()))) {
+      for (const auto& volume : volumes) {
         if (dead(volume)) CIRRUS_TRY(found.engine->remove_volume(volume.id));
       }
       return {};

@@ -27,7 +27,7 @@ class ContainerIsolation : public Isolation {
   /// Removes containers and volumes of this owner whose task is not in `live_tasks`: what a killed
   /// worker left. Does nothing, and starts no engine, if this worker never ran a container.
   /// Errors are logged: a worker without its engine still runs other tasks.
-  virtual void remove_leftovers(const std::set<std::string>& live_tasks) = 0;
+  virtual void remove_leftovers(const LiveTasks& live_tasks) = 0;
 };
 
 /// Never blocks: the engine is looked for by the first task.

@@ -11,6 +11,7 @@
 #include <ctime>
 #include <utility>
 
+#include "base/fail_point.h"
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/strings.h"
@@ -44,6 +45,8 @@ constexpr char kLabelHandle[] = "label";
 constexpr char kModifierHandle[] = "modifier";
 // The file that is followed; there if the task asked for it.
 constexpr char kConsoleHandle[] = "console";
+
+constexpr char kBegunFile[] = "vm-begun";
 
 // Ours: a tool that does not answer is stuck; pulls and clones of large images are not.
 constexpr std::chrono::hours kPullTime{6};
@@ -324,6 +327,8 @@ class Launch {
     record_.handles[kPortHandle] = std::to_string(spec_.port);
     record_.handles[kSocketHandle] = request_.gateway_socket.string();
     vm_ = "cirrus-" + options_.owner + "-" + name_part(request_.task_id) + "-" + random_hex(4);
+    remove_earlier();
+    CIRRUS_TRY(os::write_file(begun_file(), vm_));
 
     Result<std::unique_ptr<Instance>> made = make();
     if (!made.ok()) {
@@ -336,6 +341,20 @@ class Launch {
   }
 
  private:
+  // Beside the agent's log, and gone with it: the VM that a worker was making when it died.
+  std::filesystem::path begun_file() const { return request_.agent_log.parent_path() / kBegunFile; }
+  void remove_earlier() const {
+    const Result<std::string> earlier = os::read_file(begun_file(), 256);
+    if (!earlier.ok()) return;
+    log_info("VM of an earlier start removed", {{"vm", earlier.value()}});
+    InstanceRecord record;
+    record.handles[kToolHandle] = spec_.tool;
+    record.handles[kVmHandle] = earlier.value();
+    const Status removed = VmInstance(record, environment_, modifiers_).destroy();
+    // One that was never cloned is no failure.
+    if (!removed.ok()) log_debug("VM not removed", {{"error", removed.error()}});
+  }
+
   Result<std::unique_ptr<Instance>> make() {
     CIRRUS_TRY(prepare_directories());
     request_.notice(fmt::format("Pulling the image {}.", spec_.image));
@@ -350,10 +369,13 @@ class Launch {
     cloning["TART_NO_AUTO_PRUNE"] = "";
     CIRRUS_TRY(run_tool(clone_command(spec_, vm_), cloning, stop_, in(kCloneTime)));
     record_.handles[kVmHandle] = vm_;
+    crash_point("vm.cloned");
     for (const Argv& command : set_commands(spec_, vm_)) CIRRUS_TRY(tool(command, kToolTime));
     CIRRUS_TRY(start());
+    crash_point("vm.started");
     const Monotonic deadline = in(options_.boot_time);
     std::unique_ptr<net::SshSession> session = CIRRUS_TRY(log_in(deadline));
+    crash_point("vm.entered");
     CIRRUS_TRY(prepare_guest(*session));
     const GuestKind kind = CIRRUS_TRY(guest_kind(*session, stop_, in(kToolTime)));
     const AgentProgram program = CIRRUS_TRY(options_.agents.find(kind));
@@ -517,7 +539,7 @@ class Vm final : public VmIsolation {
     return std::unique_ptr<Instance>(std::move(instance));
   }
 
-  void remove_leftovers(const std::set<std::string>& live_tasks) override {
+  void remove_leftovers(const LiveTasks& live_tasks) override {
     for (const char* tool : {"tart", "vetu"}) {
       std::error_code failure;
       const std::filesystem::path marker = options_.state_directory / (std::string(tool) + "-used");
@@ -528,18 +550,19 @@ class Vm final : public VmIsolation {
   }
 
  private:
-  Status remove_leftovers_of(const std::string& tool, const std::set<std::string>& live_tasks) {
+  Status remove_leftovers_of(const std::string& tool, const LiveTasks& live_tasks) {
     const std::string names =
         CIRRUS_TRY(run_tool(list_command(tool), *environment_, StopToken(), in(kToolTime)));
+    const std::set<std::string> live = live_tasks();
     const std::string prefix = "cirrus-" + options_.owner + "-";
     Status first;
     for (const std::string& line : split(names, '\n')) {
       const std::string name(trim(line));
       if (!name.starts_with(prefix)) continue;
       const std::string task = name.substr(prefix.size(), name.rfind('-') - prefix.size());
-      const bool lives =
-          std::any_of(live_tasks.begin(), live_tasks.end(),
-                      [&task](const std::string& live) { return name_part(live) == task; });
+      const bool lives = std::any_of(live.begin(), live.end(), [&task](const std::string& one) {
+        return name_part(one) == task;
+      });
       if (lives) continue;
       log_info("VM of a dead task removed", {{"vm", name}});
       (void)run_tool(stop_command(tool, name), *environment_, StopToken(), in(kToolTime));

@@ -41,7 +41,7 @@ class VmIsolation : public Isolation {
  public:
   /// Removes VMs of this owner whose task is not in `live_tasks`: what a killed worker left.
   /// Errors are logged.
-  virtual void remove_leftovers(const std::set<std::string>& live_tasks) = 0;
+  virtual void remove_leftovers(const LiveTasks& live_tasks) = 0;
 };
 
 /// For both tools: which one, the task's isolation says. Never blocks.

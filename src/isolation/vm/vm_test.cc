@@ -8,7 +8,6 @@
 #include <gtest/gtest.h>
 
 #include "base/digest.h"
-#include "base/digest.h"
 #include "base/strings.h"
 #include "isolation/vm/tool_command.h"
 #include "isolation/vm/vm_tool.h"
@@ -297,6 +296,37 @@ TEST_F(Failing, ARunThatEndsEndsTheWait) {
   const Error failure = launch("run");
   EXPECT_THAT(failure.to_string(), HasSubstr("the VM stopped while it booted: run: disk full"));
   EXPECT_EQ(trace().back(), "delete");
+}
+
+TEST_F(Failing, WhatAnEarlierStartLeftIsRemovedFirst) {
+  ASSERT_TRUE(os::write_file(root_.path() / "vm-begun", "cirrus-owner-7-aaaaaaaa").ok());
+  (void)launch("clone");
+  const std::string said = os::read_file(root_.path() / "trace").value();
+  EXPECT_THAT(said, StartsWith("stop --timeout 5 cirrus-owner-7-aaaaaaaa\n"
+                               "delete cirrus-owner-7-aaaaaaaa\npull "));
+}
+
+TEST_F(Failing, WhatBeginsWhileLeftoversAreLookedForIsNone) {
+  ASSERT_TRUE(
+      os::write_file(root_.path() / "tart",
+                     "#!/bin/sh\necho \"$*\" >> \"$TRACE\"\n"
+                     "[ \"$1\" != list ] || printf 'cirrus-owner-7-a\\ncirrus-owner-8-b\\n'\n",
+                     0755)
+          .ok());
+  ASSERT_TRUE(os::write_file(root_.path() / "tart-used", "").ok());
+  VmOptions options;
+  options.environment = os::current_environment();
+  options.environment["PATH"] = root_.path().string() + ":" + options.environment["PATH"];
+  options.environment["TRACE"] = (root_.path() / "trace").string();
+  options.owner = "owner";
+  options.state_directory = root_.path();
+  ::setenv("PATH", options.environment["PATH"].c_str(), 1);
+  make_vm(options)->remove_leftovers([this] {
+    EXPECT_THAT(trace(), ElementsAre("list")) << "asked after it";
+    return std::set<std::string>{"8"};
+  });
+  EXPECT_THAT(trace(), ElementsAre("list", "stop", "delete"));
+  EXPECT_THAT(os::read_file(root_.path() / "trace").value(), HasSubstr("delete cirrus-owner-7-a"));
 }
 
 TEST_F(Failing, NoAddressIsSaid) {

@@ -1,0 +1,99 @@
+"""T16 in virtual machines: kill -9 of the worker at each named point of a task's life.
+
+SPDX-License-Identifier: MIT
+As test_worker_crashes.py, on the stand-in VMs: whatever the moment, the task ends once, ran once, its
+log is whole, and no VM of it is left.
+"""
+import signal
+import unittest
+
+from harness import CIRRUS_TEST, FINAL, Daemon, eventually
+from vm_case import VmCase
+
+START = ("worker.task.assigned", "worker.task.announced", "worker.task.recorded")
+MAKING = ("vm.cloned", "vm.started", "vm.entered", "worker.task.launched")
+HANDING_OVER = ("worker.task.handing-over",)
+HANDED_OVER = ("worker.task.handed-over",)
+RESULTS = ("gateway.log.spooled", "gateway.log.sent", "gateway.result.written",
+           "gateway.result.sent", "gateway.finish.written")
+END = ("worker.task.agent-gone", "worker.task.torn-down", "worker.task.ended",
+       "worker.task.end-reported", "worker.task.forgotten")
+POINTS = START + MAKING + HANDING_OVER + HANDED_OVER + RESULTS + END
+
+STEPS = ("  script:\n    - echo ran; for i in 1 2 3 4 5; do echo line $i; sleep 0.02; done\n"
+         "  check_script: echo after\n")
+
+
+class VmCrashes(VmCase):
+    def setUp(self):
+        super().setUp()
+        self.number = 0
+
+    def worker(self, points, log=None):
+        variables = {"CIRRUS_FAIL_POINTS": points}
+        if log:
+            variables["CIRRUS_FAIL_POINTS_LOG"] = str(log)
+        self.number += 1
+        worker = Daemon(self.scratch, f"worker-{self.number}", [
+            "worker", "run", "--name", "w", "--token-file",
+            self.controller.ready["registration_token_file"], "--rpc-endpoint",
+            self.controller.ready["rpc_endpoint"], "--data-dir", str(self.scratch / "w"),
+            "--resources", "cpu=4"], self.environment(**variables), CIRRUS_TEST)
+        self.daemons.append(worker)
+        # One that is to die may do so before it is ready.
+        return worker.start(wait=not points)
+
+    def forgotten(self):
+        self.no_vm_is_left()
+        tasks = self.scratch / "w" / "tasks"
+        eventually(lambda: not [p for p in tasks.iterdir() if p.is_dir()],
+                   "the task's directory is gone")
+
+    def die_and_go_on(self, point, status="completed"):
+        """One task, a worker that dies at `point`, and one that takes over."""
+        worker = self.worker(point + "=kill")
+        build = self.submit(self.config(STEPS))
+        self.assertEqual(worker.wait(), -signal.SIGKILL, f"{point} was not reached")
+        worker = self.worker("")
+        ended = self.wait_build(build, status)["tasks"]
+        self.assertTrue(all(task["status"] in FINAL for task in ended))
+        logs = "".join(self.log_or_empty(task["id"]).decode() for task in ended)
+        self.forgotten()
+        worker.signal(signal.SIGTERM)
+        self.assertEqual(worker.wait(), 0)
+        return ended, logs
+
+    def run_all(self, points):
+        for point in points:
+            with self.subTest(point):
+                ended, logs = self.die_and_go_on(point)
+                lines = [line for line in logs.splitlines()
+                         if line == "ran" or line.startswith("line ")]
+                self.assertEqual(lines, ["ran"] + [f"line {n}" for n in range(1, 6)])
+                self.assertTrue(self.log(ended[-1]["id"], "check").endswith(b"after\n"))
+
+    def test_t16_while_a_vm_is_made(self):
+        self.run_all(START + MAKING)
+
+    def test_t16_while_a_task_is_handed_to_its_agent(self):
+        self.run_all(HANDED_OVER)
+        # Agents in guests do not mark that they have their bootstrap: a task that may have begun is
+        # not begun again.
+        [task], logs = self.die_and_go_on(HANDING_OVER[0], "failed")
+        self.assertIn("agent process exited unexpectedly", task["reason"])
+        self.assertNotIn("ran\n", logs)
+
+    def test_t16_while_results_come_and_a_vm_is_removed(self):
+        self.run_all(RESULTS + END)
+
+    def test_every_point_of_a_vms_life_is_in_these_tests(self):
+        log = self.scratch / "points"
+        self.worker("", log)
+        self.wait_build(self.submit(self.config(STEPS)), "completed")
+        self.forgotten()
+        self.assertEqual({name for name in log.read_text().split()
+                          if name.startswith(("worker.task.", "vm.", "gateway."))}, set(POINTS))
+
+
+if __name__ == "__main__":
+    unittest.main()
