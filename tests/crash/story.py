@@ -14,14 +14,6 @@ import urllib.error
 from harness import CIRRUS_TEST, FINAL, Case, Daemon, eventually
 
 
-def kills_at(*points):
-    """Marks a test by the fail points at which it kills; `test_points` counts them."""
-    def mark(test):
-        test.points = points
-        return test
-    return mark
-
-
 class Story(Case):
     """The story in a scratch directory of its own."""
 

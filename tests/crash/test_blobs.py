@@ -8,8 +8,8 @@ import sqlite3
 import subprocess
 import unittest
 
-from harness import eventually
-from story import Story, kills_at
+from harness import eventually, kills_at
+from story import Story
 
 UPLOADS = """persistent_worker:
   isolation:

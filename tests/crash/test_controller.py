@@ -10,8 +10,8 @@ import subprocess
 import unittest
 import urllib.error
 
-from harness import Case, eventually
-from story import Story, kills_at
+from harness import Case, eventually, kills_at
+from story import Story
 
 CONFIG = """persistent_worker:
   isolation:

@@ -73,6 +73,14 @@ def processes_with(text):
     return found
 
 
+def kills_at(*points):
+    """Marks a test by the fail points at which it kills; `test_points` counts them."""
+    def mark(test):
+        test.points = points
+        return test
+    return mark
+
+
 class Daemon:
     """One long-running command with a ready file and its output in a log."""
 
@@ -196,6 +204,20 @@ class Case(unittest.TestCase):
         self.daemons.append(worker)
         worker.start(wait)
         return worker
+
+    def start_dying_worker(self, points, log=None):
+        """One with fail points, named and kept like all of its test's; `points` may be empty."""
+        variables = {"CIRRUS_FAIL_POINTS": points}
+        if log:
+            variables["CIRRUS_FAIL_POINTS_LOG"] = str(log)
+        worker = Daemon(self.scratch, f"worker-{len(self.daemons)}", [
+            "worker", "run", "--name", "w", "--token-file",
+            self.controller.ready["registration_token_file"], "--rpc-endpoint",
+            self.controller.ready["rpc_endpoint"], "--data-dir", str(self.scratch / "w"),
+            "--resources", "cpu=4"], self.environment(**variables), CIRRUS_TEST)
+        self.daemons.append(worker)
+        # One that is to die may do so before it is ready.
+        return worker.start(wait=not points)
 
     def cli(self, *arguments, check=None, **options):
         environment = self.environment()

@@ -7,7 +7,7 @@ log is whole, and no VM of it is left.
 import signal
 import unittest
 
-from harness import CIRRUS_TEST, FINAL, Daemon, eventually
+from harness import FINAL, eventually
 from vm_case import VmCase
 
 START = ("worker.task.assigned", "worker.task.announced", "worker.task.recorded")
@@ -25,24 +25,6 @@ STEPS = ("  script:\n    - echo ran; for i in 1 2 3 4 5; do echo line $i; sleep 
 
 
 class VmCrashes(VmCase):
-    def setUp(self):
-        super().setUp()
-        self.number = 0
-
-    def worker(self, points, log=None):
-        variables = {"CIRRUS_FAIL_POINTS": points}
-        if log:
-            variables["CIRRUS_FAIL_POINTS_LOG"] = str(log)
-        self.number += 1
-        worker = Daemon(self.scratch, f"worker-{self.number}", [
-            "worker", "run", "--name", "w", "--token-file",
-            self.controller.ready["registration_token_file"], "--rpc-endpoint",
-            self.controller.ready["rpc_endpoint"], "--data-dir", str(self.scratch / "w"),
-            "--resources", "cpu=4"], self.environment(**variables), CIRRUS_TEST)
-        self.daemons.append(worker)
-        # One that is to die may do so before it is ready.
-        return worker.start(wait=not points)
-
     def forgotten(self):
         self.no_vm_is_left()
         tasks = self.scratch / "w" / "tasks"
@@ -51,10 +33,10 @@ class VmCrashes(VmCase):
 
     def die_and_go_on(self, point, status="completed"):
         """One task, a worker that dies at `point`, and one that takes over."""
-        worker = self.worker(point + "=kill")
+        worker = self.start_dying_worker(point + "=kill")
         build = self.submit(self.config(STEPS))
         self.assertEqual(worker.wait(), -signal.SIGKILL, f"{point} was not reached")
-        worker = self.worker("")
+        worker = self.start_dying_worker("")
         ended = self.wait_build(build, status)["tasks"]
         self.assertTrue(all(task["status"] in FINAL for task in ended))
         logs = "".join(self.log_or_empty(task["id"]).decode() for task in ended)
@@ -88,7 +70,7 @@ class VmCrashes(VmCase):
 
     def test_every_point_of_a_vms_life_is_in_these_tests(self):
         log = self.scratch / "points"
-        self.worker("", log)
+        self.start_dying_worker("", log)
         self.wait_build(self.submit(self.config(STEPS)), "completed")
         self.forgotten()
         self.assertEqual({name for name in log.read_text().split()

@@ -8,7 +8,7 @@ import pathlib
 import signal
 import unittest
 
-from harness import CIRRUS_TEST, FINAL, Case, Daemon, eventually, processes_with
+from harness import FINAL, Case, eventually, processes_with
 
 START = ("worker.task.assigned", "worker.task.recorded", "worker.task.launched",
          "worker.task.announced")
@@ -58,18 +58,8 @@ class WorkerCrashes(Case):
         self.number = 0
 
     def worker(self, points, log=None):
-        variables = {"CIRRUS_FAIL_POINTS": points}
-        if log:
-            variables["CIRRUS_FAIL_POINTS_LOG"] = str(log)
         self.number += 1
-        worker = Daemon(self.scratch, f"worker-{self.number}", [
-            "worker", "run", "--name", "w", "--token-file",
-            self.controller.ready["registration_token_file"], "--rpc-endpoint",
-            self.controller.ready["rpc_endpoint"], "--data-dir", str(self.scratch / "w"),
-            "--resources", "cpu=4"], self.environment(**variables), CIRRUS_TEST)
-        self.daemons.append(worker)
-        # One that is to die may do so before it is ready.
-        return worker.start(wait=not points)
+        return self.start_dying_worker(points, log)
 
     def run_through(self, point, config=TASK, status="completed"):
         """One task, a worker that dies at `point`, and one that takes over."""
