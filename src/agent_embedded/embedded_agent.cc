@@ -2,9 +2,11 @@
 #include "agent_embedded/embedded_agent.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -53,6 +55,18 @@ Status unpack_to(int fd) {
   return {};
 }
 
+/// Gives back the memory that reading the packed bytes took: they come again from the program's
+/// file.
+void forget_packed() {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<std::uintptr_t>(cirrus_embedded_agent_begin);
+  const auto end = reinterpret_cast<std::uintptr_t>(cirrus_embedded_agent_end);
+  // Whole pages of it; neighbours are others'. A refusal costs memory only.
+  const std::uintptr_t first = (begin + page - 1) / page * page;
+  const std::uintptr_t last = end / page * page;
+  if (first < last) (void)::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
 bool is_whole(const std::filesystem::path& path) {
   struct stat facts {};
   return ::lstat(path.c_str(), &facts) == 0 && S_ISREG(facts.st_mode) &&
@@ -81,6 +95,7 @@ Result<std::filesystem::path> unpack_embedded_agent(const std::filesystem::path&
     const os::Fd file = CIRRUS_TRY(
         os::open_file(temporary, O_WRONLY | O_CREAT | O_EXCL, 0755).note("unpacking the agent"));
     written = unpack_to(file.get());
+    forget_packed();
     // Whatever the umask says: a task of another user must be able to run it.
     if (written.ok() && ::fchmod(file.get(), 0755) != 0) {
       written = errno_error(errno, "cannot make '{}' executable", temporary.string());
