@@ -241,10 +241,7 @@ Status TaskGateway::write_ahead(const std::string& step, std::string_view bytes)
   if (state_.with([](const State& state) { return state.progress.attached_once; })) {
     return error(Code::FailedPrecondition, "the log of '{}' is its agent's", step);
   }
-  Spool* const spool = CIRRUS_TRY(spool_of(step));
-  CIRRUS_TRY(spool->append(bytes));
-  state_.update([&](State& state) { state.logs[step].spooled = spool->size(); });
-  return {};
+  return store_at_end(step, bytes);
 }
 
 std::vector<gw::LogPosition> TaskGateway::log_positions() const {
@@ -273,6 +270,12 @@ Result<std::uint64_t> TaskGateway::store_log(const std::string& step, std::uint6
   return spool->size();
 }
 
+Status TaskGateway::store_at_end(const std::string& step, std::string_view bytes) {
+  const Spool* const spool = CIRRUS_TRY(spool_of(step));
+  CIRRUS_TRY(store_log(step, spool->size(), bytes));
+  return {};
+}
+
 std::uint64_t TaskGateway::waiting_bytes(const State& state) {
   std::uint64_t waiting = 0;
   for (const auto& [step, log] : state.logs) waiting += log.spooled - log.upstream;
@@ -297,7 +300,8 @@ bool TaskGateway::on_log(std::uint64_t generation, const gw::AgentMessage::Log& 
   gw::GatewayMessage stored;
   stored.mutable_log_stored()->mutable_position()->set_step(log.step());
   stored.mutable_log_stored()->mutable_position()->set_offset(size.value());
-  const bool go_on = state_.update([&](State& state) {
+  // Whoever waits for the bytes was woken when they were stored.
+  const bool go_on = state_.with([&](State& state) {
     if (waiting_bytes(state) <= options_.spool_quota || state.generation != generation) return true;
     state.reading_paused = true;
     return false;
@@ -376,11 +380,7 @@ void TaskGateway::agent_came() {
 
 Status TaskGateway::append_log(const std::string& step, std::string_view bytes) {
   const std::lock_guard ingest(ingest_mutex_);
-  const std::uint64_t end = state_.with([&](const State& state) {
-    const auto found = state.logs.find(step);
-    return found == state.logs.end() ? 0 : found->second.spooled;
-  });
-  CIRRUS_TRY(store_log(step, end, bytes));
+  CIRRUS_TRY(store_at_end(step, bytes));
   crash_point("gateway.log.spooled");
   return {};
 }

@@ -147,6 +147,8 @@ class TaskGateway final : public std::enable_shared_from_this<TaskGateway> {
   /// FailedPrecondition for a gap; those of the disk. ingest_mutex_ is held.
   Result<std::uint64_t> store_log(const std::string& step, std::uint64_t offset,
                                   std::string_view data);
+  /// The same after what is there.
+  Status store_at_end(const std::string& step, std::string_view bytes);
   /// The next event. ingest_mutex_ is held.
   Status store_event(const gw::AgentMessage::Event& event);
 

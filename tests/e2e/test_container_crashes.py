@@ -9,20 +9,13 @@ import os
 import signal
 import unittest
 
+from crash_points import END, FAILURE, HANDED_OVER, HANDING_OVER, RESULTS, START_ANNOUNCED
 from engines import EngineCase
 from harness import CIRRUS_TEST, FINAL, eventually, processes_with
 
-START = ("worker.task.assigned", "worker.task.announced", "worker.task.recorded")
 MAKING = ("container.volume.made", "container.created", "container.started",
           "worker.task.launched")
-HANDING_OVER = ("worker.task.handing-over",)
-HANDED_OVER = ("worker.task.handed-over",)
-RESULTS = ("gateway.log.spooled", "gateway.log.sent", "gateway.result.written",
-           "gateway.result.sent", "gateway.finish.written")
-END = ("worker.task.agent-gone", "worker.task.torn-down", "worker.task.ended",
-       "worker.task.end-reported", "worker.task.forgotten")
-FAILURE = ("worker.task.failure-reported",)
-POINTS = START + MAKING + HANDING_OVER + HANDED_OVER + RESULTS + END + FAILURE
+POINTS = START_ANNOUNCED + MAKING + HANDING_OVER + HANDED_OVER + RESULTS + END + FAILURE
 
 # Writes down that it ran and leaves a process in a session of its own.
 TASK = """task:
@@ -111,7 +104,7 @@ class ContainerCrashes(EngineCase):
 
     def test_t16_podman_until_the_agent_is_told(self):
         self.begin("podman")
-        self.run_all(START + MAKING + HANDED_OVER)
+        self.run_all(START_ANNOUNCED + MAKING + HANDED_OVER)
         # Agents in containers do not mark that they have their bootstrap: a task that may have
         # begun is not begun again.
         with self.subTest(*HANDING_OVER):

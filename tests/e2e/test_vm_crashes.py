@@ -7,18 +7,12 @@ log is whole, and no VM of it is left.
 import signal
 import unittest
 
+from crash_points import END, HANDED_OVER, HANDING_OVER, RESULTS, START_ANNOUNCED
 from harness import FINAL, eventually
 from vm_case import VmCase
 
-START = ("worker.task.assigned", "worker.task.announced", "worker.task.recorded")
 MAKING = ("vm.cloned", "vm.started", "vm.entered", "worker.task.launched")
-HANDING_OVER = ("worker.task.handing-over",)
-HANDED_OVER = ("worker.task.handed-over",)
-RESULTS = ("gateway.log.spooled", "gateway.log.sent", "gateway.result.written",
-           "gateway.result.sent", "gateway.finish.written")
-END = ("worker.task.agent-gone", "worker.task.torn-down", "worker.task.ended",
-       "worker.task.end-reported", "worker.task.forgotten")
-POINTS = START + MAKING + HANDING_OVER + HANDED_OVER + RESULTS + END
+POINTS = START_ANNOUNCED + MAKING + HANDING_OVER + HANDED_OVER + RESULTS + END
 
 STEPS = ("  script:\n    - echo ran; for i in 1 2 3 4 5; do echo line $i; sleep 0.02; done\n"
          "  check_script: echo after\n")
@@ -55,7 +49,7 @@ class VmCrashes(VmCase):
                 self.assertTrue(self.log(ended[-1]["id"], "check").endswith(b"after\n"))
 
     def test_t16_while_a_vm_is_made(self):
-        self.run_all(START + MAKING)
+        self.run_all(START_ANNOUNCED + MAKING)
 
     def test_t16_while_a_task_is_handed_to_its_agent(self):
         self.run_all(HANDED_OVER)

@@ -8,6 +8,7 @@ import pathlib
 import signal
 import unittest
 
+from crash_points import END, FAILURE, RESULTS
 from harness import FINAL, Case, eventually, processes_with
 
 START = ("worker.task.assigned", "worker.task.recorded", "worker.task.launched",
@@ -15,11 +16,6 @@ START = ("worker.task.assigned", "worker.task.recorded", "worker.task.launched",
 MAKING = ("none.directory.made", "none.directory.noted", "none.directory.named",
           "none.group.made", "none.agent.spawned")
 HANDING_OVER = ("worker.task.handing-over", "worker.task.handed-over")
-RESULTS = ("gateway.log.spooled", "gateway.log.sent", "gateway.result.written",
-           "gateway.result.sent", "gateway.finish.written")
-END = ("worker.task.agent-gone", "worker.task.torn-down", "worker.task.ended",
-       "worker.task.end-reported", "worker.task.forgotten")
-FAILURE = ("worker.task.failure-reported",)
 POINTS = START + MAKING + HANDING_OVER + RESULTS + END + FAILURE
 
 # Writes down that it ran, leaves a process in a session of its own, and ends on its own account.

@@ -238,22 +238,11 @@ class Container final : public ContainerIsolation {
     if (!std::filesystem::exists(options_.marker, failure)) return;
     const Status removed = [&]() -> Status {
       const EngineSearch::Found found = CIRRUS_TRY(search_.get(StopToken()));
-      const std::string label = std::string(kOwnerLabel) + "=" + options_.owner;
-      const auto containers = CIRRUS_TRY(found.engine->containers_with(label, StopToken()));
-      const auto volumes = CIRRUS_TRY(found.engine->volumes_with(label, StopToken()));
-      const auto dead = [live = live_tasks()](const ContainerEngine::Labelled& thing) {
-        const auto task = thing.labels.find(kTaskLabel);
-        return task == thing.labels.end() || !live.contains(task->second);
-      };
-      for (const auto& container : containers) {
-        if (!dead(container)) continue;
-        log_info("container of a dead task removed", {{"container", container.id}});
-        CIRRUS_TRY(found.engine->remove(container.id));
-      }
-      for (const auto& volume : volumes) {
-        if (dead(volume)) CIRRUS_TRY(found.engine->remove_volume(volume.id));
-      }
-      return {};
+      const Owned owned = CIRRUS_TRY(owned_in(*found.engine, StopToken()));
+      return remove(*found.engine, owned, "container of a dead task removed",
+                    [live = live_tasks()](const std::string* task) {
+                      return task == nullptr || !live.contains(*task);
+                    });
     }();
     if (!removed.ok()) log_warning("leftover containers stay", {{"error", removed.error()}});
   }
@@ -266,16 +255,38 @@ class Container final : public ContainerIsolation {
     const std::filesystem::path begun = request.lock_file.parent_path() / kBegunFile;
     std::error_code failure;
     if (!std::filesystem::exists(begun, failure)) return os::write_file(begun, "");
+    const Owned owned = CIRRUS_TRY(owned_in(engine, stop));
+    return remove(engine, owned, "container of an earlier start removed",
+                  [&request](const std::string* task) {
+                    return task != nullptr && *task == request.task_id;
+                  });
+  }
+
+  struct Owned {
+    std::vector<ContainerEngine::Labelled> containers;
+    std::vector<ContainerEngine::Labelled> volumes;
+  };
+  Result<Owned> owned_in(ContainerEngine& engine, const StopToken& stop) const {
     const std::string label = std::string(kOwnerLabel) + "=" + options_.owner;
-    const auto is_its_own = [&](const ContainerEngine::Labelled& thing) {
+    Owned owned;
+    owned.containers = CIRRUS_TRY(engine.containers_with(label, stop));
+    owned.volumes = CIRRUS_TRY(engine.volumes_with(label, stop));
+    return owned;
+  }
+  /// Those of which `goes` says so, by the task they were made for; null: none is named.
+  static Status remove(ContainerEngine& engine, const Owned& owned, const char* words,
+                       const std::function<bool(const std::string* task)>& goes) {
+    const auto gone = [&goes](const ContainerEngine::Labelled& thing) {
       const auto task = thing.labels.find(kTaskLabel);
-      return task != thing.labels.end() && task->second == request.task_id;
+      return goes(task == thing.labels.end() ? nullptr : &task->second);
     };
-    for (const auto& container : CIRRUS_TRY(engine.containers_with(label, stop))) {
-      if (is_its_own(container)) CIRRUS_TRY(engine.remove(container.id));
+    for (const auto& container : owned.containers) {
+      if (!gone(container)) continue;
+      log_info(words, {{"container", container.id}});
+      CIRRUS_TRY(engine.remove(container.id));
     }
-    for (const auto& volume : CIRRUS_TRY(engine.volumes_with(label, stop))) {
-      if (is_its_own(volume)) CIRRUS_TRY(engine.remove_volume(volume.id));
+    for (const auto& volume : owned.volumes) {
+      if (gone(volume)) CIRRUS_TRY(engine.remove_volume(volume.id));
     }
     return {};
   }

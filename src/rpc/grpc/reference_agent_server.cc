@@ -52,6 +52,23 @@ grpc::Status with_task(GatewayService& service, const grpc::ServerContext& conte
   return task.ok() ? answer(std::forward<Body>(body)(*task.value())) : to_grpc(task.error());
 }
 
+/// Keeps what happened, as `fill` writes it into the event.
+template <typename Fill>
+grpc::Status report(GatewayService& service, const grpc::ServerContext& context, Fill&& fill) {
+  return with_task(service, context, [&fill](ReferenceTask& task) {
+    Event event;
+    std::forward<Fill>(fill)(event);
+    return task.report(std::move(event));
+  });
+}
+
+/// Without the secret that such a request may carry.
+pb::ReportAgentProblemRequest problem_of(const pb::ReportAgentProblemRequest& request) {
+  pb::ReportAgentProblemRequest problem = request;
+  problem.clear_task_identification();
+  return problem;
+}
+
 /// The same with the task's caches and artifacts.
 template <typename Body>
 grpc::Status with_blobs(GatewayService& service, const grpc::ServerContext& context, Body&& body) {
@@ -157,63 +174,46 @@ grpc::Status ReferenceAgentServer::InitialCommands(Context* context,
 grpc::Status ReferenceAgentServer::ReportCommandUpdates(
     Context* context, const pb::ReportCommandUpdatesRequest* request,
     pb::ReportCommandUpdatesResponse*) {
-  return with_task(service_, *context, [request](ReferenceTask& task) {
-    Event event;
+  return report(service_, *context, [request](Event& event) {
     *event.mutable_updates()->mutable_updates() = request->updates();
-    return task.report(std::move(event));
   });
 }
 
 grpc::Status ReferenceAgentServer::ReportAnnotations(
     Context* context, const pb::ReportAnnotationsCommandRequest* request, None*) {
-  return with_task(service_, *context, [request](ReferenceTask& task) {
-    Event event;
+  return report(service_, *context, [request](Event& event) {
     *event.mutable_annotations()->mutable_annotations() = request->annotations();
-    return task.report(std::move(event));
   });
 }
 
 grpc::Status ReferenceAgentServer::ReportAgentFinished(
     Context* context, const pb::ReportAgentFinishedRequest* request,
     pb::ReportAgentFinishedResponse*) {
-  return with_task(service_, *context, [request](ReferenceTask& task) {
-    Event event;
+  return report(service_, *context, [request](Event& event) {
     *event.mutable_finished() = *request;
     event.mutable_finished()->clear_task_identification();
-    return task.report(std::move(event));
   });
 }
 
 grpc::Status ReferenceAgentServer::ReportAgentError(Context* context,
                                                     const pb::ReportAgentProblemRequest* request,
                                                     None*) {
-  return with_task(service_, *context, [request](ReferenceTask& task) {
-    Event event;
-    event.mutable_error()->set_message(request->message());
-    event.mutable_error()->set_stack(request->stack());
-    return task.report(std::move(event));
-  });
+  return report(service_, *context,
+                [request](Event& event) { *event.mutable_error() = problem_of(*request); });
 }
 
 grpc::Status ReferenceAgentServer::ReportAgentWarning(Context* context,
                                                       const pb::ReportAgentProblemRequest* request,
                                                       None*) {
-  return with_task(service_, *context, [request](ReferenceTask& task) {
-    Event event;
-    event.mutable_warning()->set_message(request->message());
-    event.mutable_warning()->set_stack(request->stack());
-    return task.report(std::move(event));
-  });
+  return report(service_, *context,
+                [request](Event& event) { *event.mutable_warning() = problem_of(*request); });
 }
 
 grpc::Status ReferenceAgentServer::ReportAgentSignal(Context* context,
                                                      const pb::ReportAgentSignalRequest* request,
                                                      None*) {
-  return with_task(service_, *context, [request](ReferenceTask& task) {
-    Event event;
-    event.mutable_signal()->set_signal(request->signal());
-    return task.report(std::move(event));
-  });
+  return report(service_, *context,
+                [request](Event& event) { event.mutable_signal()->set_signal(request->signal()); });
 }
 
 grpc::Status ReferenceAgentServer::ReportAgentLogs(Context* context,
