@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "os/program_text.h"
 #include "worker/worker.h"
 
 namespace cirrus::worker {
@@ -96,7 +97,8 @@ void Worker::watch_life(const StopToken& stop) {
 }
 
 // One thread for all tasks, so that a task that starves its own threads is still heard of. It also
-// compares the clocks, which nobody tells a process about.
+// compares the clocks, which nobody tells a process about, and makes a worker small that has become
+// idle.
 void Worker::heartbeat_loop(const StopToken& stop) {
   constexpr auto kPeriod = std::chrono::seconds(60);  // Source: reference agent, heartbeat period.
   constexpr auto kClockPeriod = std::chrono::seconds(5);
@@ -106,6 +108,7 @@ void Worker::heartbeat_loop(const StopToken& stop) {
   };
   auto before = ahead();
   Monotonic next_beat = system_clock().now() + kPeriod;
+  bool small = false;
   while (wait_for(stop, kClockPeriod)) {
     const auto now = ahead();
     if (now < before - kStep) {
@@ -116,6 +119,11 @@ void Worker::heartbeat_loop(const StopToken& stop) {
           {{"seconds", std::chrono::ceil<std::chrono::seconds>(before - now).count()}});
     }
     before = now;
+    const bool idle = state_.with([&](const State& state) {
+      return state.tasks.empty() && system_clock().now() - state.idle_since >= kClockPeriod;
+    });
+    if (idle && !small) (void)os::give_back_program_text();
+    small = idle;
     if (system_clock().now() < next_beat) continue;
     next_beat = system_clock().now() + kPeriod;
     beat(stop);
