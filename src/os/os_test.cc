@@ -142,6 +142,24 @@ TEST(Proc, FindsSurvivorsByTheirEnvironment) {
   EXPECT_NE(std::find(ours.begin(), ours.end(), process.pid()), ours.end());
 }
 
+TEST(Proc, NamesTheChildrenOfAProcess) {
+  SpawnOptions options;
+  options.argv = {"sh", "-c", "sleep 1000 & wait"};
+  Process process = Process::spawn(options).value();
+  const std::vector<pid_t> ours = children_of(::getpid()).value();
+  EXPECT_NE(std::find(ours.begin(), ours.end(), process.pid()), ours.end());
+  std::vector<pid_t> theirs;
+  for (int i = 0; i < 1000 && theirs.empty(); ++i) {
+    theirs = children_of(process.pid()).value();
+    if (theirs.empty()) wait_for(StopToken(), std::chrono::milliseconds(5));
+  }
+  EXPECT_EQ(theirs.size(), 1U);
+  const pid_t gone = process.pid();
+  process.send_signal_to_group(SIGKILL);
+  (void)process.terminate(std::chrono::milliseconds(0));
+  EXPECT_EQ(children_of(gone), std::nullopt);
+}
+
 TEST(Files, WriteIsAtomicAndKeepsTheMode) {
   const TempDir directory = TempDir::create("cirrus-os-test").value();
   const auto path = directory.path() / "file";

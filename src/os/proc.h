@@ -28,7 +28,12 @@ Fd open_pidfd(pid_t pid);
 /// a walk over all processes (about 10 µs each). Processes we may not read are left out.
 std::vector<pid_t> processes_with_variable(std::string_view key, std::string_view value);
 
-/// Pids of all live descendants of `ancestor`, without itself.
+/// Pids of the children of `pid`, dead ones included; nullopt if the kernel does not keep such
+/// lists or there is no such process. One that begins or ends meanwhile may be missing. Costs one
+/// file per thread of `pid`, however many processes there are. Source: proc_pid_children(5).
+std::optional<std::vector<pid_t>> children_of(pid_t pid);
+
+/// Pids of all live descendants of `ancestor`, without itself, from a walk over all processes.
 std::vector<pid_t> descendants_of(pid_t ancestor);
 
 /// Makes this process adopt orphaned descendants instead of init. Descendants of agents stay

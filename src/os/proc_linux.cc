@@ -44,9 +44,10 @@ std::optional<Stat> read_stat(pid_t pid) {
   return stat;
 }
 
-std::vector<pid_t> all_pids() {
+/// The entries of a directory that are numbers: processes of `/proc`, threads of `task`.
+std::vector<pid_t> numbers_in(const std::string& directory) {
   std::vector<pid_t> pids;
-  DIR* list = ::opendir("/proc");
+  DIR* list = ::opendir(directory.c_str());
   if (list == nullptr) return pids;
   while (const dirent* entry = ::readdir(list)) {
     char* end = nullptr;
@@ -79,7 +80,7 @@ Fd open_pidfd(pid_t pid) {
 std::vector<pid_t> processes_with_variable(std::string_view key, std::string_view value) {
   const std::string wanted = std::string(key) + "=" + std::string(value);
   std::vector<pid_t> found;
-  for (const pid_t pid : all_pids()) {
+  for (const pid_t pid : numbers_in("/proc")) {
     const Result<std::string> environment =
         read_file("/proc/" + std::to_string(pid) + "/environ", 4U << 20U);
     if (!environment.ok()) continue;
@@ -97,9 +98,28 @@ std::vector<pid_t> processes_with_variable(std::string_view key, std::string_vie
   return found;
 }
 
+std::optional<std::vector<pid_t>> children_of(pid_t pid) {
+  const std::string threads = "/proc/" + std::to_string(pid) + "/task";
+  std::optional<std::vector<pid_t>> children;
+  for (const pid_t thread : numbers_in(threads)) {
+    const Result<std::string> list =
+        read_file(threads + "/" + std::to_string(thread) + "/children", 4U << 20U);
+    if (!list.ok()) continue;
+    if (!children) children.emplace();
+    const char* cursor = list.value().c_str();
+    char* next = nullptr;
+    for (long child = std::strtol(cursor, &next, 10); next != cursor;
+         child = std::strtol(cursor, &next, 10)) {
+      cursor = next;
+      children->push_back(static_cast<pid_t>(child));
+    }
+  }
+  return children;
+}
+
 std::vector<pid_t> descendants_of(pid_t ancestor) {
   std::multimap<pid_t, pid_t> children;
-  for (const pid_t pid : all_pids()) {
+  for (const pid_t pid : numbers_in("/proc")) {
     if (const std::optional<Stat> stat = read_stat(pid); stat && stat->state != 'Z') {
       children.emplace(stat->parent, pid);
     }

@@ -12,6 +12,7 @@
 
 #include "os/fd.h"
 #include "os/files.h"
+#include "os/proc.h"
 #include "os/process_table.h"
 
 namespace cirrus::os {
@@ -121,20 +122,9 @@ void reap_others(const std::vector<pid_t>& tracked) {
   }
   // A dead child that is tracked hides the ones behind it, so from here on each child of ours is
   // asked for by name.
-  for_each_number_in("/proc/self/task", [&is_tracked](int thread) {
-    const Result<std::string> list =
-        read_file("/proc/self/task/" + std::to_string(thread) + "/children", 4U << 20U);
-    if (!list.ok()) return;
-    const char* cursor = list.value().c_str();
-    char* next = nullptr;
-    for (long pid = std::strtol(cursor, &next, 10); next != cursor;
-         pid = std::strtol(cursor, &next, 10)) {
-      cursor = next;
-      if (!is_tracked(static_cast<pid_t>(pid))) {
-        (void)::waitpid(static_cast<pid_t>(pid), nullptr, WNOHANG);
-      }
-    }
-  });
+  for (const pid_t pid : children_of(::getpid()).value_or(std::vector<pid_t>{})) {
+    if (!is_tracked(pid)) (void)::waitpid(pid, nullptr, WNOHANG);
+  }
 }
 
 void wait_dead(const std::vector<pid_t>& pids, Monotonic deadline) {
