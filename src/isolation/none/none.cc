@@ -218,11 +218,16 @@ Result<TaskDirectories> directories_of(const LaunchRequest& request) {
                              request.lock_file.parent_path() / "working-directory");
 }
 
+/// How long an agent that was given its task has the processors for itself before the next one is
+/// made ready: about what it takes from there to the first line of a script.
+constexpr std::chrono::milliseconds kHeadStart{20};
+
 class None final : public NoneIsolation {
  public:
   None(bool keep_ready_agent, const std::string& owner)
       : keep_ready_(keep_ready_agent), owner_(owner), generation_(owner + "-" + random_hex(3)) {}
   ~None() override {
+    maker_.request_stop();
     if (maker_.joinable()) maker_.join();
     if (ready_) discard(*ready_);
   }
@@ -340,13 +345,16 @@ class None final : public NoneIsolation {
     const std::string name = ".ready-" + random_hex(6);
     request.lock_file = directory / (name + ".lock");
     request.agent_log = directory / (name + ".log");
-    maker_ = Thread([this, request] { make_ready(request); });
+    maker_ = Thread([this, request](const StopToken& stop) { make_ready(request, stop); });
   }
 
-  void make_ready(const LaunchRequest& request) {
-    Result<IdleAgent> agent = start(request);
+  void make_ready(const LaunchRequest& request, const StopToken& stop) {
+    std::optional<Result<IdleAgent>> made;
+    if (wait_for(stop, kHeadStart)) made.emplace(start(request));
     const std::lock_guard lock(mutex_);
     making_ = false;
+    if (!made) return;
+    Result<IdleAgent>& agent = *made;
     if (agent.ok()) {
       ready_ = std::move(agent).value();
     } else {
