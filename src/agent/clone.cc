@@ -8,6 +8,8 @@
 // 5. large files and submodules where there are any
 #include <unistd.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <utility>
 
 #include "agent/git_tunnel.h"
@@ -37,6 +39,8 @@ class TaskRun::Clone {
     environment_ = run_.step_environment(step);
     environment_["GIT_TERMINAL_PROMPT"] = "0";
     model::add_git_settings(environment_, credential_settings(request_.url));
+    // Nothing to tidy up in what a task fetches once; git would start a process to find that out.
+    model::add_git_settings(environment_, {{"maintenance.auto", "false"}, {"gc.auto", "0"}});
   }
 
   StepOutcome all() {
@@ -60,23 +64,53 @@ class TaskRun::Clone {
     outcome_ = run_.run_process(step_, std::move(arguments), std::move(environment));
     return outcome_.succeeded;
   }
-  bool set(const std::string& key, const std::string& value) {
-    return git({"config", "--local", "--replace-all", key, value});
-  }
-
   bool prepare() {
     step_.log.write("Cloning " + request_.url.clean + " into " + run_.working_directory_.string() +
                     ".\n");
-    if (!git({"-c", "init.defaultBranch=main", "init", "--quiet", "."})) return false;
-    if (!set("remote.origin.url", request_.url.clean)) return false;
-    if (!set("remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")) return false;
-    if (!request_.branch.empty() && (!set("branch." + request_.branch + ".remote", "origin") ||
-                                     !set("branch." + request_.branch + ".merge", request_.ref))) {
+    const Settings settings = lasting_settings();
+    std::error_code ignored;
+    if (std::filesystem::symlink_status(run_.working_directory_ / ".git", ignored).type() !=
+        std::filesystem::file_type::not_found) {
+      // A repository that was there keeps what else it is set to.
+      if (!git({"init", "--quiet", "."})) return false;
+      return std::all_of(settings.begin(), settings.end(), [this](const auto& setting) {
+        return git({"config", "--local", "--replace-all", setting.first, setting.second});
+      });
+    }
+    // A new one is made with its settings: each `git config` would be a process of its own.
+    const std::filesystem::path like = run_.scratch_->path() / "git-template";
+    const Status written = make_template(like, settings);
+    if (!written.ok()) {
+      step_.log.write(written.error().to_string() + "\n");
       return false;
+    }
+    return git(
+        {"-c", "init.defaultBranch=main", "init", "--quiet", "--template=" + like.string(), "."});
+  }
+
+  using Settings = std::vector<std::pair<std::string, std::string>>;
+  /// What `.git/config` holds for the scripts that come later; never the credential itself.
+  Settings lasting_settings() const {
+    Settings settings{{"remote.origin.url", request_.url.clean},
+                      {"remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"}};
+    if (!request_.branch.empty()) {
+      settings.emplace_back("branch." + request_.branch + ".remote", "origin");
+      settings.emplace_back("branch." + request_.branch + ".merge", request_.ref);
     }
     const std::string helper =
         credential_helper(request_.url, run_.environment_->has("CIRRUS_REPO_CLONE_TOKEN"));
-    return helper.empty() || set("credential." + request_.url.origin + ".helper", helper);
+    if (!helper.empty()) {
+      settings.emplace_back("credential." + request_.url.origin + ".helper", helper);
+    }
+    return settings;
+  }
+
+  /// The folders are those that scripts expect in every repository.
+  static Status make_template(const std::filesystem::path& directory, const Settings& settings) {
+    CIRRUS_TRY(os::make_directories(directory / "hooks"));
+    CIRRUS_TRY(os::make_directories(directory / "info"));
+    CIRRUS_TRY(os::write_file(directory / "info/exclude", "", 0644));
+    return os::write_file(directory / "config", model::git_config_text(settings), 0644);
   }
 
   bool fetch() {

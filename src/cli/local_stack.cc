@@ -37,8 +37,10 @@ Status LocalStack::begin(const std::filesystem::path& scratch, int slots) {
   flags.token = CIRRUS_TRY(read_secret_file(controller_->registration_token_file().string()));
   flags.endpoint = controller_->rpc_endpoint();
   flags.resources[kLocalSlot] = slots;
-  worker_ = CIRRUS_TRY(WorkerStack::start(CIRRUS_TRY(worker::make_settings(flags, "", "", "local")),
-                                          scratch / "worker", agents_directory(scratch)));
+  worker::Settings settings = CIRRUS_TRY(worker::make_settings(flags, "", "", "local"));
+  settings.git_mirror_without_isolation = false;  // a mirror would go with the run
+  worker_ = CIRRUS_TRY(
+      WorkerStack::start(std::move(settings), scratch / "worker", agents_directory(scratch)));
   return {};
 }
 

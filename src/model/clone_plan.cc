@@ -191,6 +191,30 @@ std::vector<std::pair<std::string, std::string>> credential_settings(const Clone
            "Authorization: Basic " + base64_encode(url.user + ":" + url.password.reveal())}};
 }
 
+std::string git_config_text(const std::vector<std::pair<std::string, std::string>>& settings) {
+  const auto quoted = [](std::string_view value) {
+    std::string text = "\"";
+    for (const char c : value) {
+      if (c == '\n') {
+        text += "\\n";
+        continue;
+      }
+      if (c == '"' || c == '\\') text += '\\';
+      text += c;
+    }
+    return text + '"';
+  };
+  std::string text;
+  for (const auto& [key, value] : settings) {
+    const std::size_t section = key.find('.');
+    const std::size_t name = key.rfind('.');
+    text += "[" + key.substr(0, section);
+    if (name != section) text += " " + quoted(key.substr(section + 1, name - section - 1));
+    text += "]\n\t" + key.substr(name + 1) + " = " + quoted(value) + "\n";
+  }
+  return text;
+}
+
 void add_git_settings(std::map<std::string, std::string, std::less<>>& environment,
                       const std::vector<std::pair<std::string, std::string>>& settings) {
   const auto found = environment.find("GIT_CONFIG_COUNT");

@@ -61,6 +61,10 @@ std::vector<std::string> checkout_arguments(const CloneRequest& request);
 /// file and no command line shows it.
 std::vector<std::pair<std::string, std::string>> credential_settings(const CloneUrl& url);
 
+/// Settings as the text of a git configuration file; keys are `section.name` or
+/// `section.subsection.name`. Source: git-config(1), syntax.
+std::string git_config_text(const std::vector<std::pair<std::string, std::string>>& settings);
+
 /// Adds settings to those an environment has already. Source: git-config(1), GIT_CONFIG_COUNT.
 void add_git_settings(std::map<std::string, std::string, std::less<>>& environment,
                       const std::vector<std::pair<std::string, std::string>>& settings);

@@ -61,5 +61,11 @@ TEST(ClonePlan, RefusesNamesThatAreOptionsOrPatterns) {  // T07
   }
 }
 
+TEST(ClonePlan, WritesSettingsAsGitReadsThem) {
+  EXPECT_EQ(git_config_text({{"gc.auto", "0"}, {"branch.a \"b\" \\.x.merge", "c\n\"d\" \\ # e"}}),
+            "[gc]\n\tauto = \"0\"\n"
+            "[branch \"a \\\"b\\\" \\\\.x\"]\n\tmerge = \"c\\n\\\"d\\\" \\\\ # e\"\n");
+}
+
 }  // namespace
 }  // namespace cirrus::model

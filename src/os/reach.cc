@@ -23,17 +23,25 @@ bool allows(const std::filesystem::path& directory, const User& user, unsigned w
   return (bits & wanted) == wanted;
 }
 
-}  // namespace
-
-bool may_write_in(const std::filesystem::path& directory, const User& user) {
+bool reaches(const std::filesystem::path& directory, const User& user, unsigned wanted) {
   std::error_code failure;
   const std::filesystem::path real = std::filesystem::canonical(directory, failure);
-  if (failure || !allows(real, user, 3)) return false;
+  if (failure || !allows(real, user, wanted)) return false;
   for (std::filesystem::path above = real; above != above.root_path();) {
     above = above.parent_path();
     if (!allows(above, user, 1)) return false;
   }
   return true;
+}
+
+}  // namespace
+
+bool may_write_in(const std::filesystem::path& directory, const User& user) {
+  return reaches(directory, user, 3);
+}
+
+bool may_enter(const std::filesystem::path& directory, const User& user) {
+  return reaches(directory, user, 1);
 }
 
 }  // namespace cirrus::os

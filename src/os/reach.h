@@ -12,4 +12,7 @@ namespace cirrus::os {
 /// Access lists are not looked at: they may allow or forbid more.
 bool may_write_in(const std::filesystem::path& directory, const User& user);
 
+/// The same for entering it. False if there is no such directory.
+bool may_enter(const std::filesystem::path& directory, const User& user);
+
 }  // namespace cirrus::os

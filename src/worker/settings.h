@@ -78,6 +78,9 @@ struct Settings {
   std::optional<std::vector<std::string>> inherited_variables;
   /// Whether tasks clone through mirrors that the worker keeps below its data directory. Ours.
   bool git_mirror = true;
+  /// Not in the file: off where every mirror would be used once (`cirrus run`). Tasks without
+  /// isolation then fetch by themselves.
+  bool git_mirror_without_isolation = true;
   /// PEM files to trust for repositories below these URLs; not in the file, `standalone` sets them.
   std::map<std::string, std::string> git_authorities;
   /// `host:port` for /metrics and /healthz; empty: none.

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "model/secrets.h"
 #include "os/files.h"
+#include "os/reach.h"
 #include "worker/task_run.h"
 
 namespace cirrus::worker {
@@ -239,7 +240,7 @@ bool TaskRun::hand_over(const StopToken& stop) {
   bootstrap.set_pre_created_working_dir(guest.working_directory);
   bootstrap.set_scratch_directory(guest.scratch_directory);
   bootstrap.set_shares_machine(guest.shares_machine);
-  offer_mirror();
+  offer_mirror(guest.shares_machine);
   offer_vault(guest.shares_machine);
   bootstrap.set_git_mirror(!record_.clone_url().empty());
   bootstrap.set_task_cookie(record_.task_cookie());
@@ -251,6 +252,11 @@ bool TaskRun::hand_over(const StopToken& stop) {
     if (!record_.tracestate().empty()) {
       (*bootstrap.mutable_process_environment())["TRACESTATE"] = record_.tracestate();
     }
+  }
+  const std::optional<os::User>& user = environment_->task_user;
+  if (guest.shares_machine && user && !os::may_enter(user->home, *user)) {
+    // Ours: `nobody` has no home, and much that scripts run wants to write there.
+    (*bootstrap.mutable_process_environment())["HOME"] = guest.scratch_directory;
   }
   bootstrap.set_mark_receipt(instance_->marks_receipt());
   record_.set_receipt_marked(instance_->marks_receipt());
@@ -284,8 +290,9 @@ bool TaskRun::hand_over(const StopToken& stop) {
   return false;
 }
 
-void TaskRun::offer_mirror() {
+void TaskRun::offer_mirror(bool shares_machine) {
   if (!environment_->gateway->has_mirrors()) return;
+  if (shares_machine && !environment_->mirror_without_isolation) return;
   const auto& variables = record_.commands().environment();
   const Result<model::CloneRequest> request =
       model::read_clone_request([&variables](std::string_view name) {

@@ -41,6 +41,8 @@ struct TaskEnvironment {
   std::optional<os::User> task_user;
   /// Bytes that must be free before a task starts; 0: no check.
   std::uint64_t min_free_space = 0;
+  /// Whether tasks that share this machine fetch through its mirrors.
+  bool mirror_without_isolation = true;
 };
 
 /// Owns the task's thread. Thread-safe.
@@ -111,7 +113,7 @@ class TaskRun {
 
   Status open_gateway();
   /// Lets the task fetch its repository through the worker's mirror, if there are mirrors.
-  void offer_mirror();
+  void offer_mirror(bool shares_machine);
   /// Lets the task ask its Vault server through the worker.
   void offer_vault(bool shares_machine);
   void remember_instance();

@@ -107,6 +107,7 @@ Result<TaskEnvironment> Worker::make_environment(const Settings& settings) const
   environment.isolation_for = parts_.isolation_for;
   environment.security = settings.security;
   environment.min_free_space = settings.min_free_space;
+  environment.mirror_without_isolation = settings.git_mirror_without_isolation;
   if (!settings.task_user.empty()) {
     const os::User user = CIRRUS_TRY(os::find_user(settings.task_user).note("'task-user'"));
     const os::User self = CIRRUS_TRY(os::current_user());

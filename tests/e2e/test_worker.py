@@ -125,6 +125,7 @@ class WorkerOptions(Case):
         config = (NONE + "  resources: {cpu: 1}\ntask:\n  name: t\n  script:\n    - id -un\n"
                   "    - echo \"user $USER\"\n    - touch made-here && stat -c '%%U' made-here\n"
                   f"    - cat {self.scratch}/w/tasks/*/task.pb && echo LEAKED || echo closed\n"
+                  "    - echo at-home > $HOME/mine && cat $HOME/mine\n"
                   "    - echo NEXT=1 >> $CIRRUS_ENV\n"
                   "    - (setsid sleep 1000 &)\n  second_script: echo \"next $NEXT\"\n"
                   ).replace("%%", "%")
@@ -132,6 +133,7 @@ class WorkerOptions(Case):
         log = self.log(ended["tasks"][0]["id"]).decode()
         self.assertIn("\nnobody\n", log)
         self.assertIn("user nobody", log)
+        self.assertIn("\nat-home\n", log)
         self.assertIn("closed", log)
         self.assertNotIn("\nLEAKED", log)
         self.assertIn("next 1", self.log(ended["tasks"][0]["id"], "second").decode())

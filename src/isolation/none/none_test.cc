@@ -172,6 +172,10 @@ TEST_F(WorkingDirectory, ATasksUserGetsAPlaceItCanWorkIn) {
   user.gid = 54321;
   EXPECT_FALSE(os::may_write_in(root_.path(), user)) << "a private directory";
   EXPECT_TRUE(os::may_write_in("/tmp", user));
+  EXPECT_FALSE(os::may_enter(root_.path(), user));
+  EXPECT_FALSE(os::may_enter("/no/such/place", user));
+  EXPECT_TRUE(os::may_enter("/usr", user));
+  EXPECT_FALSE(os::may_write_in("/usr", user));
   EXPECT_EQ(place_for(user).value(), "/tmp");
   EXPECT_EQ(place_for(std::nullopt).value(), os::temporary_root());
 }
