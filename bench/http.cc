@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/encoding.h"
 #include "base/strings.h"
 #include "os/fd.h"
 #include "os/files.h"
@@ -71,9 +72,20 @@ Status measure_lists(const Stack& stack) {
 
 struct Watcher {
   os::Fd fd;
-  std::string text;
+  net::EventParser parser;  // lines of HTTP between the events mean nothing to it
+  std::string text;         // of the log, since the last marker
   bool seen = false;
 };
+
+/// Takes what came for a watcher into its text.
+void take(Watcher& watcher, std::string_view bytes) {
+  watcher.parser.feed(bytes, [&watcher](const net::EventParser::Event& event) {
+    if (event.name != "log") return true;
+    const nlohmann::json data = nlohmann::json::parse(event.data, nullptr, false);
+    watcher.text += base64_decode(data.value("data", "")).value_or("");
+    return true;
+  });
+}
 
 /// Reads until every watcher has `marker`. The time each took since `start`, and that of the last.
 Result<std::vector<double>> wait_for_all(std::vector<Watcher>& watchers, const std::string& marker,
@@ -96,7 +108,7 @@ Result<std::vector<double>> wait_for_all(std::vector<Watcher>& watchers, const s
       const ssize_t got = ::read(fds[i].fd, buffer.data(), buffer.size());
       if (got <= 0) return error(Code::Unavailable, "a watcher was cut off");
       Watcher& watcher = watchers[i];
-      watcher.text.append(buffer, 0, static_cast<std::size_t>(got));
+      take(watcher, std::string_view(buffer).substr(0, static_cast<std::size_t>(got)));
       if (watcher.text.find(marker) == std::string::npos) continue;
       watcher.text.clear();
       watcher.seen = true;
@@ -125,17 +137,16 @@ Status measure_watchers(const Stack& stack, int count) {
         "GET {} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n", path, stack.token());
     CIRRUS_TRY(os::write_all(watcher.fd.get(), request));
   }
-  // `ready` in base64.
-  CIRRUS_TRY(wait_for_all(watchers, "cmVhZHk", system_clock().now()));
+  CIRRUS_TRY(wait_for_all(watchers, "\nready\n", system_clock().now()));
   print_figure("watchers_memory", (resident(stack.controller_pid()) - before) / count, "KiB",
                watchers.size());
   std::vector<double> all;
   std::vector<double> last;
-  const char* const markers[] = {"c2FpZD", "c2FpZD", "c2FpZD", "c2FpZD", "c2FpZD"};  // `said`
   for (int n = 1; n <= 5; ++n) {
     const Monotonic start = system_clock().now();
     CIRRUS_TRY(os::write_file(asked + std::to_string(n), ""));
-    const std::vector<double> times = CIRRUS_TRY(wait_for_all(watchers, markers[n - 1], start));
+    const std::vector<double> times =
+        CIRRUS_TRY(wait_for_all(watchers, fmt::format("said{}\n", n), start));
     all.insert(all.end(), times.begin(), times.end());
     last.push_back(*std::max_element(times.begin(), times.end()));
   }
