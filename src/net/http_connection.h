@@ -260,6 +260,9 @@ class HttpConnection : public Connection,
 
   /// While a body is streamed the only thing a client can do is go away.
   void watch_for_close() {
+    // The library gives a read the deadline there was when it began: this one waits as long as the
+    // stream goes on, and writes have deadlines of their own.
+    lowest().expires_never();
     stream_.async_read_some(asio::buffer(&probe_, 1),
                             [self = this->shared_from_this()](ErrorCode failure, std::size_t) {
                               if (failure && failure != asio::error::operation_aborted)

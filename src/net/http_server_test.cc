@@ -17,6 +17,7 @@ class HttpServerTest : public testing::Test {
     HttpServerOptions options;
     options.address = "127.0.0.1:0";
     options.spool_directory = directory_.path();
+    options.transfer_timeout = transfer_timeout_;
     auto started = HttpServer::start(std::move(options), std::move(admit), std::move(handle));
     ASSERT_TRUE(started.ok()) << started.error().to_string();
     server_ = std::move(started).value();
@@ -39,6 +40,7 @@ class HttpServerTest : public testing::Test {
     return response.ok() ? response.value() : HttpResponse{};
   }
 
+  std::chrono::seconds transfer_timeout_{60};
   os::TempDir directory_ = os::TempDir::create("http-server-test").value();
   std::unique_ptr<HttpServer> server_;
   HttpClient client_;
@@ -178,6 +180,21 @@ TEST_F(HttpServerTest, StreamedBytesKeepTheirOrderAcrossThreads) {
     body->finish();
   });
   EXPECT_EQ(send("GET", "/").body, "first, second, third");
+}
+
+TEST_F(HttpServerTest, AStreamMayTakeLongerThanAnyOfItsPiecesAndBeIdle) {
+  transfer_timeout_ = std::chrono::seconds(1);
+  Thread writer;
+  start(admit_all(), [&writer](const ServerRequest&, const std::shared_ptr<Responder>& responder) {
+    writer = Thread([stream = responder->stream({200, {}, ""})](const StopToken& stop) {
+      for (const int pause : {400, 400, 400, 1500, 400}) {
+        stream->write("x");
+        (void)wait_for(stop, std::chrono::milliseconds(pause));
+      }
+      stream->finish();
+    });
+  });
+  EXPECT_EQ(send("GET", "/").body, "xxxxx");
 }
 
 TEST_F(HttpServerTest, AStreamLearnsThatItsReaderLeft) {
