@@ -9,6 +9,7 @@
 #include "agent/task_run.h"
 #include "base/digest.h"
 #include "base/strings.h"
+#include "base/utf8.h"
 #include "os/files.h"
 
 namespace cirrus::agent {
@@ -150,12 +151,16 @@ Status TaskRun::annotate(Step& step, const rpc::ArtifactSet& set, const StepStop
 }
 
 void TaskRun::post_annotations(std::vector<wire::Annotation>& annotations) {
-  const std::shared_ptr<const model::PatternSet> patterns = secrets_.patterns();
   gateway::v1::AgentMessage::Event event;
   std::size_t bytes = 0;
   for (wire::Annotation& one : annotations) {
-    one.set_message(model::mask(patterns, shorten(one.message(), kMaxDetails)));
-    one.set_raw_details(model::mask(patterns, shorten(one.raw_details(), kMaxDetails)));
+    one.set_message(as_shown(shorten(one.message(), kMaxDetails)));
+    one.set_raw_details(as_shown(shorten(one.raw_details(), kMaxDetails)));
+    if (one.has_file_location()) {
+      // That of a file which was found by its name.
+      std::string& path = *one.mutable_file_location()->mutable_path();
+      path = as_utf8(path);
+    }
     bytes += one.ByteSizeLong();
     *event.mutable_annotations()->add_annotations() = std::move(one);
     if (bytes < kMaxBatch) continue;
