@@ -101,6 +101,7 @@ TEST_F(HttpCacheTest, AnswersWhatWebDavClientsAskBeforeTheyWrite) {
   EXPECT_EQ(directory.status, 207);
   EXPECT_THAT(directory.body, HasSubstr("<D:href>/sc/2%203/</D:href>"));
   EXPECT_THAT(directory.body, HasSubstr("<D:collection/>"));
+  EXPECT_THAT(directory.body, HasSubstr("<D:getlastmodified>Thu, 01 Jan 1970 00:00:00 GMT</D:"));
   EXPECT_EQ(send("PROPFIND", "/").status, 207);
   EXPECT_EQ(send("MKCOL", "/sc/").status, 201);
   EXPECT_EQ(send("PROPFIND", "/sc/key").status, 404);
