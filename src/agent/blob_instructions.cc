@@ -125,28 +125,23 @@ StepOutcome TaskRun::store_artifacts(Step& step) {
 // Source: reference agent: read after the upload, and a report that cannot be read fails the step.
 Status TaskRun::annotate(Step& step, const rpc::ArtifactSet& set, const StepStop& stop) {
   Report all;
-  std::size_t left_out = 0;
   for (const rpc::ArtifactFile& file : set.files) {
     if (stop.stopped()) return error(Code::Cancelled, "the step was stopped");
     const std::string text = CIRRUS_TRY(
         os::read_file(working_directory_ / file.path, kMaxReport).note("reading {}", file.path));
     Report report = CIRRUS_TRY(read_report(set.format, text).note("reading {}", file.path));
     all.passed += report.passed;
-    for (wire::Annotation& one : report.annotations) {
-      if (all.annotations.size() == kMaxAnnotations) {
-        ++left_out;
-      } else {
-        all.annotations.push_back(std::move(one));
-      }
-    }
+    all.left_out += report.left_out;
+    for (wire::Annotation& one : report.annotations) all.add(std::move(one));
   }
   if (!all.annotations.empty()) {
     fix_paths(all.annotations, PathIndex(working_directory_, stop.token()));
     post_annotations(all.annotations);
   }
-  step.log.write(fmt::format("Annotations: {}{}{}.\n", all.annotations.size(),
-                             left_out == 0 ? "" : fmt::format(", and {} left out", left_out),
-                             all.passed == 0 ? "" : fmt::format("; {} passed", all.passed)));
+  step.log.write(
+      fmt::format("Annotations: {}{}{}.\n", all.annotations.size(),
+                  all.left_out == 0 ? "" : fmt::format(", and {} left out", all.left_out),
+                  all.passed == 0 ? "" : fmt::format("; {} passed", all.passed)));
   return {};
 }
 
