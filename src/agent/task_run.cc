@@ -240,6 +240,9 @@ void TaskRun::take_env_file(Step& step) {
   const Result<std::string> text = os::read_file(step.env_file, kMaxEnvFile);
   std::error_code ignored;
   std::filesystem::remove(step.env_file, ignored);
+  // What a background script had time to write is chance. Source: reference agent: it can hand on
+  // no variables.
+  if (step.command.has_background_script_instruction()) return;
   if (!text.ok()) {
     // A script may well remove it; that it is too large must be said.
     if (text.error().code() != Code::NotFound) {
