@@ -196,6 +196,18 @@ class Mirror(Case):
         self.assertIn(b"3\n", self.log(task["id"]))
         self.assertNotIn("mirror is of no help", self.log(task["id"], "clone").decode())
 
+    def test_a_commit_that_is_no_tip_any_more_comes_through_the_mirror(self):
+        first = self.build_once()
+        (self.source / "file").write_text("3\n")
+        self.assertIn(b"3\n", self.log(self.build_once()["id"]))
+        self.cli("task", "rerun", first["id"], check=0)
+        again = eventually(lambda: [task for task in self.build(first["build_id"])["tasks"]
+                                    if task["attempt"] == 2 and task["status"] == "completed"],
+                           "it ran again")[0]
+        self.assertTrue(self.log(again["id"]).decode().startswith(
+            "cat file; git rev-list --count HEAD; git remote get-url origin\n2\n1\n"))
+        self.assertNotIn("mirror is of no help", self.log(again["id"], "clone").decode())
+
     def test_a_mirror_that_is_broken_costs_a_line_and_no_task(self):
         task = self.build_once()
         [mirror] = (self.scratch / "w1" / "mirrors").glob("*.shallow")
