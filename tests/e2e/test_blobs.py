@@ -72,6 +72,27 @@ class Blobs(Case):
         self.wait_build(build, "aborted")
         eventually(lambda: is_stored("cancelled"), "the cache of a cancelled task is stored")
 
+    @unittest.skipIf(os.geteuid() != 0, "another user needs root")
+    def test_what_cannot_be_read_is_named_and_costs_no_more_than_it_must(self):
+        self.worker.stop()
+        settings = self.scratch / "w.yml"
+        settings.write_text("task-user: nobody\n")
+        self.scratch.chmod(0o755)
+        (self.scratch / "tmp").chmod(0o1777)
+        self.start_worker("other", extra=("--file", str(settings)))
+        cache = NONE + "task:\n  name: t\n  x_cache: {folder: d, fingerprint_key: k}\n  script: "
+        upload = "Upload%20'x'%20cache"
+        task = self.finish(cache + "mkdir d; echo x > d/f; chmod 0 d/f\n")
+        self.assertIn(b"cannot read 'f': Permission denied", self.log(task["id"], upload))
+        task = self.finish(cache + "mkdir -p d/sub; touch d/f; chmod 0 d/sub\n")
+        self.assertRegex(self.log(task["id"], upload), b"cannot look through '.*/d/sub': Permission")
+        task = self.finish(NONE + "task:\n  name: t\n  script: touch f; chmod 0 f\n"
+                           "  a_artifacts: {path: f}\n", "failed")
+        self.assertRegex(self.log(task["id"], "a"), b"cannot open '.*/f': Permission denied")
+        task = self.finish(NONE + "task:\n  name: t\n  env: {V: x, CIRRUS_WORKING_DIR: /proc/no}\n"
+                           "  script: echo never\n", "failed")
+        self.assertIn("making the working directory '/proc/no'", task["reason"])
+
     def test_artifacts_are_what_the_task_wrote(self):
         task = self.finish(NONE + """task:
   name: build
