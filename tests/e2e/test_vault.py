@@ -94,6 +94,7 @@ class VaultTasks(Case):
             with self.subTest(words):
                 task = self.run_task("failed", f'DSN: "VAULT[{path}]"', f"CIRRUS_VAULT_TOKEN: {token}")
                 self.assertIn(words, task["reason"])
+                self.assertTrue(task["reason"].startswith("the agent gave up"), task["reason"])
         task = self.run_task("failed", 'DSN: "VAULT[secret/data/db data.password]"',
                              "CIRRUS_OIDC_TOKEN: forged", "CIRRUS_VAULT_ROLE: ci")
         self.assertIn("error validating token", task["reason"])
