@@ -11,6 +11,7 @@
 #include "agent/cache_step.h"
 #include "agent/glob.h"
 #include "agent/persist.h"
+#include "base/utf8.h"
 #include "os/fd.h"
 
 namespace cirrus::agent {
@@ -52,6 +53,12 @@ class Selection {
       return {};
     }
     if (!names_.insert(relative.string()).second) return {};
+    // Source: reference agent: names travel as text, and it fails too.
+    if (!is_utf8(relative.string())) {
+      return error(Code::InvalidArgument,
+                   "the name '{}' is not UTF-8, which artifacts' names must be; rename it",
+                   as_utf8(relative.string()));
+    }
     if (files_.size() == kMostFiles) {
       return error(Code::ResourceExhausted, "the patterns match more than {} files", kMostFiles);
     }

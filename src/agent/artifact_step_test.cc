@@ -101,6 +101,23 @@ TEST_F(Artifacts, OutsideOfTheWorkingDirectoryIsAFailure) {
   EXPECT_THAT(stored("out"), IsEmpty());
 }
 
+TEST_F(Artifacts, ANameThatIsNoTextIsAFailureThatSaysSo) {
+  add_script("main", {"mkdir out; touch out/fine \"out/$(printf 'caf\\351')\""});
+  add_artifacts("a", {"out/*"});
+  run();
+  EXPECT_THAT(log("a"), HasSubstr("the name 'out/caf\xEF\xBF\xBD' is not UTF-8"));
+  EXPECT_THAT(gateway().statuses(), ElementsAre("main=COMPLETED", "a=FAILED"));
+}
+
+TEST_F(Artifacts, AnAnnotationOfAFileWhoseNameIsNoTextIsKept) {
+  add_script("main", {"mkdir src; touch \"src/$(printf 'caf\\351')\"",
+                      "printf '<testsuite><testcase name=\"bad\" file=\"A.java\" line=\"3\">"
+                      "<failure>no</failure></testcase></testsuite>' > r.xml"});
+  add_artifacts("junit", {"r.xml"}).set_format("junit");
+  run();
+  EXPECT_THAT(gateway().statuses(), ElementsAre("main=COMPLETED", "junit=COMPLETED"));
+}
+
 TEST_F(Artifacts, ABadPatternIsAFailureThatSaysWhy) {
   add_artifacts("bad", {"[a"});
   run();

@@ -9,6 +9,7 @@
 #include "agent/task_run.h"
 #include "base/digest.h"
 #include "base/strings.h"
+#include "base/utf8.h"
 #include "os/files.h"
 
 namespace cirrus::agent {
@@ -124,38 +125,37 @@ StepOutcome TaskRun::store_artifacts(Step& step) {
 // Source: reference agent: read after the upload, and a report that cannot be read fails the step.
 Status TaskRun::annotate(Step& step, const rpc::ArtifactSet& set, const StepStop& stop) {
   Report all;
-  std::size_t left_out = 0;
   for (const rpc::ArtifactFile& file : set.files) {
     if (stop.stopped()) return error(Code::Cancelled, "the step was stopped");
     const std::string text = CIRRUS_TRY(
         os::read_file(working_directory_ / file.path, kMaxReport).note("reading {}", file.path));
     Report report = CIRRUS_TRY(read_report(set.format, text).note("reading {}", file.path));
     all.passed += report.passed;
-    for (wire::Annotation& one : report.annotations) {
-      if (all.annotations.size() == kMaxAnnotations) {
-        ++left_out;
-      } else {
-        all.annotations.push_back(std::move(one));
-      }
-    }
+    all.left_out += report.left_out;
+    for (wire::Annotation& one : report.annotations) all.add(std::move(one));
   }
   if (!all.annotations.empty()) {
     fix_paths(all.annotations, PathIndex(working_directory_, stop.token()));
     post_annotations(all.annotations);
   }
-  step.log.write(fmt::format("Annotations: {}{}{}.\n", all.annotations.size(),
-                             left_out == 0 ? "" : fmt::format(", and {} left out", left_out),
-                             all.passed == 0 ? "" : fmt::format("; {} passed", all.passed)));
+  step.log.write(
+      fmt::format("Annotations: {}{}{}.\n", all.annotations.size(),
+                  all.left_out == 0 ? "" : fmt::format(", and {} left out", all.left_out),
+                  all.passed == 0 ? "" : fmt::format("; {} passed", all.passed)));
   return {};
 }
 
 void TaskRun::post_annotations(std::vector<wire::Annotation>& annotations) {
-  const std::shared_ptr<const model::PatternSet> patterns = secrets_.patterns();
   gateway::v1::AgentMessage::Event event;
   std::size_t bytes = 0;
   for (wire::Annotation& one : annotations) {
-    one.set_message(model::mask(patterns, shorten(one.message(), kMaxDetails)));
-    one.set_raw_details(model::mask(patterns, shorten(one.raw_details(), kMaxDetails)));
+    one.set_message(as_shown(shorten(one.message(), kMaxDetails)));
+    one.set_raw_details(as_shown(shorten(one.raw_details(), kMaxDetails)));
+    if (one.has_file_location()) {
+      // That of a file which was found by its name.
+      std::string& path = *one.mutable_file_location()->mutable_path();
+      path = as_utf8(path);
+    }
     bytes += one.ByteSizeLong();
     *event.mutable_annotations()->add_annotations() = std::move(one);
     if (bytes < kMaxBatch) continue;

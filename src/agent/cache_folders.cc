@@ -141,12 +141,14 @@ Result<Snapshot> look_at(const fs::path& base, const std::vector<fs::path>& root
       continue;
     }
     auto entry = fs::recursive_directory_iterator(root, failure);
+    fs::path last = root;  // a directory that cannot be entered is the one that came last
     for (; !failure && entry != fs::recursive_directory_iterator(); entry.increment(failure)) {
       if (stop.stop_requested()) return error(Code::Cancelled, "looking for changes was stopped");
-      CIRRUS_TRY(add_file(base, entry->path(), snapshot));
+      last = entry->path();
+      CIRRUS_TRY(add_file(base, last, snapshot));
     }
     if (failure) {
-      return errno_error(failure.value(), "cannot look through '{}'", root.string());
+      return errno_error(failure.value(), "cannot look through '{}'", last.string());
     }
   }
   return snapshot;

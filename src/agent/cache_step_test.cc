@@ -232,6 +232,19 @@ TEST_F(Caches, T01_AHostileOneIsRefused) {
   EXPECT_FALSE(fs::exists(work().parent_path() / "evil"));
 }
 
+// What goes wrong with names of any bytes must not keep the task's report from being read.
+TEST_F(Caches, T01_NamesThatAreNoTextAreSaidAsText) {
+  blobs.state().with([](auto& state) { state.caches["k"] = archive_of({{"../caf\xE9", "x"}}); });
+  add_cache("c", {"a"}).set_fingerprint_key("k");
+  add_cache("own", {"b"}).set_fingerprint_key("own");
+  add_script("main", {"mkdir b; touch \"b/$(printf 'caf\\351')\""});
+  add_upload("own");
+  run();
+  EXPECT_THAT(gateway().events().back().finished().cacheretrievalattempts().at("k").error(),
+              HasSubstr("../caf\xEF\xBF\xBD"));
+  EXPECT_THAT(keys(), ::testing::Contains("own"));
+}
+
 TEST_F(Caches, TheNearestOneServesOnAMissAndTheNewOneIsStored) {
   blobs.state().with([](auto& state) { state.caches["c-old"] = archive_of({{"x", "near"}}); });
   wire::CacheInstruction& cache = add_cache("c", {"a"});

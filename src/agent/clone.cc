@@ -180,10 +180,12 @@ class TaskRun::Clone {
 
   bool has_commit() { return git({"cat-file", "-e", request_.change + "^{commit}"}); }
 
+  /// Attributes may stand in any directory.
   bool large_files() {
-    const Result<std::string> attributes =
-        os::read_file(run_.working_directory_ / ".gitattributes");
-    if (!attributes.ok() || attributes.value().find("filter=lfs") == std::string::npos) return true;
+    if (!git({"grep", "--quiet", "--cached", "-e", "filter=lfs", "--",
+              ":(glob)**/.gitattributes"})) {
+      return !outcome_.cut_short;
+    }
     if (os::find_program("git-lfs", run_.environment_->process_value("PATH").value_or(""))
             .empty()) {
       step_.log.write("git-lfs is not installed; large files stay pointers.\n");
@@ -221,6 +223,10 @@ StepOutcome TaskRun::clone_without_git(Step& step, const model::CloneRequest& re
   if (!done.ok()) {
     step.log.write("Cannot clone: " + done.error().to_string() + ".\n");
     return {};
+  }
+  const Result<std::string> attributes = os::read_file(working_directory_ / ".gitattributes");
+  if (attributes.ok() && attributes.value().find("filter=lfs") != std::string::npos) {
+    step.log.write("Large files stay pointers: install git and git-lfs to have them.\n");
   }
   step.log.write("Checked out " + (request.change.empty() ? request.ref : request.change) +
                  (request.branch.empty() ? "" : " on branch " + request.branch) + ".\n");

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "agent/testing/task_fixture.h"
+#include "os/host.h"
 
 namespace cirrus::agent {
 namespace {
@@ -17,7 +18,6 @@ class Clones : public testing::TaskFixture {
  protected:
   Clones() {
     shell(R"sh(
-      export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@x GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@x
       git init -q -b main src && cd src
       echo one > file && git add file && git commit -qm one && git rev-parse HEAD > ../first
       git tag v1
@@ -31,9 +31,11 @@ class Clones : public testing::TaskFixture {
       mkdir bin && printf '#!/bin/sh\necho "$@" >> %s/arguments\nexec %s "$@"\n' "$PWD" "$(command -v git)" > bin/git
       chmod 755 bin/git)sh");
     inherited["PATH"] = (root() / "bin").string() + ":" + inherited["PATH"];
-    inherited["GIT_CONFIG_COUNT"] = "1";
+    inherited["GIT_CONFIG_COUNT"] = "2";
     inherited["GIT_CONFIG_KEY_0"] = "url.file://" + root().string() + "/.insteadOf";
     inherited["GIT_CONFIG_VALUE_0"] = "https://git.example/";
+    inherited["GIT_CONFIG_KEY_1"] = "protocol.file.allow";  // for submodules
+    inherited["GIT_CONFIG_VALUE_1"] = "always";
     variable("CIRRUS_REPO_CLONE_URL") = "https://git.example/owner/repo.git";
     variable("CIRRUS_BRANCH") = "main";
     variable("CIRRUS_CHANGE_IN_REPO") = read("second");
@@ -52,6 +54,11 @@ class Clones : public testing::TaskFixture {
     os::SpawnOptions options;
     options.argv = {"/bin/sh", "-ec", text_of_script};
     options.working_directory = in_work ? work() : root();
+    options.environment = inherited;
+    for (const char* who : {"AUTHOR", "COMMITTER"}) {
+      (*options.environment)["GIT_" + std::string(who) + "_NAME"] = "a";
+      (*options.environment)["GIT_" + std::string(who) + "_EMAIL"] = "a@x";
+    }
     const auto output = os::run_command(
         options, "", StopToken(), std::chrono::steady_clock::now() + std::chrono::seconds(30));
     EXPECT_TRUE(output.ok() && output.value().status.success()) << output.value().errors;
@@ -103,6 +110,65 @@ TEST_F(Clones, CheckOutTheMergeOfAPullRequest) {
   variable("CIRRUS_CLONE_DEPTH") = "1";
   run();
   EXPECT_EQ(head(), read("merge")) << log("clone");
+}
+
+TEST_F(Clones, HaveTheWholeHistoryUnlessToldOtherwise) {
+  run();
+  EXPECT_EQ(shell("git rev-list --count HEAD", true), "2") << log("clone");
+  EXPECT_EQ(shell("git tag", true), "");
+}
+
+TEST_F(Clones, BringAllTagsIfAsked) {
+  shell("git -C src tag -a -m annotated v2 && git -C owner/repo.git fetch -q --tags ../../src");
+  variable("CIRRUS_CLONE_TAGS") = "true";
+  variable("CIRRUS_CLONE_DEPTH") = "1";
+  run();
+  EXPECT_EQ(head(), read("second")) << log("clone");
+  EXPECT_EQ(shell("git tag", true), "v1\nv2");
+}
+
+TEST_F(Clones, BringSubmodulesIfAsked) {
+  shell(R"sh(
+    git init -q -b main inner && cd inner && echo in > in && git add in && git commit -qm in
+    cd .. && git clone -q --mirror inner owner/inner.git
+    git init -q -b main outer && cd outer && echo out > out && git add out && git commit -qm out
+    git submodule --quiet add https://git.example/owner/inner.git deep/inner
+    git commit -qm inner && cd .. && git clone -q --mirror outer owner/outer.git
+    git init -q -b main top && cd top
+    git submodule --quiet add https://git.example/owner/outer.git outer
+    git config -f .gitmodules submodule.outer.url ../outer.git
+    git add -A && git commit -qm top && git rev-parse HEAD > ../top-head
+    cd .. && git clone -q --mirror top owner/top.git)sh");
+  variable("CIRRUS_REPO_CLONE_URL") = "https://git.example/owner/top.git";
+  variable("CIRRUS_CHANGE_IN_REPO") = read("top-head");
+  run();
+  EXPECT_FALSE(std::filesystem::exists(work() / "outer/out")) << log("clone");
+  new_gateway();
+  EXPECT_TRUE(os::remove_tree(work()).ok());
+  variable("CIRRUS_CLONE_SUBMODULES") = "true";
+  run();
+  EXPECT_THAT(gateway().statuses(), ElementsAre("clone=COMPLETED")) << log("clone");
+  EXPECT_EQ(os::read_file(work() / "outer/out").value_or(""), "out\n");
+  EXPECT_EQ(os::read_file(work() / "outer/deep/inner/in").value_or(""), "in\n");
+}
+
+TEST_F(Clones, BringLargeFiles) {
+  if (os::find_program("git-lfs").empty()) GTEST_SKIP() << "git-lfs is not installed";
+  shell(R"sh(
+    export HOME=$PWD
+    git init -q --bare owner/large.git
+    git init -q -b main large && cd large && git lfs install --local > /dev/null
+    mkdir sub && echo '*.bin filter=lfs diff=lfs merge=lfs -text' > sub/.gitattributes
+    head -c 100000 /dev/urandom > sub/x.bin && sha256sum < sub/x.bin > ../digest
+    git add -A && git commit -qm large && git rev-parse HEAD > ../large-head
+    git remote add up file://$PWD/../owner/large.git
+    git push -q up main 2> /dev/null && git lfs push --all up main > /dev/null)sh");
+  EXPECT_LT(std::stol(shell("git -C large cat-file -s HEAD:sub/x.bin")), 1000);
+  variable("CIRRUS_REPO_CLONE_URL") = "https://git.example/owner/large.git";
+  variable("CIRRUS_CHANGE_IN_REPO") = read("large-head");
+  run();
+  EXPECT_THAT(gateway().statuses(), ElementsAre("clone=COMPLETED")) << log("clone");
+  EXPECT_EQ(shell("sha256sum < sub/x.bin", true), read("digest")) << log("clone");
 }
 
 TEST_F(Clones, WorkInADirectoryThatIsNotEmpty) {

@@ -44,10 +44,37 @@ std::optional<std::string> read_block(Lines& lines, std::string_view word) {
   return std::nullopt;
 }
 
+// Ours: more is a file that was never meant to be one.
+constexpr std::size_t kMostProblems = 20;
+
+/// Notes the first ones and counts the others.
+class Problems {
+ public:
+  explicit Problems(EnvFile& file) : file_(file) {}
+  template <typename... Values>
+  void add(fmt::format_string<Values...> words, Values&&... values) {
+    if (file_.problems.size() < kMostProblems) {
+      file_.problems.push_back(fmt::format(words, std::forward<Values>(values)...));
+    } else {
+      ++left_out_;
+    }
+  }
+  void tell_count() {
+    if (left_out_ == 0) return;
+    file_.problems.push_back(
+        fmt::format("{} more lines of CIRRUS_ENV cannot be used either", left_out_));
+  }
+
+ private:
+  EnvFile& file_;
+  std::size_t left_out_ = 0;
+};
+
 }  // namespace
 
 EnvFile parse_env_file(std::string_view text) {
   EnvFile file;
+  Problems problems(file);
   Lines lines(text);
   while (const std::optional<std::string_view> line = lines.next()) {
     if (trim(*line).empty() || line->front() == '#') continue;
@@ -57,16 +84,15 @@ EnvFile parse_env_file(std::string_view text) {
     const std::string name(line->substr(0, std::min(equals, block)));
     if (name.empty() || name.find('\0') != std::string::npos ||
         (equals == std::string_view::npos && block == std::string_view::npos)) {
-      file.problems.push_back(
-          fmt::format("line {} of CIRRUS_ENV is not KEY=VALUE: '{}'", number, shorten(*line, 60)));
+      problems.add("line {} of CIRRUS_ENV is not KEY=VALUE: '{}'", number, shorten(*line, 60));
       continue;
     }
     if (block < equals) {
       const std::string_view word = line->substr(block + 2);
       std::optional<std::string> value = read_block(lines, word);
       if (word.empty() || !value) {
-        file.problems.push_back(fmt::format(
-            "line {} of CIRRUS_ENV starts a value that is never closed by '{}'", number, word));
+        problems.add("line {} of CIRRUS_ENV starts a value that is never closed by '{}'", number,
+                     shorten(word, 60));
         continue;
       }
       file.variables[name] = *std::move(value);
@@ -74,11 +100,12 @@ EnvFile parse_env_file(std::string_view text) {
     }
     std::string value(line->substr(equals + 1));
     if (value.find('\0') != std::string::npos) {
-      file.problems.push_back(fmt::format("line {} of CIRRUS_ENV holds a NUL byte", number));
+      problems.add("line {} of CIRRUS_ENV holds a NUL byte", number);
       continue;
     }
     file.variables[name] = std::move(value);
   }
+  problems.tell_count();
   return file;
 }
 

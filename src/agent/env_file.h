@@ -12,7 +12,8 @@ namespace cirrus::agent {
 
 struct EnvFile {
   Variables variables;
-  /// One sentence for each line that could not be used, with its number.
+  /// One sentence for each line that could not be used, with its number; if there are many of them,
+  /// the last sentence says how many more.
   std::vector<std::string> problems;
 };
 

@@ -106,6 +106,15 @@ TEST(EnvFile, KeepsGoodLinesAndNamesBadOnes) {  // row 11
   EXPECT_EQ(parse_env_file("A=x<<y\n").variables.at("A"), "x<<y");
 }
 
+TEST(EnvFile, NamesNotEveryLineOfAFileThatIsNone) {
+  std::string text;
+  for (int n = 0; n < 1000; ++n) text += "prose\n";
+  const EnvFile file = parse_env_file(text + "A=B\n");
+  ASSERT_EQ(file.problems.size(), 21U);
+  EXPECT_EQ(file.problems.back(), "980 more lines of CIRRUS_ENV cannot be used either");
+  EXPECT_EQ(file.variables.at("A"), "B");
+}
+
 TEST(Shell, SplitsWordsLikeTheReference) {
   const struct {
     const char* text;

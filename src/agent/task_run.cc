@@ -13,6 +13,7 @@
 #include "agent/shell.h"
 #include "base/ids.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "os/files.h"
 
 namespace cirrus::agent {
@@ -64,12 +65,13 @@ void TaskRun::run() {
 
 Status TaskRun::prepare() {
   const auto& commands = parts_.bootstrap.commands();
+  // First of all, so that no reason for a failure shows one.
+  for (const std::string& value : commands.secrets_to_mask()) secrets_.add(value);
   process_ = process_environment(parts_.inherited, parts_.bootstrap);
   std::vector<std::string> unboxed;
   environment_ = std::make_unique<TaskEnvironment>(
       CIRRUS_TRY(task_environment(process_, parts_.bootstrap, parts_.vault, unboxed)));
   for (const std::string& value : unboxed) secrets_.add(value);
-  for (const std::string& value : commands.secrets_to_mask()) secrets_.add(value);
   secrets_.add_named(environment_->variables());
   scratch_ =
       std::make_unique<Scratch>(CIRRUS_TRY(Scratch::open(parts_.bootstrap.scratch_directory())));
@@ -238,6 +240,9 @@ void TaskRun::take_env_file(Step& step) {
   const Result<std::string> text = os::read_file(step.env_file, kMaxEnvFile);
   std::error_code ignored;
   std::filesystem::remove(step.env_file, ignored);
+  // What a background script had time to write is chance. Source: reference agent: it can hand on
+  // no variables.
+  if (step.command.has_background_script_instruction()) return;
   if (!text.ok()) {
     // A script may well remove it; that it is too large must be said.
     if (text.error().code() != Code::NotFound) {
@@ -279,17 +284,23 @@ void TaskRun::report(const std::string& step, wire::Status status, Duration took
   parts_.outbox.post(std::move(event));
 }
 
+std::string TaskRun::as_shown(std::string_view text) {
+  return as_utf8(model::mask(secrets_.patterns(), text));
+}
+
 void TaskRun::report_error(const std::string& message) {
-  log_error("the task cannot run", {{"reason", message}});
+  const std::string shown = as_shown(message);
+  log_error("the task cannot run", {{"reason", shown}});
   gateway::v1::AgentMessage::Event event;
-  event.mutable_error()->set_message(message);
+  event.mutable_error()->set_message(shown);
   parts_.outbox.post(std::move(event));
 }
 
 void TaskRun::report_warning(const std::string& message) {
-  log_warning("something is amiss", {{"what", message}});
+  const std::string shown = as_shown(message);
+  log_warning("something is amiss", {{"what", shown}});
   gateway::v1::AgentMessage::Event event;
-  event.mutable_warning()->set_message(message);
+  event.mutable_warning()->set_message(shown);
   parts_.outbox.post(std::move(event));
 }
 
@@ -340,7 +351,10 @@ void TaskRun::finish() {
     *event.mutable_finished()->add_command_results() = result;
   }
   auto& attempts = *event.mutable_finished()->mutable_cacheretrievalattempts();
-  for (const auto& [key, attempt] : caches_.attempts()) attempts[key] = attempt;
+  for (const auto& [key, attempt] : caches_.attempts()) {
+    attempts[key] = attempt;
+    if (!attempt.error().empty()) attempts[key].set_error(as_shown(attempt.error()));
+  }
   parts_.outbox.post(std::move(event));
   background_.clear();
 }

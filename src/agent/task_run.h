@@ -138,6 +138,8 @@ class TaskRun {
   void use_new_secrets();
   void report(const std::string& step, wire::Status status, Duration took, bool signaled,
               const StepLog* log);
+  /// `text` as the text fields of messages have it: masked, and UTF-8.
+  std::string as_shown(std::string_view text);
   void report_error(const std::string& message);
   void report_warning(const std::string& message);
 

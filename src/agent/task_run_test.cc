@@ -163,6 +163,15 @@ TEST_F(Tasks, PassVariablesOn) {
   EXPECT_THAT(gateway().statuses(), ElementsAre("one=COMPLETED", "two=COMPLETED"));
 }
 
+TEST_F(Tasks, TakeNoVariablesFromBackgroundScripts) {
+  for (const char* name : {"b1", "b2", "b3", "b4", "b5"}) {
+    add_background(name, {"echo X=1 > $CIRRUS_ENV; exec sleep 86399"});
+  }
+  add_script("main", {"echo \"[$X]\""});
+  run();
+  EXPECT_THAT(log("main"), EndsWith("\n[]\n"));
+}
+
 TEST_F(Tasks, HideWhatStepsDeclareSensitive) {  // row 12 and section 13.3
   variable("X_TOKEN") = "abcdef";
   variable("PIN") = "123";

@@ -151,5 +151,19 @@ TEST_F(VaultTasks, EndWithAnErrorIfVaultDoes) {
   EXPECT_THAT(problem, HasSubstr("permission denied"));
 }
 
+TEST_F(VaultTasks, ShowNoSecretInTheReasonWhyTheyCannotRun) {  // T06: error text
+  FakeVault link;
+  vault = &link;
+  bootstrap.mutable_commands()->add_secrets_to_mask("hunter22");
+  variable("CIRRUS_VAULT_TOKEN") = "vault-token";
+  variable("PLACE") = "hunter22";
+  variable("SECRET") = "VAULT[secret/$PLACE data.k]";
+  add_script("main", {"echo never"});
+  run();
+  ASSERT_EQ(gateway().events().size(), 1U);
+  EXPECT_THAT(gateway().events()[0].error().message(),
+              HasSubstr("Vault has nothing at 'secret/HIDDEN-BY-CIRRUS-CI'"));
+}
+
 }  // namespace
 }  // namespace cirrus::agent

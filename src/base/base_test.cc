@@ -11,6 +11,7 @@
 #include "base/secret.h"
 #include "base/stop.h"
 #include "base/strings.h"
+#include "base/utf8.h"
 
 namespace cirrus {
 namespace {
@@ -107,6 +108,28 @@ TEST(Strings, SplitJoinTrimShorten) {
   EXPECT_EQ(join({"a", "b"}, ", "), "a, b");
   EXPECT_EQ(trim(" \t x y \n"), "x y");
   EXPECT_EQ(shorten("h\xC3\xA9llo wor", 7), "h\xC3\xA9l...");
+}
+
+TEST(Utf8, IsToldFromOtherBytes) {
+  const struct {
+    const char* text;
+    const char* wanted;
+  } cases[] = {
+      {"", ""},
+      {"plain", "plain"},
+      {"h\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80", "h\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80"},
+      {"caf\xE9", "caf\xEF\xBF\xBD"},
+      {"\xC3", "\xEF\xBF\xBD"},                                  // cut short
+      {"\xC0\xAF", "\xEF\xBF\xBD\xEF\xBF\xBD"},                  // over-long
+      {"\xED\xA0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"},  // half of a surrogate pair
+      {"\xF4\x90\x80\x80x",
+       "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBDx"},  // beyond U+10FFFF
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.text);
+    EXPECT_EQ(as_utf8(c.text), c.wanted);
+    EXPECT_EQ(is_utf8(c.text), std::string_view(c.text) == c.wanted);
+  }
 }
 
 TEST(Strings, FindsTheNameThatWasMeant) {

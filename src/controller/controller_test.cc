@@ -370,6 +370,25 @@ TEST_F(ControllerTest, ARepositoryIsPushedBuiltAndFetchedByItsTaskOnly) {
   EXPECT_FALSE(git({"ls-remote", clone_url}).status.success()) << "the token died with its task";
 }
 
+TEST_F(ControllerTest, T04_ACancelledTaskStoresUntilItsWorkerHasStoppedItAndNoLonger) {
+  submit(kConfig);
+  ScriptedWorker w = worker();
+  ASSERT_TRUE(w.register_now().ok());
+  api::PollResponse response;
+  ASSERT_TRUE(w.poll(response).ok());
+  ASSERT_EQ(response.tasks_to_start_size(), 1);
+  const auto task = response.tasks_to_start(0);
+  w.running = {task.task_id()};
+  ASSERT_TRUE(w.started(task).ok());
+  ScriptedAgent a = agent(task);
+  ASSERT_TRUE(a.update({{"one", api::EXECUTING}}).ok());
+  call("POST", "/api/v1/tasks/" + task.task_id() + "/cancel");
+  EXPECT_TRUE(a.write_cache("k", {"of a step that always runs"}).ok());
+  w.running.clear();
+  ASSERT_TRUE(w.stopped(task).ok());
+  EXPECT_FALSE(a.write_cache("k", {"late"}).ok());
+}
+
 TEST_F(ControllerTest, T04_CachesComeBackToLaterTasksOfTheirRepositoryOnly) {
   const auto next_task = [&](ScriptedWorker& w, const std::string& repository) {
     submit(kConfig, {{"repository", repository}});

@@ -92,6 +92,7 @@ Status TaskGateway::load() {
       loaded.progress.finished = true;
     }
     loaded.progress.attached_once = true;
+    loaded.progress.gave_up = loaded.progress.gave_up || event.has_error();
     loaded.events.push_back(std::move(event));
   }
   if (std::filesystem::exists(options_.paths.results() / "finished")) {
@@ -322,6 +323,7 @@ Status TaskGateway::store_event(const gw::AgentMessage::Event& event) {
     state.last_sequence = event.sequence();
     state.events.push_back(event);
     state.progress.finished = state.progress.finished || event.has_finished();
+    state.progress.gave_up = state.progress.gave_up || event.has_error();
   });
   return {};
 }

@@ -52,6 +52,8 @@ struct TaskProgress {
   bool attached_once = false;
   /// The agent's final report is on disk: its exit is the normal end.
   bool finished = false;
+  /// It has reported an error, which says why if it ends without that report.
+  bool gave_up = false;
   /// Everything on disk has reached the controller (after `finished` or `agent_gone`).
   bool forwarded = false;
   /// The controller refused this attempt's credential: it has another one, or none.

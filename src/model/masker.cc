@@ -29,7 +29,14 @@ PatternSet::State PatternSet::child(State state, unsigned char byte) const {
 
 void PatternSet::insert(std::string_view pattern) {
   if (pattern.empty()) return;
-  if (starts_.empty()) starts_.assign(kPairs, 0);
+  if (starts_.empty()) {
+    starts_.assign(kPairs, 0);
+    // What follows tells whether it is one.
+    for (std::size_t second = 0; second < 256; ++second) {
+      starts_[pair_of(ControlSequences::kEscape, static_cast<unsigned char>(second))] = 1;
+    }
+    first_bytes_.set(ControlSequences::kEscape);
+  }
   State state = kRoot;
   for (const char c : pattern) {
     const auto byte = static_cast<unsigned char>(c);
@@ -49,6 +56,8 @@ void PatternSet::insert(std::string_view pattern) {
   states_[state].match = static_cast<std::uint32_t>(pattern.size());
   const auto first = static_cast<unsigned char>(pattern[0]);
   first_bytes_.set(first);
+  // A control sequence may stand between the first and the second.
+  starts_[pair_of(first, ControlSequences::kEscape)] = 1;
   if (pattern.size() == 1) {
     for (std::size_t second = 0; second < 256; ++second) {
       starts_[pair_of(first, static_cast<unsigned char>(second))] = 1;
@@ -106,6 +115,30 @@ std::size_t PatternSet::skip(std::string_view text) const {
   return first_bytes_.test(bytes[last]) ? last : text.size();
 }
 
+// Source: ECMA-48: `ESC [`, parameters and intermediates, a final byte; or ESC, intermediates and a
+// final byte.
+bool ControlSequences::take(unsigned char byte) {
+  if (byte == kEscape) {
+    length_ = 1;
+    csi_ = false;
+    return true;
+  }
+  if (length_ == 0) return false;
+  const bool is_final = byte >= (csi_ ? 0x40 : 0x30) && byte <= 0x7E;
+  const bool goes_on = byte >= 0x20 && byte < 0x40;
+  if (length_ == 1 && byte == '[') {
+    csi_ = true;
+  } else if (is_final) {
+    length_ = 0;
+    return true;
+  } else if (!goes_on || length_ == kLongest) {
+    length_ = 0;
+    return false;
+  }
+  ++length_;
+  return true;
+}
+
 void Masker::feed(std::string_view bytes, std::string& out) {
   if (bytes.empty()) return;
   if (patterns_->empty()) {
@@ -115,22 +148,67 @@ void Masker::feed(std::string_view bytes, std::string& out) {
   const std::size_t base = held_.size();
   std::size_t at = 0;
   while (at < bytes.size()) {
-    if (state_ == PatternSet::kRoot) {
+    if (state_ == PatternSet::kRoot && !apart_) {
       at += patterns_->skip(bytes.substr(at));
       if (at == bytes.size()) break;
     }
-    state_ = patterns_->step(state_, static_cast<unsigned char>(bytes[at]));
+    const auto byte = static_cast<unsigned char>(bytes[at]);
+    if (byte == ControlSequences::kEscape && !std::exchange(apart_, true)) shown_ = state_;
+    state_ = patterns_->step(state_, byte);
     ++at;
     if (const std::size_t length = patterns_->match_length(state_); length != 0) {
       add_match({base + at - length, base + at});
     }
+    if (apart_) step_shown(byte, base + at);
   }
-  release(base + bytes.size() - patterns_->depth(state_), bytes, out);
+  const std::size_t end = base + bytes.size();
+  std::size_t decided = end - patterns_->depth(state_);
+  if (apart_) decided = std::min(decided, begin_of_shown(end, patterns_->depth(shown_)));
+  release(decided, bytes, out);
+}
+
+void Masker::step_shown(unsigned char byte, std::size_t at) {
+  if (sequences_.take(byte)) {
+    if (shown_ == PatternSet::kRoot) {  // nothing reaches over it
+      apart_ = sequences_.inside() || state_ != PatternSet::kRoot;
+      return;
+    }
+    const bool grows = !gaps_.empty() && gaps_.back().end == at - 1;
+    if (grows) {
+      gaps_.back().end = at;
+    } else {
+      gaps_.push_back({at - 1, at});
+    }
+  } else {
+    shown_ = patterns_->step(shown_, byte);
+    if (const std::size_t length = patterns_->match_length(shown_); length != 0) {
+      add_match({begin_of_shown(at, length), at});
+    }
+  }
+  const std::size_t begin = begin_of_shown(at, patterns_->depth(shown_));
+  while (!gaps_.empty() && gaps_.front().end <= begin) gaps_.pop_front();
+  apart_ = sequences_.inside() || !gaps_.empty() || shown_ != state_;
+}
+
+std::size_t Masker::begin_of_shown(std::size_t end, std::size_t length) const {
+  if (length == 0) return end;
+  std::size_t begin = end;
+  for (auto gap = gaps_.rbegin(); gap != gaps_.rend(); ++gap) {
+    const std::size_t between = begin - gap->end;
+    if (length <= between) break;
+    length -= between;
+    begin = gap->begin;
+  }
+  return begin - length;
 }
 
 void Masker::finish(std::string& out) {
   release(held_.size(), {}, out);
   state_ = PatternSet::kRoot;
+  shown_ = PatternSet::kRoot;
+  sequences_ = {};
+  gaps_.clear();
+  apart_ = false;
 }
 
 void Masker::replace_patterns(std::shared_ptr<const PatternSet> patterns, std::string& out) {
@@ -140,7 +218,12 @@ void Masker::replace_patterns(std::shared_ptr<const PatternSet> patterns, std::s
   const std::string again = std::exchange(held_, {});
   patterns_ = std::move(patterns);
   state_ = PatternSet::kRoot;
+  shown_ = PatternSet::kRoot;
   hidden_until_ = 0;
+  gaps_.clear();
+  // The tail begins with text; without one the stream may stand within a sequence.
+  if (!again.empty()) sequences_ = {};
+  apart_ = sequences_.inside();
   feed(again, out);
 }
 
@@ -177,9 +260,11 @@ void Masker::release(std::size_t limit, std::string_view fresh, std::string& out
     held_.erase(0, released).append(fresh);
   }
   hidden_until_ -= std::min(hidden_until_, released);
-  for (Span& match : matches_) {
-    match.begin -= released;
-    match.end -= released;
+  for (std::deque<Span>* spans : {&matches_, &gaps_}) {
+    for (Span& span : *spans) {
+      span.begin -= released;
+      span.end -= released;
+    }
   }
 }
 

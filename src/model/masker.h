@@ -33,7 +33,7 @@ class PatternSet {
   /// The length of the longest pattern that ends here; 0 if none does.
   std::size_t match_length(State state) const { return states_[state].match; }
   /// The first position in `text` from which the automaton has to look: everything before it can
-  /// be part of no match. text.size() if there is none.
+  /// be part of no match and of no control sequence. text.size() if there is none.
   std::size_t skip(std::string_view text) const;
 
  private:
@@ -57,9 +57,26 @@ class PatternSet {
   std::bitset<256> first_bytes_;
 };
 
+/// Tells a terminal's control sequences (`ESC [ 1 m`, `ESC ( B`) from text. Immutable but for where
+/// it stands. One that is broken or longer than kLongest ends where it breaks.
+class ControlSequences {
+ public:
+  static constexpr std::size_t kLongest = 64;
+  static constexpr unsigned char kEscape = 0x1B;
+
+  /// Whether `byte`, the next of a stream, belongs to a sequence.
+  bool take(unsigned char byte);
+  bool inside() const { return length_ > 0; }
+
+ private:
+  std::size_t length_ = 0;  // bytes of the sequence so far
+  bool csi_ = false;        // ESC [
+};
+
 /// Masks one stream. Bytes are held back only while they are a live prefix of some secret, until
 /// they match, fail or the stream ends. Every byte that belongs to any occurrence of any secret is
-/// hidden; occurrences that overlap become one kMaskText. Not thread-safe.
+/// hidden; occurrences that overlap become one kMaskText. A secret that a terminal would show is
+/// one, too: control sequences between its bytes (colours) do not count. Not thread-safe.
 class Masker {
  public:
   explicit Masker(std::shared_ptr<const PatternSet> patterns) : patterns_(std::move(patterns)) {}
@@ -77,15 +94,24 @@ class Masker {
     std::size_t end;
   };
   void add_match(Span match);
+  /// What a terminal shows goes through an automaton of its own from the first control sequence in
+  /// a live prefix until both say the same again.
+  void step_shown(unsigned char byte, std::size_t at);
+  /// Where the last `length` shown bytes before `end` begin.
+  std::size_t begin_of_shown(std::size_t end, std::size_t length) const;
   /// Hands out everything before `limit`; `view` is held bytes and new bytes seen as one text.
   void release(std::size_t limit, std::string_view fresh, std::string& out);
   void copy(std::size_t begin, std::size_t end, std::string_view fresh, std::string& out) const;
 
   std::shared_ptr<const PatternSet> patterns_;
   PatternSet::State state_ = PatternSet::kRoot;
+  PatternSet::State shown_ = PatternSet::kRoot;  // over what is no control sequence
+  ControlSequences sequences_;
+  bool apart_ = false;  // whether shown_ may differ from state_; else only state_ is kept
   // Positions count from the first byte of `held_`; the bytes of the present feed() follow it.
   std::string held_;
   std::deque<Span> matches_;      // undisclosed, in order, disjoint
+  std::deque<Span> gaps_;         // control sequences that shown_ may reach over
   std::size_t hidden_until_ = 0;  // bytes before this belong to a mark already written
 };
 

@@ -45,6 +45,17 @@ TEST(Masker, HidesOverlapsAsOneAndNeighboursAsTwo) {
       {"neighbours", {"abcd"}, "abcdabcd", mark + mark},
       {"a chain", {"abab"}, "abababab", mark},
       {"one byte", {"x"}, "axbx", "a" + mark + "b" + mark},
+      // T06: what `grep --color` makes of it.
+      {"colours inside", {"secret"}, "a sec\x1B[01;31m\x1B[Kre\x1B[mt!", "a " + mark + "!"},
+      {"another sequence inside", {"secret"}, "sec\x1B(Bret", mark},
+      {"colours around", {"secret"}, "\x1B[1msecret\x1B[0m", "\x1B[1m" + mark + "\x1B[0m"},
+      {"colours, then something else", {"secret"}, "sec\x1B[1mond", "sec\x1B[1mond"},
+      {"a sequence that is none", {"secret"}, "sec\x1B[1\nret", "sec\x1B[1\nret"},
+      {"colours within colours",
+       {"abc", "1mx"},
+       "a\x1B[1m\x1B[0mx\x1B[1mxb",
+       "a\x1B[1m\x1B[0mx\x1B[" + mark + "b"},
+      {"a secret with an escape", {"a\x1B[1mb"}, "a\x1B[1mb", mark},
       {"bytes above 127", {"\xff\xfe"}, "a\xff\xfe\xff", "a" + mark + "\xff"},
   };
   for (const auto& c : cases) {
@@ -82,6 +93,37 @@ TEST(Masker, AgreesWithThePlainRuleOnRandomTexts) {
     ASSERT_EQ(mask(patterns, parts), testing::plain_mask(patterns, text))
         << text << " / " << ::testing::PrintToString(patterns);
   }
+}
+
+TEST(Masker, AgreesWithThePlainRuleOnRandomColours) {
+  std::mt19937 random(20260602);
+  const std::vector<std::string> pieces{"a",     "b",       "m",      "1", "\x1B",
+                                        "\x1B[", "\x1B[1m", "\x1B(B", "["};
+  const auto text_of = [&](std::size_t most) {
+    std::string text;
+    for (std::size_t n = random() % most + 1; n > 0; --n) text += pieces[random() % pieces.size()];
+    return text;
+  };
+  for (int round = 0; round < 20000; ++round) {
+    std::vector<std::string> patterns;
+    for (std::size_t n = random() % 3 + 1; n > 0; --n) patterns.push_back(text_of(4));
+    const std::string text = text_of(25);
+    std::vector<std::string_view> parts;
+    for (std::size_t at = 0; at < text.size();) {
+      const std::size_t length = std::min<std::size_t>(1 + random() % 9, text.size() - at);
+      parts.push_back(std::string_view(text).substr(at, length));
+      at += length;
+    }
+    ASSERT_EQ(mask(patterns, parts), testing::plain_mask(patterns, text))
+        << ::testing::PrintToString(text) << " / " << ::testing::PrintToString(patterns);
+  }
+}
+
+TEST(Masker, ASequenceWithoutAnEndHoldsNothingBackForLong) {
+  Masker masker(std::make_shared<const PatternSet>(std::vector<std::string>{"secret"}));
+  std::string out;
+  masker.feed("sec\x1B[" + std::string(100'000, '1'), out);
+  EXPECT_EQ(out.size(), 100'005U);
 }
 
 TEST(Masker, HoldsBackOnlyALivePrefix) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "net/http_types.h"
 
+#include "base/utf8.h"
+
 namespace cirrus::net {
 
 std::string_view ServerRequest::header(const std::string& lower_case_name) const {
@@ -34,24 +36,7 @@ bool EventStream::send(std::string_view event, std::string_view data, std::strin
 }
 
 bool is_utf8(std::string_view bytes) {
-  for (std::size_t i = 0; i < bytes.size();) {
-    const auto byte = [&](std::size_t at) { return static_cast<unsigned char>(bytes[at]); };
-    const unsigned lead = byte(i);
-    const std::size_t length = lead < 0x80 ? 1 : lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-    if (lead >= 0x80 && (lead < 0xC2 || lead > 0xF4)) return false;
-    if (i + length > bytes.size()) return false;
-    for (std::size_t k = 1; k < length; ++k) {
-      if ((byte(i + k) & 0xC0U) != 0x80) return false;
-    }
-    // The second byte tells over-long forms, surrogates and what is above U+10FFFF.
-    const unsigned second = length > 1 ? byte(i + 1) : 0;
-    if ((lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) ||
-        (lead == 0xF0 && second < 0x90) || (lead == 0xF4 && second > 0x8F)) {
-      return false;
-    }
-    i += length;
-  }
-  return true;
+  return cirrus::is_utf8(bytes);
 }
 
 std::map<std::string, std::string> parse_query(std::string_view query) {

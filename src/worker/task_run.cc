@@ -293,8 +293,9 @@ void TaskRun::follow(const StopToken& stop) {
   crash_point("worker.task.torn-down");
   gateway_->agent_gone();
   if (!finished_before && !gateway_->progress().finished) {
-    fail(error(Code::Aborted, "agent process exited unexpectedly{}",
-               description.empty() ? "" : " (" + description + ")"));
+    const char* const what =
+        gateway_->progress().gave_up ? "the agent gave up" : "agent process exited unexpectedly";
+    fail(error(Code::Aborted, "{}{}", what, description.empty() ? "" : " (" + description + ")"));
   }
   (void)gateway_->wait(stop, std::nullopt,
                        [](const gateway::TaskProgress& progress) { return progress.forwarded; });

@@ -2,12 +2,14 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import unittest
 
-from harness import Case, eventually
+from harness import SOURCE, Case, eventually
 
+SCCACHE = shutil.which("sccache", path=SOURCE / "build" / "tools" / "bin")
 NONE = "persistent_worker:\n  isolation:\n    none: {}\n  resources:\n    cpu: 1\n"
 
 
@@ -65,6 +67,47 @@ class HttpCache(Case):
                  "ccache -s -v | tr -s ' '"]
         self.assertRegex(self.run_script(*lines), r"Remote storage:(.|\n)*Hits: 0 / ")
         self.assertRegex(self.run_script(*lines), r"Remote storage:(.|\n)*Hits: [1-9]")
+
+    def sccache(self, settings):
+        """Compiles with a server that knows nothing yet; what it says of its hits and its place."""
+        log = self.run_script(
+            f"export SCCACHE_SERVER_UDS=$PWD/s HOME=$PWD {settings}",
+            "echo 'int f(void) { return 42; }' > f.c",
+            f"{SCCACHE} gcc -c f.c -o f.o",
+            # It writes behind the compiler's back: its own mark, and what was compiled.
+            f"for i in $(seq 400); do {SCCACHE} --show-stats > stats;"
+            " curl -sf http://$CIRRUS_HTTP_CACHE_HOST/metrics/cache > counts;"
+            " grep -q '^stored 2' counts && break; grep -Eq '^Cache hits +1' stats && break;"
+            " sleep 0.02; done; cat stats counts")
+        place = re.search(r"Cache location +(\S+)", log).group(1)
+        self.assertRegex(log, "Cache write errors +0")
+        self.assertRegex(log, "Cache read errors +0")
+        return int(re.search("Cache hits +([0-9]+)", log).group(1)), place
+
+    @unittest.skipUnless(SCCACHE, "sccache is not installed (scripts/setup)")
+    def test_sccache_by_webdav_hits_in_the_second_build(self):
+        settings = "SCCACHE_WEBDAV_ENDPOINT=http://$CIRRUS_HTTP_CACHE_HOST/sc"
+        self.assertEqual(self.sccache(settings), (0, "webdav,"))
+        self.assertEqual(self.sccache(settings), (1, "webdav,"))
+
+    @unittest.skipUnless(SCCACHE, "sccache is not installed (scripts/setup)")
+    def test_sccache_by_the_actions_protocol_hits_in_the_second_build(self):
+        self.assertEqual(self.sccache("SCCACHE_GHA_ENABLED=on"), (0, "ghac,"))
+        self.assertEqual(self.sccache("SCCACHE_GHA_ENABLED=on"), (1, "ghac,"))
+
+    def test_two_tasks_at_once_have_places_and_caches_of_their_own(self):
+        """Conformance list, row 28."""
+        both = "".join(
+            f"task:\n  name: {name}\n  env: {{BOOK: {self.scratch}}}\n  script: pwd > $BOOK/{name};"
+            f" echo $CIRRUS_HTTP_CACHE_HOST >> $BOOK/{name}; echo {name} > mine;"
+            f" while [ ! -s $BOOK/{other} ]; do sleep 0.01; done; sleep 0.1; cat mine\n"
+            for name, other in (("one", "two"), ("two", "one")))
+        build = self.wait_build(self.submit(NONE + both), "completed")
+        for task in build["tasks"]:
+            self.assertTrue(self.log(task["id"]).endswith(f"\n{task['name']}\n".encode()))
+        one, two = ((self.scratch / name).read_text().split() for name in ("one", "two"))
+        self.assertNotEqual(one[0], two[0])
+        self.assertNotEqual(one[1], two[1])
 
     def test_the_actions_protocol_as_a_script_speaks_it(self):
         call = ('curl -sf -H "Authorization: Bearer $ACTIONS_RUNTIME_TOKEN" '
@@ -152,6 +195,18 @@ class Mirror(Case):
         task = self.build_once()
         self.assertIn(b"3\n", self.log(task["id"]))
         self.assertNotIn("mirror is of no help", self.log(task["id"], "clone").decode())
+
+    def test_a_commit_that_is_no_tip_any_more_comes_through_the_mirror(self):
+        first = self.build_once()
+        (self.source / "file").write_text("3\n")
+        self.assertIn(b"3\n", self.log(self.build_once()["id"]))
+        self.cli("task", "rerun", first["id"], check=0)
+        again = eventually(lambda: [task for task in self.build(first["build_id"])["tasks"]
+                                    if task["attempt"] == 2 and task["status"] == "completed"],
+                           "it ran again")[0]
+        self.assertTrue(self.log(again["id"]).decode().startswith(
+            "cat file; git rev-list --count HEAD; git remote get-url origin\n2\n1\n"))
+        self.assertNotIn("mirror is of no help", self.log(again["id"], "clone").decode())
 
     def test_a_mirror_that_is_broken_costs_a_line_and_no_task(self):
         task = self.build_once()

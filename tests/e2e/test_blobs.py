@@ -1,6 +1,8 @@
 """Caches and artifacts through worker and controller. SPDX-License-Identifier: MIT"""
 import hashlib
+import os
 import re
+import signal
 import unittest
 
 from harness import Case, eventually
@@ -51,6 +53,45 @@ class Blobs(Case):
         self.assertIn(b"Cache miss", self.log(other["id"], "deps"))
         listed = self.cli("cache", "list", "test/repo", check=0).stdout
         self.assertIn("deps-v1", listed)
+
+    def test_save_on_always_stores_the_cache_of_a_task_that_failed_or_was_cancelled(self):
+        def cached(key, script, save_on="always"):
+            return (NONE + f"task:\n  name: t\n  x_cache:\n    folder: deps\n    fingerprint_key: {key}\n"
+                    f"    save_on: {save_on}\n  script: mkdir deps; echo {key} > deps/f; {script}\n")
+
+        def is_stored(key):
+            return key in self.cli("cache", "list", "test/repo", check=0).stdout
+        self.finish(cached("by-default", "false", "success"), "failed")
+        self.assertFalse(is_stored("by-default"))
+        self.finish(cached("failed", "false"), "failed")
+        self.assertTrue(is_stored("failed"))
+        build = self.submit(cached("cancelled", "echo begun; sleep 1000"))
+        task = self.wait_task(build, "t", "executing")
+        eventually(lambda: b"begun\n" in self.log_or_empty(task["id"]), "the script runs")
+        self.cli("build", "cancel", build, check=0)
+        self.wait_build(build, "aborted")
+        eventually(lambda: is_stored("cancelled"), "the cache of a cancelled task is stored")
+
+    @unittest.skipIf(os.geteuid() != 0, "another user needs root")
+    def test_what_cannot_be_read_is_named_and_costs_no_more_than_it_must(self):
+        self.worker.stop()
+        settings = self.scratch / "w.yml"
+        settings.write_text("task-user: nobody\n")
+        self.scratch.chmod(0o755)
+        (self.scratch / "tmp").chmod(0o1777)
+        self.start_worker("other", extra=("--file", str(settings)))
+        cache = NONE + "task:\n  name: t\n  x_cache: {folder: d, fingerprint_key: k}\n  script: "
+        upload = "Upload%20'x'%20cache"
+        task = self.finish(cache + "mkdir d; echo x > d/f; chmod 0 d/f\n")
+        self.assertIn(b"cannot read 'f': Permission denied", self.log(task["id"], upload))
+        task = self.finish(cache + "mkdir -p d/sub; touch d/f; chmod 0 d/sub\n")
+        self.assertRegex(self.log(task["id"], upload), b"cannot look through '.*/d/sub': Permission")
+        task = self.finish(NONE + "task:\n  name: t\n  script: touch f; chmod 0 f\n"
+                           "  a_artifacts: {path: f}\n", "failed")
+        self.assertRegex(self.log(task["id"], "a"), b"cannot open '.*/f': Permission denied")
+        task = self.finish(NONE + "task:\n  name: t\n  env: {V: x, CIRRUS_WORKING_DIR: /proc/no}\n"
+                           "  script: echo never\n", "failed")
+        self.assertIn("making the working directory '/proc/no'", task["reason"])
 
     def test_artifacts_are_what_the_task_wrote(self):
         task = self.finish(NONE + """task:
@@ -110,8 +151,33 @@ class Blobs(Case):
 """)
         self.check_cache()
 
+    def test_an_agent_that_is_killed_during_a_cache_upload_leaves_no_cache(self):
+        pid = self.scratch / "agent"
+        build = self.submit(NONE + f"""task:
+  name: upload
+  x_cache:
+    folder: data
+    fingerprint_key: big
+  script: mkdir data && head -c 300000000 /dev/urandom > data/big && echo $PPID > {pid}
+""")
+        caches = self.scratch / "controller"
+        before = bytes_below(caches)
+        eventually(lambda: bytes_below(caches) > before + 20_000_000, "the upload is under way")
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+        self.wait_build(build, "failed")
+        eventually(lambda: bytes_below(caches) < before + 20_000_000, "the half of it is gone")
+        task = self.finish(NONE + "task:\n  name: t\n  x_cache:\n    folder: data\n"
+                           "    fingerprint_key: big\n")
+        self.assertIn(b"Cache miss for 'big'", self.log(task["id"], "x"))
+
     def test_a_worker_that_is_killed_during_an_artifact_upload_leaves_whole_artifacts(self):
-        task = self.killed_during("worker", """  script:
+        self.check_artifacts("worker")
+
+    def test_a_controller_that_is_killed_during_an_artifact_upload_leaves_whole_artifacts(self):
+        self.check_artifacts("controller")
+
+    def check_artifacts(self, whom):
+        task = self.killed_during(whom, """  script:
     - head -c 300000000 /dev/urandom > big && sha256sum < big
   out_artifacts:
     path: big

@@ -5,6 +5,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "agent/annotations/path_index.h"
@@ -22,9 +23,19 @@ inline constexpr std::size_t kMaxAnnotations = 5000;
 
 /// The findings of one report, in its order.
 struct Report {
+  /// kMaxAnnotations at most.
   std::vector<wire::Annotation> annotations;
+  std::size_t left_out = 0;
   /// Tests that passed: counted, not listed. Ours: the reference sends a notice for each.
   std::size_t passed = 0;
+
+  void add(wire::Annotation one) {
+    if (annotations.size() < kMaxAnnotations) {
+      annotations.push_back(std::move(one));
+    } else {
+      ++left_out;
+    }
+  }
 };
 
 /// Reads one report. An unknown format has no findings, and so no error. Source: reference agent.

@@ -141,6 +141,28 @@ running 2 tests
                   "failure|t2|thread 't2' panicked at src/lib.rs:7:5:\nno|src/lib.rs:7:0-7:0"));
 }
 
+TEST(Annotations, OfMoreThanAnybodyReadsAreCounted) {
+  std::string text = "<testsuites><testsuite>";
+  for (std::size_t n = 0; n < kMaxAnnotations + 7; ++n) {
+    text += "<testcase name=\"n\"><failure>f</failure></testcase><testcase name=\"passed\"/>";
+  }
+  const Result<Report> report = read_report("junit", text + "</testsuite></testsuites>");
+  ASSERT_TRUE(report.ok());
+  EXPECT_EQ(report.value().annotations.size(), kMaxAnnotations);
+  EXPECT_EQ(report.value().left_out, 7U);
+  EXPECT_EQ(report.value().passed, kMaxAnnotations + 7);
+  // What comes after the limit changes nothing before it.
+  std::string lines;
+  for (std::size_t n = 0; n <= kMaxAnnotations; ++n) {
+    lines += R"({"level":"notice","message":"m","start_line":1,"end_line":)" +
+             std::to_string(n + 1) + "}\n";
+  }
+  const Result<Report> many = read_report("cirrus", lines);
+  ASSERT_TRUE(many.ok());
+  EXPECT_EQ(many.value().annotations.back().file_location().end_line(),
+            static_cast<std::int64_t>(kMaxAnnotations));
+}
+
 TEST(Annotations, RefuseWhatCannotBeRead) {
   const struct {
     const char* name;

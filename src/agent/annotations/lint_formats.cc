@@ -9,9 +9,10 @@ namespace {
 
 using Annotation = wire::Annotation;
 
-void set_end(Annotation& one, std::int64_t line, std::int64_t column) {
+Annotation with_end(Annotation one, std::int64_t line, std::int64_t column) {
   if (line > 0) one.mutable_file_location()->set_end_line(line);
   if (column > 0) one.mutable_file_location()->set_end_column(column);
+  return one;
 }
 
 }  // namespace
@@ -21,10 +22,10 @@ Result<Report> golangci(std::string_view text) {
   Report report;
   for (const Json& issue : list_at(root, "Issues")) {
     const Json& place = at(issue, "Pos");
-    report.annotations.push_back(
-        finding(Annotation::FAILURE,
-                fmt::format("{} ({})", text_at(issue, "Text"), text_at(issue, "FromLinter")), "",
-                text_at(place, "Filename"), number_at(place, "Line"), number_at(place, "Column")));
+    report.add(finding(Annotation::FAILURE,
+                       fmt::format("{} ({})", text_at(issue, "Text"), text_at(issue, "FromLinter")),
+                       "", text_at(place, "Filename"), number_at(place, "Line"),
+                       number_at(place, "Column")));
   }
   return report;
 }
@@ -39,11 +40,11 @@ Result<Report> eslint(std::string_view text) {
       const Annotation::Level level = severity == 2   ? Annotation::FAILURE
                                       : severity == 1 ? Annotation::WARNING
                                                       : Annotation::NOTICE;
-      report.annotations.push_back(finding(
-          level, text_at(message, "ruleId") + ": " + text_at(message, "message"), "",
-          text_at(file, "filePath"), number_at(message, "line"), number_at(message, "column")));
-      set_end(report.annotations.back(), number_at(message, "endLine"),
-              number_at(message, "endColumn"));
+      report.add(
+          with_end(finding(level, text_at(message, "ruleId") + ": " + text_at(message, "message"),
+                           "", text_at(file, "filePath"), number_at(message, "line"),
+                           number_at(message, "column")),
+                   number_at(message, "endLine"), number_at(message, "endColumn")));
     }
   }
   return report;
@@ -66,9 +67,9 @@ Result<Report> rubocop(std::string_view text) {
         continue;
       }
       const Json& place = at(offense, "location");
-      report.annotations.push_back(
-          finding(level, text_at(offense, "cop_name") + ": " + text_at(offense, "message"), "",
-                  text_at(file, "path"), number_at(place, "line"), number_at(place, "column")));
+      report.add(finding(level, text_at(offense, "cop_name") + ": " + text_at(offense, "message"),
+                         "", text_at(file, "path"), number_at(place, "line"),
+                         number_at(place, "column")));
     }
   }
   return report;
@@ -84,9 +85,9 @@ Result<Report> qodana(std::string_view text) {
                                         ? Annotation::WARNING
                                         : Annotation::NOTICE;
     for (const Json& source : list_at(problem, "sources")) {
-      report.annotations.push_back(finding(level, text_at(problem, "comment"),
-                                           text_at(problem, "detailsInfo"), text_at(source, "path"),
-                                           number_at(source, "line"), number_at(source, "offset")));
+      report.add(finding(level, text_at(problem, "comment"), text_at(problem, "detailsInfo"),
+                         text_at(source, "path"), number_at(source, "line"),
+                         number_at(source, "offset")));
     }
   }
   return report;
@@ -104,11 +105,10 @@ Result<Report> xclogparser(std::string_view text) {
       for (const Json& one : list_at(build, kind)) {
         const std::string url = text_at(one, "documentURL");
         if (url.empty()) continue;
-        report.annotations.push_back(
+        report.add(with_end(
             finding(level, text_at(one, "title"), text_at(one, "detail"), without_scheme(url),
-                    number_at(one, "startingLineNumber"), number_at(one, "startingColumnNumber")));
-        set_end(report.annotations.back(), number_at(one, "endingLineNumber"),
-                number_at(one, "endingColumnNumber"));
+                    number_at(one, "startingLineNumber"), number_at(one, "startingColumnNumber")),
+            number_at(one, "endingLineNumber"), number_at(one, "endingColumnNumber")));
       }
     }
   }
@@ -120,9 +120,9 @@ Result<Report> swiftformat(std::string_view text) {
   Report report;
   const auto read = [&report](const Json& list) {
     for (const Json& one : list) {
-      report.annotations.push_back(finding(Annotation::WARNING,
-                                           text_at(one, "rule_id") + ": " + text_at(one, "reason"),
-                                           "", text_at(one, "file"), number_at(one, "line")));
+      report.add(finding(Annotation::WARNING,
+                         text_at(one, "rule_id") + ": " + text_at(one, "reason"), "",
+                         text_at(one, "file"), number_at(one, "line")));
     }
   };
   const Result<Json> whole = parse_json(text);
@@ -143,10 +143,10 @@ Result<Report> swiftformat(std::string_view text) {
 Result<Report> buf(std::string_view text) {
   Report report;
   CIRRUS_TRY(each_json_line(text, [&report](const Json& one) {
-    report.annotations.push_back(finding(Annotation::WARNING, text_at(one, "message"), "",
-                                         text_at(one, "path"), number_at(one, "start_line"),
-                                         number_at(one, "start_column")));
-    set_end(report.annotations.back(), number_at(one, "end_line"), number_at(one, "end_column"));
+    report.add(
+        with_end(finding(Annotation::WARNING, text_at(one, "message"), "", text_at(one, "path"),
+                         number_at(one, "start_line"), number_at(one, "start_column")),
+                 number_at(one, "end_line"), number_at(one, "end_column")));
   }));
   return report;
 }
@@ -164,10 +164,10 @@ Result<Report> cirrus(std::string_view text) {
     } else if (name != "notice") {
       unknown = name;
     }
-    report.annotations.push_back(
+    report.add(with_end(
         finding(level, text_at(one, "message"), text_at(one, "raw_details"), text_at(one, "path"),
-                number_at(one, "start_line"), number_at(one, "start_column")));
-    set_end(report.annotations.back(), number_at(one, "end_line"), number_at(one, "end_column"));
+                number_at(one, "start_line"), number_at(one, "start_column")),
+        number_at(one, "end_line"), number_at(one, "end_column")));
   }));
   if (!unknown.empty()) {
     return error(Code::InvalidArgument,

@@ -71,7 +71,7 @@ Result<Report> rspec(std::string_view text) {
     const bool failed = status == "failed";
     std::string path = text_at(example, "file_path");
     if (path.starts_with("./")) path.erase(0, 2);
-    report.annotations.push_back(finding(
+    report.add(finding(
         failed ? Annotation::FAILURE : Annotation::NOTICE, text_at(example, "full_description"),
         failed ? text_at(at(example, "exception"), "message") : text_at(example, "pending_message"),
         std::move(path), number_at(example, "line_number")));
@@ -101,7 +101,7 @@ Result<Report> flutter(std::string_view text) {
         if (at(event, "hidden") != true) ++report.passed;
         return;
       }
-      report.annotations.push_back(
+      report.add(
           finding(Annotation::FAILURE, test.name, test.error, test.url, test.line, test.column));
     }
   }));
@@ -138,9 +138,9 @@ Result<Report> go_test(std::string_view text) {
     if (told.contains(name)) continue;
     const std::string& words = output[name];
     const Place place = place_of(words, ".go");
-    report.annotations.push_back(finding(
-        Annotation::FAILURE, name.second.empty() ? name.first : name.first + "." + name.second,
-        words, place.path, place.line));
+    report.add(finding(Annotation::FAILURE,
+                       name.second.empty() ? name.first : name.first + "." + name.second, words,
+                       place.path, place.line));
   }
   return report;
 }
@@ -156,19 +156,20 @@ Result<Report> cargo(std::string_view text) {
       const Json& spans = list_at(message, "spans");
       for (const Json& span : spans) {
         if (at(span, "is_primary") != true) continue;
-        report.annotations.push_back(finding(
-            name == "error" ? Annotation::FAILURE : Annotation::WARNING,
-            text_at(message, "message"), text_at(message, "rendered"), text_at(span, "file_name"),
-            number_at(span, "line_start"), number_at(span, "column_start")));
-        wire::Annotation::FileLocation& place = *report.annotations.back().mutable_file_location();
+        Annotation one = finding(name == "error" ? Annotation::FAILURE : Annotation::WARNING,
+                                 text_at(message, "message"), text_at(message, "rendered"),
+                                 text_at(span, "file_name"), number_at(span, "line_start"),
+                                 number_at(span, "column_start"));
+        Annotation::FileLocation& place = *one.mutable_file_location();
         place.set_end_line(number_at(span, "line_end"));
         place.set_end_column(number_at(span, "column_end"));
+        report.add(std::move(one));
         return;
       }
       // What has no place is a summary, except for errors of the linker.
       if (name == "error" && !text_at(message, "message").starts_with("aborting due to")) {
-        report.annotations.push_back(finding(Annotation::FAILURE, text_at(message, "message"),
-                                             text_at(message, "rendered"), ""));
+        report.add(finding(Annotation::FAILURE, text_at(message, "message"),
+                           text_at(message, "rendered"), ""));
       }
       return;
     }
@@ -178,8 +179,7 @@ Result<Report> cargo(std::string_view text) {
     if (outcome != "failed") return;
     const std::string words = text_at(event, "stdout");
     const Place place = place_of(words, ".rs");
-    report.annotations.push_back(
-        finding(Annotation::FAILURE, text_at(event, "name"), words, place.path, place.line));
+    report.add(finding(Annotation::FAILURE, text_at(event, "name"), words, place.path, place.line));
   }));
   return report;
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <algorithm>
 #include <cctype>
 #include <optional>
 
@@ -46,6 +47,10 @@ std::string test_name(const XmlElement& test, std::string_view name_key = "name"
   return group.empty() ? name : group + "." + name;
 }
 
+bool is_test(const XmlElement& element) {
+  return element.name == "testcase";
+}
+
 void read_test(const XmlElement& test, Report& report) {
   Annotation::Level level = Annotation::FAILURE;
   const XmlElement* what = test.child("failure");
@@ -65,26 +70,14 @@ void read_test(const XmlElement& test, Report& report) {
   Place place = place_in(details).value_or(Place());
   if (const std::string file = test.attribute("file"); !file.empty()) place.path = file;
   if (const std::int64_t line = number(test.attribute("line")); line > 0) place.line = line;
-  report.annotations.push_back(
-      finding(level, test_name(test), std::move(details), place.path, place.line));
-}
-
-void read_tests(const XmlElement& element, Report& report) {
-  for (const XmlElement& child : element.children) {
-    if (child.name == "testcase") {
-      read_test(child, report);
-    } else {
-      read_tests(child, report);
-    }
-  }
+  report.add(finding(level, test_name(test), std::move(details), place.path, place.line));
 }
 
 void read_boost(const XmlElement& element, Report& report) {
   for (const XmlElement& child : element.children) {
     if (child.name == "Error" || child.name == "FatalError") {
-      report.annotations.push_back(finding(Annotation::FAILURE, std::string(trim(child.text)), "",
-                                           child.attribute("file"),
-                                           number(child.attribute("line"))));
+      report.add(finding(Annotation::FAILURE, std::string(trim(child.text)), "",
+                         child.attribute("file"), number(child.attribute("line"))));
     } else {
       read_boost(child, report);
     }
@@ -94,9 +87,14 @@ void read_boost(const XmlElement& element, Report& report) {
 }  // namespace
 
 Result<Report> junit(std::string_view text) {
-  const XmlElement root = CIRRUS_TRY(parse_xml(text));
   Report report;
-  read_tests(root, report);
+  // Of a test its own elements are wanted, and of suites nothing but their tests.
+  CIRRUS_TRY(
+      parse_xml(text, [&report](const XmlElement& ended, std::span<const XmlElement> parents) {
+        if (std::any_of(parents.begin(), parents.end(), is_test)) return false;
+        if (is_test(ended)) read_test(ended, report);
+        return true;
+      }));
   return report;
 }
 
@@ -125,10 +123,9 @@ Result<Report> android_lint(std::string_view text) {
     }
     for (const XmlElement& place : issue.children) {
       if (place.name != "location") continue;
-      report.annotations.push_back(finding(level, issue.attribute("message"),
-                                           issue.attribute("explanation"), place.attribute("file"),
-                                           number(place.attribute("line")),
-                                           number(place.attribute("column"))));
+      report.add(finding(level, issue.attribute("message"), issue.attribute("explanation"),
+                         place.attribute("file"), number(place.attribute("line")),
+                         number(place.attribute("column"))));
     }
   }
   return report;

@@ -15,8 +15,9 @@ constexpr std::size_t kMostElements = 1'000'000;
 /// child's address would change with its siblings.
 struct Builder {
   XML_Parser parser = nullptr;
-  std::vector<XmlElement> open;
-  XmlElement root;
+  const OnXmlEnd& on_end;
+  std::vector<XmlElement> open{};
+  XmlElement root{};
   std::size_t elements = 0;
   const char* refusal = nullptr;
 
@@ -26,7 +27,7 @@ struct Builder {
   }
 };
 
-void on_start(void* data, const XML_Char* name, const XML_Char** attributes) {
+void start_element(void* data, const XML_Char* name, const XML_Char** attributes) {
   Builder& builder = *static_cast<Builder*>(data);
   if (builder.open.size() == kDeepest) return builder.refuse("it is nested too deeply");
   if (++builder.elements > kMostElements) return builder.refuse("it has too many elements");
@@ -36,13 +37,14 @@ void on_start(void* data, const XML_Char* name, const XML_Char** attributes) {
   builder.open.push_back(std::move(element));
 }
 
-void on_end(void* data, const XML_Char*) {
+void end_element(void* data, const XML_Char*) {
   Builder& builder = *static_cast<Builder*>(data);
   XmlElement ended = std::move(builder.open.back());
   builder.open.pop_back();
+  const bool taken = builder.on_end && builder.on_end(ended, builder.open);
   if (builder.open.empty()) {
     builder.root = std::move(ended);
-  } else {
+  } else if (!taken) {
     builder.open.back().children.push_back(std::move(ended));
   }
 }
@@ -73,14 +75,13 @@ const XmlElement* XmlElement::child(std::string_view key) const {
   return nullptr;
 }
 
-Result<XmlElement> parse_xml(std::string_view text) {
+Result<XmlElement> parse_xml(std::string_view text, const OnXmlEnd& on_end) {
   const std::unique_ptr<XML_ParserStruct, decltype(&XML_ParserFree)> parser(
       XML_ParserCreate(nullptr), &XML_ParserFree);
   if (!parser) return error(Code::ResourceExhausted, "no memory to read XML");
-  Builder builder;
-  builder.parser = parser.get();
+  Builder builder{.parser = parser.get(), .on_end = on_end};
   XML_SetUserData(parser.get(), &builder);
-  XML_SetElementHandler(parser.get(), &on_start, &on_end);
+  XML_SetElementHandler(parser.get(), &start_element, &end_element);
   XML_SetCharacterDataHandler(parser.get(), &on_text);
   XML_SetEntityDeclHandler(parser.get(), &on_entity);
   // One call takes an int; a report's size is limited far below.

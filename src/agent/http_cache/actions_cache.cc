@@ -13,6 +13,7 @@
 #include "base/encoding.h"
 #include "base/ids.h"
 #include "base/strings.h"
+#include "base/utf8.h"
 
 namespace cirrus::agent {
 namespace {
@@ -130,7 +131,7 @@ net::ServerResponse ActionsCache::look_up(const net::ServerRequest& request,
   const std::string& key = found.value()->key;
   const Result<std::string> name =
       percent_decode(std::string_view(key).substr(percent_encode(version->second).size() + 1));
-  return json_answer(200, {{"cacheKey", name.ok() ? name.value() : key},
+  return json_answer(200, {{"cacheKey", as_utf8(name.ok() ? name.value() : key)},
                            {"scope", "task"},
                            {"archiveLocation", base_url + "/" + percent_encode(key)}});
 }

@@ -7,9 +7,11 @@
 
 #include <nlohmann/json.hpp>
 
+#include "agent/http_cache/webdav.h"
 #include "base/encoding.h"
 #include "base/ids.h"
 #include "base/strings.h"
+#include "base/utf8.h"
 #include "os/loopback.h"
 
 namespace cirrus::agent {
@@ -133,7 +135,12 @@ void HttpCache::handle(net::ServerRequest request, std::shared_ptr<net::Responde
         // which mixes them up.
         const std::string_view raw = std::string_view(request.path).substr(1);
         const Result<std::string> decoded = percent_decode(raw);
-        const std::string key = decoded.ok() ? decoded.value() : std::string(raw);
+        // Keys travel as text: one that is none stays as it was sent.
+        const bool is_text = decoded.ok() && is_utf8(decoded.value());
+        const std::string key = is_text ? decoded.value() : std::string(raw);
+        if (is_webdav_method(request.method) && key.size() <= kLongestKey) {
+          return responder->respond(answer_webdav(request.method, key, objects_, stop));
+        }
         if (key.empty() || key.size() > kLongestKey) {
           return responder->respond(
               text_answer(400, fmt::format("a key has 1 to {} bytes", kLongestKey)));

@@ -25,6 +25,7 @@ namespace cirrus::agent {
 /// Serves one task, with that task's authority, until it is destroyed.
 ///
 ///   GET HEAD PUT POST DELETE /{key}    no credential: scripts have none to send
+///   PROPFIND MKCOL /{path}             as far as WebDAV clients need them to write
 ///   /_apis/artifactcache/...           GitHub Actions cache, version 1, with the task's token
 ///   /metrics/cache                     what was transferred
 class HttpCache {

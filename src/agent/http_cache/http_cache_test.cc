@@ -85,6 +85,32 @@ TEST_F(HttpCacheTest, TakesEscapedKeysAndPlainOnesForTheSame) {
   EXPECT_TRUE(blobs_.state().with([](auto& s) { return s.caches.contains("deps-a/b c"); }));
 }
 
+TEST_F(HttpCacheTest, KeysThatAreNoTextStayAsTheyWereSent) {
+  EXPECT_EQ(send("PUT", "/caf%E9-%2F", "1").status, 201);
+  EXPECT_EQ(send("GET", "/caf%E9-%2F").body, "1");
+  EXPECT_TRUE(blobs_.state().with([](auto& s) { return s.caches.contains("caf%E9-%2F"); }));
+  // A key of the Actions protocol that decodes to no text is none of its own.
+  EXPECT_EQ(send("PUT", "/1-%25FF", "1").status, 201);
+  const net::HttpResponse found = call("GET", "cache?version=1&keys=none,");
+  EXPECT_EQ(found.status, 200);
+  EXPECT_EQ(Json::parse(found.body)["cacheKey"], "\xEF\xBF\xBD");
+}
+
+TEST_F(HttpCacheTest, AnswersWhatWebDavClientsAskBeforeTheyWrite) {
+  const net::HttpResponse directory = send("PROPFIND", "/sc/2%203/", "<xml/>", {{"Depth", "0"}});
+  EXPECT_EQ(directory.status, 207);
+  EXPECT_THAT(directory.body, HasSubstr("<D:href>/sc/2%203/</D:href>"));
+  EXPECT_THAT(directory.body, HasSubstr("<D:collection/>"));
+  EXPECT_THAT(directory.body, HasSubstr("<D:getlastmodified>Thu, 01 Jan 1970 00:00:00 GMT</D:"));
+  EXPECT_EQ(send("PROPFIND", "/").status, 207);
+  EXPECT_EQ(send("MKCOL", "/sc/").status, 201);
+  EXPECT_EQ(send("PROPFIND", "/sc/key").status, 404);
+  EXPECT_EQ(send("PUT", "/sc/key", "12345").status, 201);
+  const net::HttpResponse key = send("PROPFIND", "/sc/key");
+  EXPECT_EQ(key.status, 207);
+  EXPECT_THAT(key.body, HasSubstr("<D:getcontentlength>5</D:getcontentlength>"));
+}
+
 TEST_F(HttpCacheTest, SaysWhatIsWrong) {
   const struct {
     const char* name;

@@ -216,12 +216,18 @@ void State::blob_permit(const TaskCredential& credential, Reply<BlobPermit> repl
   const Result<Task*> found = task_of_agent(credential);
   if (!found.ok()) return hint<BlobPermit>(std::move(reply), found.error());
   Task& task = *found.value();
-  if (!model::is_running(task.record.status) || !task.gate->open) {
+  const bool running = model::is_running(task.record.status);
+  // A cancelled task has steps that run all the same, until its worker has stopped it.
+  const bool stopping =
+      task.record.status == model::TaskStatus::Aborted && task.record.holds_worker;
+  if ((!running && !stopping) || !task.gate->open) {
     return hint<BlobPermit>(std::move(reply),
                             error(Code::PermissionDenied, "task {} has ended", task.record.id));
   }
-  confirm(task, moment);
-  heard(task, moment);
+  if (running) {
+    confirm(task, moment);
+    heard(task, moment);
+  }
   hint<BlobPermit>(std::move(reply), BlobPermit{task.record.id, task.build->record.repository,
                                                 task.build->record.cache_space, task.gate});
 }

@@ -419,7 +419,9 @@ void State::task_failed(const WorkerCredential& worker, const TaskCredential& cr
   // After a final result it is a known false alarm. Source: protocol §5.3.
   if (!model::is_final(task.record.status)) {
     const bool never_started = task.record.status == model::TaskStatus::Assigned;
-    const std::string why = message.empty() ? "the worker could not run it" : message;
+    std::string why = message.empty() ? "the worker could not run it" : message;
+    // What its agent said before it left, if it said anything.
+    if (!task.record.reason.empty()) why += ": " + task.record.reason;
     // Nothing of it ran unless its agent was heard of: safe to try on another machine.
     // Source: protocol §5.3.
     if (!run_elsewhere(task, why, moment)) {

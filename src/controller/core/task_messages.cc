@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "controller/core/task_messages.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "base/strings.h"
 
 namespace cirrus::controller::core {
@@ -15,6 +18,18 @@ std::string clone_url(const TaskContext& context) {
                      context.task.clone_token, base.substr(host + 3), context.build.repository);
 }
 
+/// Whole processors the task asked for; 0: it did not say. Source: agent §5.2, CIRRUS_CPU.
+int processors_of(const TaskSpec& spec) {
+  double wanted = 0;
+  const api::Isolation& isolation = spec.isolation;
+  if (isolation.has_container()) wanted = isolation.container().cpu();
+  if (isolation.has_tart()) wanted = isolation.tart().cpu();
+  if (isolation.has_vetu()) wanted = isolation.vetu().cpu();
+  const auto reserved = spec.demand.resources.find("cpu");
+  if (wanted <= 0 && reserved != spec.demand.resources.end()) wanted = reserved->second;
+  return static_cast<int>(std::ceil(std::clamp(wanted, 0.0, 1e6)));
+}
+
 /// Omitted rather than blank: agents test for presence. Source: agent §5.2.
 void fill_environment(const TaskContext& context,
                       google::protobuf::Map<std::string, std::string>& env) {
@@ -27,6 +42,11 @@ void fill_environment(const TaskContext& context,
   env["CI_NODE_INDEX"] = std::to_string(context.index);
   env["CI_NODE_TOTAL"] = std::to_string(context.total);
   env["CIRRUS_API_CREATED"] = "true";
+  // What is built is the commit that was submitted, not what a merge would make of it.
+  env["CIRRUS_RESOLUTION_STRATEGY"] = "SAME_SHA";
+  if (const int count = processors_of(context.spec); count > 0) {
+    env["CIRRUS_CPU"] = std::to_string(count);
+  }
   const auto alias = context.spec.message.metadata().properties().find("alias");
   if (alias != context.spec.message.metadata().properties().end()) {
     env["CIRRUS_TASK_NAME_ALIAS"] = alias->second;

@@ -1,34 +1,19 @@
 // SPDX-License-Identifier: MIT
 #include "lang/tasks/json_text.h"
 
+#include <algorithm>
 #include <map>
 
 #include <fmt/format.h>
 
+#include "base/utf8.h"
+
 namespace cirrus::lang {
-namespace {
-
-/// The length of the UTF-8 sequence at the start of `text`, 0 if there is none.
-std::size_t sequence_length(std::string_view text) {
-  const auto first = static_cast<unsigned char>(text.front());
-  const std::size_t length = first < 0x80         ? 1
-                             : (first >> 5) == 6  ? 2
-                             : (first >> 4) == 14 ? 3
-                             : (first >> 3) == 30 ? 4
-                                                  : 0;
-  if (length == 0 || length > text.size()) return 0;
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((static_cast<unsigned char>(text[i]) & 0xC0) != 0x80) return 0;
-  }
-  return length;
-}
-
-}  // namespace
 
 std::string json_quoted(std::string_view text) {
   std::string result = "\"";
   while (!text.empty()) {
-    const std::size_t length = sequence_length(text);
+    const std::size_t length = utf8_length(text);
     const char c = text.front();
     if (length == 0) {
       result += "\xEF\xBF\xBD";

@@ -112,6 +112,10 @@ void FakeGateway::store_log_locked(Stream& stream, const AgentMessage::Log& log)
 
 void FakeGateway::store_event_locked(Stream& stream, const AgentMessage::Event& event) {
   if (event.sequence() > events_.size() + 1) violations_.emplace_back("a gap in the events");
+  // A text field that is no UTF-8 makes every peer refuse the whole message, again and again.
+  if (!AgentMessage::Event().ParseFromString(event.SerializeAsString())) {
+    violations_.emplace_back("an event that nobody can read");
+  }
   for (const auto& position : event.after()) {
     if (logs_[position.step()].size() < position.offset()) {
       violations_.emplace_back("an event overtook the log of " + position.step());
