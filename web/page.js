@@ -166,7 +166,8 @@ function buildRow(build) {
     h('th', { scope: 'row' }, h('a', { href: `#/builds/${build.id}` }, build.id)),
     h('td', {}, badge(build.status)),
     h('td', {}, h('div', {}, build.repository, ' ', h('span', { class: 'soft' }, build.branch)),
-      h('div', { class: 'soft' }, build.message.split('\n')[0].slice(0, 100))),
+      h('div', { class: 'soft' }, build.message.split('\n')[0].slice(0, 100)),
+      build.trusted ? null : h('div', { class: 'soft' }, 'not trusted')),
     h('td', { class: 'wide' }, counts.map(([status, count]) => `${count} ${status}`).join(', ')),
     h('td', { class: 'num' }, when(build.created_at)));
 }
@@ -263,7 +264,8 @@ function drawBuild(build) {
     h('h1', { tabindex: '-1' }, `Build ${build.id} `, badge(build.status)),
     facts([['Repository', build.repository], ['Branch', build.branch],
       ['Commit', build.commit && h('code', {}, build.commit.slice(0, 12))],
-      ['Submitted', when(build.created_at)], ['Message', build.message.split('\n')[0]]]),
+      ['Submitted', when(build.created_at)], ['Trust', build.trusted ? '' : 'none: no secrets, and only pools that take it'],
+      ['Message', build.message.split('\n')[0]]]),
     issues.length ? h('div', { class: 'notice' }, h('ul', {}, issues.map((issue) =>
       h('li', {}, issue.path ? `${issue.path}:${issue.line}: ` : '', issue.message)))) : null,
     edges && build.tasks.length <= 120 ? h('div', { class: 'card' }, graph(build.tasks)) : null,
@@ -468,8 +470,13 @@ function workerRow(worker) {
     h('td', { class: 'num' }, worker.last_seen_at ? when(worker.last_seen_at) : 'never'));
 }
 
+function takes(isolations) {
+  if (!isolations.length) return 'trusted builds only';
+  return isolations[0] === 'any' ? 'any build' : `untrusted builds in ${isolations.join(', ')}`;
+}
+
 function showWorkers(signal) {
-  const pools = table('Pools', ['Pool', 'Workers', 'Connected', 'State']);
+  const pools = table('Pools', ['Pool', 'Workers', 'Connected', 'State', 'Takes']);
   const workers = table('Workers', ['Worker', 'State', 'Resources in use', 'Runs', { name: 'Labels', wide: true }, 'Last seen']);
   const byName = (a, b) => (a.pool || '').localeCompare(b.pool || '') || a.name.localeCompare(b.name);
   const poolRows = new Rows(pools.body, byName), workerRows = new Rows(workers.body, byName);
@@ -484,7 +491,8 @@ function showWorkers(signal) {
     else if (name === 'worker') workerRows.set(item.key, item, workerRow);
     else if (name === 'pool') {
       poolRows.set(item.key, item, (pool) => h('tr', {}, h('th', { scope: 'row' }, pool.name), h('td', {}, String(pool.workers)),
-        h('td', {}, String(pool.connected)), h('td', {}, pool.paused ? badge('paused') : h('span', { class: 'soft' }, 'open'))));
+        h('td', {}, String(pool.connected)), h('td', {}, pool.paused ? badge('paused') : h('span', { class: 'soft' }, 'open')),
+        h('td', {}, takes(pool.untrusted_isolations))));
     } else if (name === 'current') { empty.hidden = workerRows.size > 0; workers.element.hidden = !workerRows.size; }
   }, connected);
 }

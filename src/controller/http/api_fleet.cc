@@ -52,6 +52,7 @@ class Fields {
     }
     return std::optional(std::chrono::seconds(value->get<std::uint64_t>()));
   }
+  bool has(const char* name) const { return find(name) != nullptr; }
   Result<std::vector<std::string>> texts(const char* name) const {
     const json* const value = find(name);
     if (value == nullptr) return std::vector<std::string>();
@@ -72,12 +73,18 @@ class Fields {
 };
 
 Result<core::State::PoolSettings> read_settings(const Fields& fields) {
-  CIRRUS_TRY(fields.only({"name", "lost_after_seconds", "paused", "hold_reference_polls"}));
+  CIRRUS_TRY(fields.only(
+      {"name", "lost_after_seconds", "paused", "hold_reference_polls", "untrusted_isolations"}));
   core::State::PoolSettings settings;
   if (const auto lost = CIRRUS_TRY(fields.seconds("lost_after_seconds")))
     settings.lost_after = lost;
   settings.paused = CIRRUS_TRY(fields.flag("paused"));
   settings.hold_reference_polls = CIRRUS_TRY(fields.flag("hold_reference_polls"));
+  if (fields.has("untrusted_isolations")) {
+    settings.untrusted_isolations =
+        CIRRUS_TRY(model::IsolationSet::of(CIRRUS_TRY(fields.texts("untrusted_isolations")))
+                       .note("'untrusted_isolations'"));
+  }
   return settings;
 }
 
