@@ -52,6 +52,13 @@ void Api::route_service(const net::ServerRequest& request, const Parts& parts,
   answer->respond(problem(404, "no such route"));
 }
 
+std::vector<std::string> Api::troubles() const {
+  std::vector<std::string> sentences;
+  if (const std::optional<std::string> poison = core_.poisoned()) sentences.push_back(*poison);
+  if (const std::optional<std::string> disk = stores_.disk.notice()) sentences.push_back(*disk);
+  return sentences;
+}
+
 void Api::send_metrics(const Answer& answer) {
   post(answer, [this, answer](core::State& state, core::Moment moment) {
     auto figures = std::make_shared<Figures>();

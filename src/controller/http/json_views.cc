@@ -236,6 +236,10 @@ std::string build_event_json(const core::BuildView& build) {
                   {"tasks", tasks}});
 }
 
+std::string troubles_event_json(const std::vector<std::string>& troubles) {
+  return text_of({{"key", "controller"}, {"troubles", troubles}});
+}
+
 std::string removed_event_json(const std::string& key) {
   return text_of({{"key", key}});
 }
