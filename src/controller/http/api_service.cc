@@ -66,6 +66,7 @@ void Api::send_metrics(const Answer& answer) {
     const bool queued = pool_.run([this, answer, figures](const StopToken&) {
       figures->requests = requests_.all();
       figures->log_bytes_written = logs_.bytes_written();
+      figures->artifact_bytes_stored = stores_.artifacts.bytes_stored();
       figures->cache_bytes = stores_.caches.total_bytes();
       figures->free_bytes = stores_.disk.free_bytes().value_or(0);
       figures->uploads_taken = !stores_.disk.refusal();
