@@ -117,6 +117,37 @@ function connected(is) {
   connection.textContent = is ? '' : 'The controller does not answer. Trying again…';
 }
 
+// ---- what is wrong with the controller itself ---------------------------------------------------
+
+const troubles = document.getElementById('troubles');
+
+function showTroubles(sentences) {
+  const shown = [...troubles.children].map((child) => child.textContent);
+  if (sentences.length === shown.length && sentences.every((text, i) => text === shown[i])) return;
+  troubles.replaceChildren(...sentences.map((text) => h('p', {}, text)));
+  troubles.hidden = !sentences.length;
+}
+
+/** For a live feed, which says it whenever it changes. */
+function troubleTeller() {
+  let told = [];
+  return (name, data) => {
+    if (name === 'reset' || (name === 'removed' && JSON.parse(data).key === 'controller')) told = [];
+    else if (name === 'controller') told = JSON.parse(data).troubles;
+    else if (name === 'current') showTroubles(told);
+  };
+}
+
+/** For views without such a feed: once. */
+async function askTroubles(signal) {
+  try {
+    const ready = await (await call('/readyz', token, { signal })).json();
+    showTroubles(ready.uploads === 'refused' ? [ready.reason] : []);
+  } catch (failure) {
+    if (failure instanceof Refused && failure.status === 503) showTroubles([failure.message]);
+  }
+}
+
 // ---- signing in -------------------------------------------------------------------------------
 
 function askToken(why = '') {
@@ -124,6 +155,7 @@ function askToken(why = '') {
   token = '';
   current?.abort();
   view.replaceChildren();
+  showTroubles([]);
   document.title = 'Sign in · Cirrus';
   document.getElementById('forget').hidden = true;
   document.getElementById('login-error').textContent = why;
@@ -166,7 +198,8 @@ function buildRow(build) {
     h('th', { scope: 'row' }, h('a', { href: `#/builds/${build.id}` }, build.id)),
     h('td', {}, badge(build.status)),
     h('td', {}, h('div', {}, build.repository, ' ', h('span', { class: 'soft' }, build.branch)),
-      h('div', { class: 'soft' }, build.message.split('\n')[0].slice(0, 100))),
+      h('div', { class: 'soft' }, build.message.split('\n')[0].slice(0, 100)),
+      build.trusted ? null : h('div', { class: 'soft' }, 'not trusted')),
     h('td', { class: 'wide' }, counts.map(([status, count]) => `${count} ${status}`).join(', ')),
     h('td', { class: 'num' }, when(build.created_at)));
 }
@@ -179,10 +212,10 @@ function showBuilds(signal) {
   empty.hidden = true;
   const gone = h('p', { class: 'soft', id: 'removed', hidden: true });
   show('Builds', h('h1', { tabindex: '-1' }, 'Builds'), h('div', { class: 'card' }, element, empty), h('p', {}, older), gone);
-  older.addEventListener('click', async () => {
-    const last = body.lastElementChild?.querySelector('a')?.textContent;
+  const addOlder = async (limit) => {
+    const last = body.lastElementChild?.querySelector('a')?.textContent || 1;
     try {
-      const page = await (await call(`/api/v1/builds?limit=50&before=${last}`, token, { signal })).json();
+      const page = await (await call(`/api/v1/builds?limit=${limit}&before=${last}`, token, { signal })).json();
       for (const build of page.builds) {
         const tasks = {};
         for (const task of build.tasks) tasks[task.status] = (tasks[task.status] || 0) + 1;
@@ -192,13 +225,22 @@ function showBuilds(signal) {
       const { removed } = page;
       gone.hidden = !removed;
       if (removed) gone.textContent = `${removed.builds} older builds were removed, the last on ${removed.last_at.slice(0, 10)}: ${removed.why}.`;
-    } catch (failure) { fail(failure); }
-  });
+    } catch (failure) { if (!signal.aborted) fail(failure); }
+  };
+  older.addEventListener('click', () => addOlder(50));
+  let asked = false; // where the list ends, if the feed has all of it
+  const tell = troubleTeller();
   return follow('/api/v1/builds/events', token, signal, (name, data) => {
+    tell(name, data);
     const build = JSON.parse(data);
     if (name === 'reset') rows.clear();
     else if (name === 'build') rows.set(build.key, build, buildRow);
-    else if (name === 'current') { empty.hidden = rows.size > 0; element.hidden = !rows.size; older.hidden = rows.size < 50; }
+    else if (name === 'current') {
+      empty.hidden = rows.size > 0;
+      element.hidden = !rows.size;
+      if (rows.size >= 50) older.hidden = false;
+      else if (!asked) { asked = true; addOlder(1); }
+    }
   }, connected);
 }
 
@@ -263,7 +305,8 @@ function drawBuild(build) {
     h('h1', { tabindex: '-1' }, `Build ${build.id} `, badge(build.status)),
     facts([['Repository', build.repository], ['Branch', build.branch],
       ['Commit', build.commit && h('code', {}, build.commit.slice(0, 12))],
-      ['Submitted', when(build.created_at)], ['Message', build.message.split('\n')[0]]]),
+      ['Submitted', when(build.created_at)], ['Trust', build.trusted ? '' : 'none: no secrets, and only pools that take it'],
+      ['Message', build.message.split('\n')[0]]]),
     issues.length ? h('div', { class: 'notice' }, h('ul', {}, issues.map((issue) =>
       h('li', {}, issue.path ? `${issue.path}:${issue.line}: ` : '', issue.message)))) : null,
     edges && build.tasks.length <= 120 ? h('div', { class: 'card' }, graph(build.tasks)) : null,
@@ -468,8 +511,13 @@ function workerRow(worker) {
     h('td', { class: 'num' }, worker.last_seen_at ? when(worker.last_seen_at) : 'never'));
 }
 
+function takes(isolations) {
+  if (!isolations.length) return 'trusted builds only';
+  return isolations[0] === 'any' ? 'any build' : `untrusted builds in ${isolations.join(', ')}`;
+}
+
 function showWorkers(signal) {
-  const pools = table('Pools', ['Pool', 'Workers', 'Connected', 'State']);
+  const pools = table('Pools', ['Pool', 'Workers', 'Connected', 'State', 'Takes']);
   const workers = table('Workers', ['Worker', 'State', 'Resources in use', 'Runs', { name: 'Labels', wide: true }, 'Last seen']);
   const byName = (a, b) => (a.pool || '').localeCompare(b.pool || '') || a.name.localeCompare(b.name);
   const poolRows = new Rows(pools.body, byName), workerRows = new Rows(workers.body, byName);
@@ -477,14 +525,17 @@ function showWorkers(signal) {
   empty.hidden = true;
   show('Workers', h('h1', { tabindex: '-1' }, 'Workers'), h('div', { class: 'card' }, pools.element),
     h('div', { class: 'card' }, workers.element, empty));
+  const tell = troubleTeller();
   return follow('/api/v1/workers/events', token, signal, (name, data) => {
+    tell(name, data);
     const item = JSON.parse(data);
     if (name === 'reset') { poolRows.clear(); workerRows.clear(); }
     else if (name === 'removed') { poolRows.remove(item.key); workerRows.remove(item.key); }
     else if (name === 'worker') workerRows.set(item.key, item, workerRow);
     else if (name === 'pool') {
       poolRows.set(item.key, item, (pool) => h('tr', {}, h('th', { scope: 'row' }, pool.name), h('td', {}, String(pool.workers)),
-        h('td', {}, String(pool.connected)), h('td', {}, pool.paused ? badge('paused') : h('span', { class: 'soft' }, 'open'))));
+        h('td', {}, String(pool.connected)), h('td', {}, pool.paused ? badge('paused') : h('span', { class: 'soft' }, 'open')),
+        h('td', {}, takes(pool.untrusted_isolations))));
     } else if (name === 'current') { empty.hidden = workerRows.size > 0; workers.element.hidden = !workerRows.size; }
   }, connected);
 }
@@ -511,6 +562,7 @@ async function route() {
     if (here) link.setAttribute('aria-current', 'page'); else link.removeAttribute('aria-current');
   }
   const { signal } = current;
+  if (parts[0] === 'builds' || parts[0] === 'tasks') askTroubles(signal);
   try {
     if (!parts.length) await showBuilds(signal);
     else if (parts[0] === 'workers') await showWorkers(signal);

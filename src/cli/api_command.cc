@@ -94,9 +94,12 @@ CLI::App* add_api_command(CLI::App& parent, Invocation& invocation, ApiCommandFl
 void read_duration(CLI::App& command, const char* flag, std::int64_t& seconds, const char* help) {
   const std::map<std::string, std::int64_t> units = {
       {"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
-  command.add_option(flag, seconds, help)
-      ->transform(CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::CASE_SENSITIVE))
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{3650} * 86400))
+  command
+      .add_option(flag, seconds, help)
+      // Without descriptions: the help says TIME and not how it is parsed.
+      ->transform(
+          CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::CASE_SENSITIVE).description(""))
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{3650} * 86400).description(""))
       ->type_name("TIME");
 }
 

@@ -114,10 +114,12 @@ int submit(const BuildFlags& flags) {
   }
   json build = created.value().contains("build") ? created.value()["build"] : created.value();
   const std::string id = build.value("id", "");
+  if (!as_json(flags)) std::fprintf(stderr, "%s", render_issues(build).c_str());
   if (!flags.follow) {
     if (as_json(flags)) {
       print_build(flags, build);
     } else {
+      std::fprintf(stderr, "%s", render_failures(build).c_str());
       std::printf("%s\n", id.c_str());
     }
     return kOk;
@@ -148,6 +150,7 @@ int show(const BuildFlags& flags) {
   if (!found.ok()) return report(found.error());
   const json build = found.value().contains("build") ? found.value()["build"] : found.value();
   print_build(flags, build);
+  if (!as_json(flags)) std::printf("%s", render_issues(build).c_str());
   return kOk;
 }
 

@@ -84,6 +84,27 @@ std::string human_duration(std::int64_t millis) {
   return fmt::format("{}m{:02}s", millis / 60'000, millis / 1000 % 60);
 }
 
+std::string render_issues(const json& build) {
+  std::string lines;
+  for (const json& issue : list(build, "issues")) {
+    const std::string level = text(issue, "level");
+    if (level == "info") continue;
+    const std::string path = printable(text(issue, "path"));
+    lines += fmt::format("{}:{}: {}: {}\n", path.empty() ? ".cirrus.yml" : path,
+                         number(issue, "line"), level, printable(text(issue, "message")));
+  }
+  return lines;
+}
+
+std::string render_failures(const json& build) {
+  std::string lines;
+  for (const json& task : list(build, "tasks")) {
+    if (text(task, "status") != "failed") continue;
+    lines += fmt::format("{}: failed ({})\n", printable(text(task, "name")), note_of(task));
+  }
+  return lines;
+}
+
 std::string render_table(const json& build) {
   std::size_t width = 4;
   for (const json& task : list(build, "tasks")) width = std::max(width, text(task, "name").size());

@@ -15,6 +15,12 @@ bool is_final_status(const std::string& status);
 /// `850ms`, `1.2s`, `3m05s`.
 std::string human_duration(std::int64_t millis);
 
+/// What evaluating the configuration found, one line each: `.cirrus.yml:5: warning: …`. Without
+/// what is only information. Empty if there is nothing.
+std::string render_issues(const nlohmann::json& build);
+/// One line for each task that has failed already: `NAME: failed (why)`.
+std::string render_failures(const nlohmann::json& build);
+
 /// One line per task, in order, with status, duration, worker and reason.
 std::string render_table(const nlohmann::json& build);
 

@@ -34,6 +34,7 @@ CommandOption option_of(const CLI::Option& option) {
   made.help = option.get_description();
   made.variable = option.get_envname();
   made.required = option.get_required();
+  made.repeated = made.positional && option.get_items_expected_max() > 1;
   return made;
 }
 

@@ -20,6 +20,7 @@ struct CommandOption {
   std::string variable;  ///< environment variable; may be empty
   bool positional = false;
   bool required = false;
+  bool repeated = false;  ///< a positional that takes any number of words
 };
 
 struct CommandNode {

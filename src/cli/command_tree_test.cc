@@ -25,24 +25,36 @@ class CommandTree : public testing::Test {
     hidden->group("");
     CLI::App* context = app_.add_subcommand("context", "Saved controllers");
     context->add_subcommand("use", "Choose one")->add_option("name", id_, "which");
+    context->add_subcommand("add", "Make one")->add_option("name", id_, "its name");
+    CLI::App* task = app_.add_subcommand("task", "Look at tasks");
+    task->add_subcommand("list", "Of a build")->add_option("id", id_, "build");
+    CLI::App* logs = task->add_subcommand("logs", "What it said");
+    logs->add_option("id", id_, "task");
+    logs->add_option("step", output_, "which");
+    logs->add_option("--context", output_, "where");
+    CLI::App* token = app_.add_subcommand("pool", "Pools")->add_subcommand("token", "Tokens");
+    token->add_subcommand("revoke", "End one")->add_option("id", id_, "which");
+    app_.add_subcommand("run", "Here")->add_option("tasks", tasks_, "which");
     app_.add_option("--url", output_, "where")->envname("CIRRUS_URL");
   }
   std::string offered(const std::vector<std::string>& words) {
     return join(complete(command_tree(app_), words,
-                         [](const std::string& kind) {
-                           return std::vector<std::string>{kind + "-1", kind + "-2"};
+                         [](const std::string& kind, const std::vector<std::string>& given) {
+                           const std::string of = given.empty() ? "" : "of-" + given.back() + "-";
+                           return std::vector<std::string>{of + kind + "-1", of + kind + "-2"};
                          }),
                 " ");
   }
   CLI::App app_{"Everything", "cirrus"};
   std::string id_;
   std::string output_;
+  std::vector<std::string> tasks_;
   bool follow_ = false;
 };
 }  // namespace
 
 TEST_F(CommandTree, OffersCommandsOptionsChoicesAndNames) {
-  EXPECT_EQ(offered({""}), "build context");
+  EXPECT_EQ(offered({""}), "build context task pool run");
   EXPECT_EQ(offered({"bu"}), "build");
   EXPECT_EQ(offered({"build", ""}), "show");
   EXPECT_EQ(offered({"build", "show", ""}), "build-1 build-2");
@@ -52,7 +64,21 @@ TEST_F(CommandTree, OffersCommandsOptionsChoicesAndNames) {
   EXPECT_EQ(offered({"build", "show", "--follow", ""}), "build-1 build-2")
       << "a flag takes nothing";
   EXPECT_EQ(offered({"context", "use", ""}), "context-1 context-2");
-  EXPECT_EQ(offered({"nonsense", ""}), "build context");
+  EXPECT_EQ(offered({"nonsense", ""}), "build context task pool run");
+}
+
+TEST_F(CommandTree, OffersWhatBelongsToTheWordsBefore) {
+  EXPECT_EQ(offered({"task", "list", ""}), "build-1 build-2") << "tasks are listed of a build";
+  EXPECT_EQ(offered({"task", "logs", ""}), "task-1 task-2");
+  EXPECT_EQ(offered({"task", "logs", "7", ""}), "of-7-step-1 of-7-step-2");
+  EXPECT_EQ(offered({"task", "logs", "--context", "lab", "7", ""}), "of-7-step-1 of-7-step-2")
+      << "the value of an option is not the task";
+  EXPECT_EQ(offered({"task", "logs", "--context", "list", "7", ""}), "of-7-step-1 of-7-step-2")
+      << "nor a command";
+  EXPECT_EQ(offered({"task", "logs", "7", "main", ""}), "") << "nothing comes after that";
+  EXPECT_EQ(offered({"pool", "token", "revoke", ""}), "registration_token-1 registration_token-2");
+  EXPECT_EQ(offered({"context", "add", ""}), "") << "a new one has no name yet";
+  EXPECT_EQ(offered({"run", "Lint", ""}), "of-Lint-local_task-1 of-Lint-local_task-2");
 }
 
 TEST_F(CommandTree, AManualHoldsEverythingHelpSays) {

@@ -108,7 +108,7 @@ void add_controller_flags(CLI::App& command, ControllerFlags& flags) {
     } else {
       option = command.add_option(name, flags.*std::get<int ControllerFlags::*>(setting.member),
                                   setting.help);
-      option->check(CLI::Range(0, setting.most));
+      option->check(CLI::Range(0, setting.most).description(""));
     }
     option->envname(variable_of(setting.name));
     if (*setting.value != '\0') option->type_name(setting.value);

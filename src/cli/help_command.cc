@@ -4,13 +4,11 @@
 #include <filesystem>
 
 #include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
-#include "cli/api_client.h"
 #include "cli/command.h"
 #include "cli/command_tree.h"
 #include "cli/completion.h"
-#include "cli/contexts.h"
+#include "cli/known_names.h"
 #include "cli/manual.h"
 #include "os/files.h"
 
@@ -18,50 +16,11 @@ namespace cirrus::cli {
 
 namespace {
 
-using nlohmann::json;
-
 struct HelpFlags {
   std::string shell;
   std::string manual_directory;
   bool reference = false;
 };
-
-/// Names from the controller or the saved contexts; nothing when they cannot be had: a shell must
-/// neither wait nor complain while somebody types.
-std::vector<std::string> names_of(const std::string& kind) {
-  std::vector<std::string> names;
-  if (kind == "context") {
-    const Result<Contexts> contexts = load_contexts(contexts_file());
-    if (!contexts.ok()) return names;
-    for (const auto& [name, context] : contexts.value().known) names.push_back(name);
-    return names;
-  }
-  Result<ApiClient> api = ApiClient::create(ApiFlags{});
-  if (!api.ok()) return names;
-  api.value().set_timeout(std::chrono::milliseconds(1500));
-  const auto each = [&](const char* path, const char* list, const auto& add) {
-    const Result<json> answer = api.value().get(path);
-    if (!answer.ok()) return;
-    for (const json& item : answer.value().value(list, json::array())) add(item);
-  };
-  if (kind == "build") {
-    each("/api/v1/builds?limit=50", "builds",
-         [&](const json& build) { names.push_back(build.value("id", "")); });
-  } else if (kind == "task") {
-    each("/api/v1/builds?limit=10", "builds", [&](const json& build) {
-      for (const json& task : build.value("tasks", json::array())) {
-        names.push_back(task.value("id", ""));
-      }
-    });
-  } else if (kind == "worker") {
-    each("/api/v1/workers?limit=1000", "workers",
-         [&](const json& worker) { names.push_back(worker.value("name", "")); });
-  } else if (kind == "pool") {
-    each("/api/v1/pools", "pools",
-         [&](const json& pool) { names.push_back(pool.value("name", "")); });
-  }
-  return names;
-}
 
 int write_manual(const CommandNode& root, const std::filesystem::path& directory) {
   Status done = os::make_directories(directory, 0755);
@@ -117,7 +76,7 @@ void add_help_commands(CLI::App& root, Invocation& invocation) {
   asked->add_option("words", words);
   asked->callback([&invocation, &root] {
     invocation.run = [&root] {
-      for (const std::string& offer : complete(command_tree(root), words, names_of)) {
+      for (const std::string& offer : complete(command_tree(root), words, known_names)) {
         std::printf("%s\n", offer.c_str());
       }
       return static_cast<int>(kOk);

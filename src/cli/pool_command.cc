@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "base/strings.h"
 #include "cli/api_command.h"
 
 namespace cirrus::cli {
@@ -19,6 +20,8 @@ struct PoolFlags : ApiCommandFlags {
   std::string note;
   std::string worker_names;
   std::string hold;
+  std::string untrusted;
+  bool trusted_only = false;
   std::int64_t lost_after = -1;
   std::int64_t overlap = 86400;
 };
@@ -31,7 +34,17 @@ json settings_of(const PoolFlags& flags) {
   json body = json::object();
   if (flags.lost_after >= 0) body["lost_after_seconds"] = flags.lost_after;
   if (!flags.hold.empty()) body["hold_reference_polls"] = flags.hold == "yes";
+  if (flags.trusted_only) body["untrusted_isolations"] = json::array();
+  if (!flags.untrusted.empty()) body["untrusted_isolations"] = split(flags.untrusted, ',');
   return body;
+}
+
+/// What tasks of untrusted builds may use in a pool, in a few words.
+std::string untrusted_text(const json& pool) {
+  const json isolations = pool.value("untrusted_isolations", json::array({"any"}));
+  if (isolations.empty()) return "trusted builds only";
+  if (isolations == json::array({"any"})) return "any build";
+  return "untrusted builds: " + join(isolations.get<std::vector<std::string>>(), ", ");
 }
 
 /// Prints what was changed as JSON, or `sentence`.
@@ -71,10 +84,10 @@ int list(const PoolFlags& flags, const ApiClient& api) {
     print_json(answer.value());
     return kOk;
   }
-  std::vector<std::vector<std::string>> rows = {{"POOL", "WORKERS", "CONNECTED", "STATE"}};
+  std::vector<std::vector<std::string>> rows = {{"POOL", "WORKERS", "CONNECTED", "STATE", "TAKES"}};
   for (const json& pool : answer.value().value("pools", json::array())) {
     rows.push_back({text_of(pool, "name"), text_of(pool, "workers"), text_of(pool, "connected"),
-                    pool.value("paused", false) ? "paused" : "running"});
+                    pool.value("paused", false) ? "paused" : "running", untrusted_text(pool)});
   }
   std::printf("%s", render_columns(rows).c_str());
   return kOk;
@@ -106,11 +119,14 @@ int show(const PoolFlags& flags, const ApiClient& api, bool only_tokens) {
     return kOk;
   }
   if (!only_tokens) {
-    std::printf("pool %s: %s, %s of %s workers connected, lost after %lld s, reference polls %s\n",
-                text_of(pool, "name").c_str(), pool.value("paused", false) ? "paused" : "running",
-                text_of(pool, "connected").c_str(), text_of(pool, "workers").c_str(),
-                static_cast<long long>(pool.value("lost_after_ms", std::int64_t{0}) / 1000),
-                pool.value("hold_reference_polls", true) ? "held" : "not held");
+    std::printf(
+        "pool %s: %s, %s of %s workers connected, lost after %lld s, reference polls %s, "
+        "takes %s\n",
+        text_of(pool, "name").c_str(), pool.value("paused", false) ? "paused" : "running",
+        text_of(pool, "connected").c_str(), text_of(pool, "workers").c_str(),
+        static_cast<long long>(pool.value("lost_after_ms", std::int64_t{0}) / 1000),
+        pool.value("hold_reference_polls", true) ? "held" : "not held",
+        untrusted_text(pool).c_str());
   }
   std::printf("%s", render_tokens(pool).c_str());
   return kOk;
@@ -178,10 +194,18 @@ void add_pool_commands(CLI::App& root, Invocation& invocation) {
                   "silence after which a worker's tasks run again (default 10m)");
     command->add_option("--hold-reference-polls", flags.hold, "yes or no (default yes)")
         ->check(CLI::IsMember({"yes", "no"}));
+    CLI::Option* const only = command->add_flag("--trusted-only", flags.trusted_only,
+                                                "take tasks of trusted builds only");
+    command
+        ->add_option("--untrusted-isolations", flags.untrusted,
+                     "what tasks of untrusted builds may run in: any (the default), or of none, "
+                     "container, tart, vetu, parallels, with commas")
+        ->type_name("LIST")
+        ->excludes(only);
   };
   CLI::App* const create = add_api_command(
-      *pool, invocation, flags, "create", "Make a pool", "cirrus pool create macs --lost-after 5m",
-      [](const ApiClient& api) {
+      *pool, invocation, flags, "create", "Make a pool",
+      "cirrus pool create release --trusted-only", [](const ApiClient& api) {
         json body = settings_of(flags);
         body["name"] = flags.name;
         return done(flags, api.post("/api/v1/pools", body), "pool.create",
@@ -201,7 +225,8 @@ void add_pool_commands(CLI::App& root, Invocation& invocation) {
   };
   one("show", "Show one pool and its tokens", "cirrus pool show default",
       [](const ApiClient& api) { return show(flags, api, false); });
-  settable(one("set", "Change how a pool behaves", "cirrus pool set macs --lost-after 30m",
+  settable(one("set", "Change how a pool behaves",
+               "cirrus pool set macs --lost-after 30m --untrusted-isolations tart,vetu",
                [](const ApiClient& api) {
                  return done(flags, api.post(pool_path(flags), settings_of(flags)), "pool.change",
                              "changed pool " + flags.name);

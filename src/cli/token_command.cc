@@ -124,9 +124,12 @@ void add_token_commands(CLI::App& root, Invocation& invocation) {
       ->check(CLI::IsMember({"reader", "submitter", "operator", "admin"}));
   create_command->add_option("--repo", flags.repositories,
                              "OWNER/NAME, OWNER/* or * that it may submit to; repeatable");
-  CLI::Option* const trusted = create_command->add_flag(
-      "--trusted", flags.trusted, "its builds write the caches all builds of a repository read");
-  create_command->add_flag("--untrusted", flags.untrusted, "they never do")->excludes(trusted);
+  CLI::Option* const trusted =
+      create_command->add_flag("--trusted", flags.trusted,
+                               "its builds see secrets, write the caches all builds of a "
+                               "repository read, and run in any pool");
+  create_command->add_flag("--untrusted", flags.untrusted, "its builds do none of that")
+      ->excludes(trusted);
   add_api_command(*token, invocation, flags, "list", "List all tokens, without their secrets",
                   "cirrus token list", [](const ApiClient& api) { return list(flags, api); });
   CLI::App* const revoke_command =
@@ -144,7 +147,7 @@ void add_audit_commands(CLI::App& root, Invocation& invocation) {
                       "cirrus audit list --action pool.token --limit 20",
                       [](const ApiClient& api) { return audit(flags, api); });
   command->add_option("--limit", flags.limit, "how many, up to 1000 (default 50)")
-      ->check(CLI::Range(1, 1000));
+      ->check(CLI::Range(1, 1000).description(""));
   command->add_option("--actor", flags.actor, "only of this name");
   command->add_option("--action", flags.action, "only this, such as build.cancel or all of pool");
 }

@@ -17,6 +17,7 @@ std::string_view to_string(WaitingReason::Kind kind) {
     case Kind::Draining: return "draining";
     case Kind::NotConnected: return "not_connected";
     case Kind::Avoided: return "avoided";
+    case Kind::Untrusted: return "untrusted";
     case Kind::Lock: return "lock";
     case Kind::DependsOn: return "depends_on";
     case Kind::Manual: return "manual";

@@ -24,6 +24,7 @@ struct WaitingReason {
     Draining,      ///< matching workers drain
     NotConnected,  ///< matching workers are not heard of
     Avoided,       ///< matching workers lost or refused it before
+    Untrusted,     ///< matching workers are in pools, as `pool`, that want a trusted build for it
     Lock,          ///< execution lock `label` is held by `task`
     DependsOn,     ///< `task` has not ended
     Manual,        ///< a person has to trigger it

@@ -90,6 +90,94 @@ TEST_F(Authorization, T13_EveryRouteTakesItsRoleAndNothingLess) {
   EXPECT_LE(audit_entries(), before + 1) << "what was refused or missed must not change anything";
 }
 
+// T13: a token that was good until a moment ago. (Few, or its address is sent away.)
+TEST_F(Authorization, T13_ARevokedTokenIsWorthNothingOnAnyRoute) {
+  const std::string revoked = token_of_role("admin");
+  ASSERT_EQ(call("GET", "/api/v1/whoami", "", revoked).status, 200);
+  const json whoami = json::parse(call("GET", "/api/v1/whoami", "", revoked).body);
+  const std::string id = whoami["id"];
+  ASSERT_EQ(call("POST", "/api/v1/tokens/" + id + "/revoke", "{}").status, 202);
+  const std::string anonymous = call("GET", "/api/v1/builds", "", "-").body;
+  for (const http::Route& route : http::routes()) {
+    if (!route.role) continue;
+    SCOPED_TRACE(std::string(route.method) + " " + route.pattern);
+    const net::HttpResponse refused = call(route.method, path_of(route), "{}", revoked);
+    expect_problem(refused, refused.status == 429 ? 429 : 401);
+    if (refused.status == 401) {
+      EXPECT_EQ(refused.body, anonymous) << "as if it had never been";
+    }
+  }
+}
+
+// T13: who may submit for one repository, on what is another's.
+TEST_F(Authorization, T13_ATokenOfAnotherRepositoryChangesNothing) {
+  const json made = json::parse(call("POST", "/api/v1/tokens",
+                                     json{{"name", "other"},
+                                          {"role", "submitter"},
+                                          {"repositories", {"acme/other", "acmeapp/*"}}}
+                                         .dump())
+                                    .body);
+  const std::string other = made["token"];
+  const json owned =
+      json::parse(call("POST", "/api/v1/builds",
+                       json{{"repository", "acme/app"},
+                            {"config",
+                             "task:\n  name: a\n  persistent_worker: {}\n  x_script: y\n"
+                             "task:\n  name: b\n  depends_on: a\n  trigger_type: manual\n"
+                             "  persistent_worker: {}\n  x_script: y\n"}}
+                           .dump())
+                      .body)["build"];
+  const std::string build = owned["id"];
+  const json before = get("/api/v1/builds/" + build);
+  const std::size_t audited = audit_entries();
+  const std::string first = owned["tasks"][0]["id"];
+  const std::string manual = owned["tasks"][1]["id"];
+  const std::string secret = json{{"repository", "acme/app"}, {"value", "a good secret"}}.dump();
+  const std::string copy = json{{"repository", "acme/app"}, {"config", ""}}.dump();
+  // Every route a submitter may use to change something.
+  const std::map<std::string, std::pair<std::string, std::string>> cases = {
+      {"/api/v1/builds", {"/api/v1/builds", copy}},
+      {"/api/v1/builds/{id}/rerun", {"/api/v1/builds/" + build + "/rerun", "{}"}},
+      {"/api/v1/builds/{id}/cancel", {"/api/v1/builds/" + build + "/cancel", "{}"}},
+      {"/api/v1/tasks/{id}/cancel", {"/api/v1/tasks/" + first + "/cancel", "{}"}},
+      {"/api/v1/tasks/{id}/trigger", {"/api/v1/tasks/" + manual + "/trigger", "{}"}},
+      {"/api/v1/tasks/{id}/rerun", {"/api/v1/tasks/" + first + "/rerun", "{}"}},
+      {"/api/v1/secrets", {"/api/v1/secrets", secret}},
+  };
+  for (const http::Route& route : http::routes()) {
+    if (route.role != core::Role::Submitter) continue;
+    SCOPED_TRACE(route.pattern);
+    ASSERT_TRUE(cases.contains(route.pattern)) << "a new route needs a row here";
+    const auto& [path, body] = cases.at(route.pattern);
+    const net::HttpResponse refused = call(route.method, path, body, other);
+    expect_problem(refused, 403);
+    EXPECT_NE(refused.body.find("acme/app"), std::string::npos) << "it says for what";
+  }
+  expect_problem(call("GET", "/api/v1/whoami?repository=acme/app", "", other), 403);
+  EXPECT_EQ(get("/api/v1/builds/" + build), before);
+  EXPECT_EQ(audit_entries(), audited);
+}
+
+// Names of one pool are nothing in another.
+TEST_F(Authorization, AWorkerIsFoundInItsOwnPoolOnly) {
+  ASSERT_EQ(call("POST", "/api/v1/pools", R"({"name":"macs"})").status, 202);
+  ScriptedWorker w = worker("w1");
+  ASSERT_TRUE(w.register_now().ok());
+  ASSERT_EQ(call("GET", "/api/v1/workers/default/w1").status, 200);
+  const std::size_t audited = audit_entries();
+  expect_problem(call("GET", "/api/v1/workers/macs/w1"), 404);
+  expect_problem(call("POST", "/api/v1/workers/macs/w1/cordon", "{}"), 404);
+  expect_problem(call("POST", "/api/v1/workers/macs/w1/uncordon", "{}"), 404);
+  EXPECT_EQ(get("/api/v1/workers/default/w1")["worker"]["disabled"], false);
+  EXPECT_EQ(audit_entries(), audited);
+  // A token of the other pool does not speak for it either.
+  const json made = json::parse(call("POST", "/api/v1/pools/macs/tokens", "{}").body);
+  ScriptedWorker stranger(controller_->rpc_endpoint(), made["token"], "w1");
+  api::WorkerStatus now;
+  EXPECT_EQ(stranger.update_status(true, now).error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(get("/api/v1/workers/default/w1")["worker"]["disabled"], false);
+}
+
 TEST_F(Authorization, UnknownRoutesAndMethodsAreToldNothingWithoutAToken) {
   expect_problem(call("GET", "/api/v1/nothing", "", "-"), 401);
   expect_problem(call("GET", "/api/v1/nothing"), 404);
@@ -164,6 +252,12 @@ TEST_F(Authorization, BadBodiesAndQueriesAreProblemsAndChangeNothing) {
       {"huge page", "GET", "/api/v1/builds?limit=100000000", "", 400},
       {"page of words", "GET", "/api/v1/builds?before=yesterday", "", 400},
       {"huge page of workers", "GET", "/api/v1/workers?limit=999999", "", 400},
+      {"huge page of the audit", "GET", "/api/v1/audit?limit=1001", "", 400},
+      {"a page before nothing", "GET", "/api/v1/builds?before=99999999999999999999999", "", 400},
+      {"a log before its beginning", "GET", "/api/v1/tasks/1/logs/x?offset=-1", "", 400},
+      {"a pool that keeps its name", "POST", "/api/v1/pools/default", R"({"name":"x"})", 400},
+      {"a time of ten thousand years", "POST", "/api/v1/pools/default",
+       R"({"lost_after_seconds":315360000000})", 400},
       {"nothing to encrypt", "POST", "/api/v1/secrets", R"({"repository":"a/b"})", 400},
       {"short secret", "POST", "/api/v1/secrets", R"({"repository":"a/b","value":"abc"})", 400},
       {"long secret", "POST", "/api/v1/secrets",

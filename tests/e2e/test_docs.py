@@ -21,7 +21,7 @@ def free_port():
 
 
 class Docs(Case):
-    def run_file(self, name):
+    def run_file(self, name, replaced=(), **variables):
         text = (SOURCE / "docs" / name).read_text()
         blocks = re.findall(r"^```sh run\n(.*?)^```$", text, re.M | re.S)
         self.assertTrue(blocks, f"{name} has no example to run")
@@ -29,11 +29,15 @@ class Docs(Case):
         script = "set -euo pipefail\n" + "".join(blocks)
         script = script.replace("127.0.0.1:7480", f"127.0.0.1:{http}")
         script = script.replace("127.0.0.1:7470", f"127.0.0.1:{rpc}")
+        for written, meant in replaced:
+            self.assertIn(written, script)
+            script = script.replace(written, meant)
         home = self.scratch / "home"
         home.mkdir()
         environment = self.environment(
             CIRRUS_CONTROLLER_RPC_ADDRESS=f"127.0.0.1:{rpc}",
-            CIRRUS_CONTROLLER_HTTP_ADDRESS=f"127.0.0.1:{http}", HOME=str(home), COOKIE=self.cookie)
+            CIRRUS_CONTROLLER_HTTP_ADDRESS=f"127.0.0.1:{http}", HOME=str(home), COOKIE=self.cookie,
+            **variables)
         environment["PATH"] = f"{pathlib.Path(CIRRUS).resolve().parent}:{environment['PATH']}"
         output = self.scratch / "output"
         with open(output, "wb") as file:
@@ -66,6 +70,35 @@ class Docs(Case):
         self.assertIn("lint all", said)
         self.assertIn("lint strict", said)
         self.assertTrue(said.endswith("ok\n"), said)
+
+    def for_a_controller(self):
+        """One that runs already, as the how-tos assume; its commands find it."""
+        self.start_controller()
+        return {"CIRRUS_API_URL": self.controller.ready["http_url"],
+                "CIRRUS_API_TOKEN_FILE": self.controller.ready["admin_token_file"]}
+
+    def test_secrets(self):
+        said = self.run_file("how-to/secrets.md", TOKEN="a value of seven words or so",
+                             **self.for_a_controller())
+        self.assertRegex(said, r"^ENCRYPTED\[cirrus:[^\]]+\]\n$")
+
+    def test_a_back_up(self):
+        variables = self.for_a_controller()
+        said = self.run_file("how-to/back-up.md", **variables, replaced=(
+            ("/var/lib/cirrus/controller", str(self.scratch / "controller")),
+            ("/backup/", f"{self.scratch}/backup-")))
+        self.assertIn("all is well", said)
+
+    def test_monitoring(self):
+        said = self.run_file("how-to/monitor.md", **self.for_a_controller())
+        self.assertRegex(said, r"(?m)^[0-9a-zA-Z_-]{40,}$")
+
+    def test_builds_that_are_not_trusted(self):
+        said = self.run_file("how-to/untrusted-builds.md", **self.for_a_controller())
+        self.assertIn("its build is not trusted, and no pool lets such builds use isolation 'none'",
+                      said)
+        self.assertRegex(said, r"(?m)^1 +acme/app .* failed ")
+        self.assertRegex(said, r"(?m)^2 +acme/app .* created ")
 
     def test_tls(self):
         self.assertIn("context 'secure' saved", self.run_file("how-to/tls.md"))

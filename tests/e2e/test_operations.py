@@ -5,15 +5,17 @@ SPDX-License-Identifier: MIT
 import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import ssl
 import stat
 import subprocess
+import threading
 import unittest
 import urllib.request
 
-from harness import CIRRUS, PATIENCE, Case, Daemon, decode_events, eventually
+from harness import CIRRUS, PATIENCE, SOURCE, Case, Daemon, decode_events, eventually
 
 HELLO = "task:\n  name: hello\n  persistent_worker: {}\n  main_script: echo hello\n"
 
@@ -139,8 +141,8 @@ class Contexts(Case):
         self.assertIn("chmod 600", self.cli("build", "list", "--context", "lab",
                                             environment=bare).stderr)
 
-    def complete(self, *words):
-        return self.cli("__complete", "--", *words, check=0).stdout.split()
+    def complete(self, *words, **options):
+        return self.cli("__complete", "--", *words, check=0, **options).stdout.split()
 
     def test_completion_offers_commands_options_and_what_the_controller_knows(self):
         self.start_controller()
@@ -150,8 +152,24 @@ class Contexts(Case):
         self.assertEqual(self.complete("build", "show", ""), [build])
         self.assertEqual(self.complete("task", "logs", ""), [self.task(build, "hello")["id"]])
         self.assertEqual(self.complete("build", "show", "--output", "j"), ["json"])
+        task = self.task(build, "hello")["id"]
+        self.assertEqual(self.complete("task", "list", ""), [build])
+        self.assertEqual(self.complete("task", "logs", task, "m"), ["main"])
+        self.assertEqual(self.complete("cache", "list", ""), ["test/repo"])
+        self.assertEqual(self.complete("token", "revoke", "adm"), ["admin"])
+        token = self.api("GET", "/api/v1/pools/default")["pool"]["tokens"][0]["id"]
+        self.assertEqual(self.complete("pool", "token", "revoke", ""), [token])
+        self.assertEqual(self.complete("pool", "create", ""), [])
+        self.assertEqual(self.complete("artifact", "get", task, ""), [])
+        self.assertEqual(self.complete("cache", "delete", "test/repo", ""), [])
         self.controller.stop()
         self.assertEqual(self.complete("build", "show", ""), [], "silent without a controller")
+        project = self.scratch / "project"
+        project.mkdir()
+        (project / ".cirrus.yml").write_text(HELLO + HELLO.replace("hello", "bye"))
+        self.assertEqual(self.complete("run", "", cwd=project), ["hello", "bye"])
+        (project / ".cirrus.yml").write_text("task: [")
+        self.assertEqual(self.complete("run", "", cwd=project), [], "silent while it is broken")
 
     def test_the_scripts_work_in_their_shells(self):
         self.start_controller()
@@ -280,10 +298,48 @@ class Edges(Case):
         self.assertIn('cirrus_http_requests_total{route="POST /api/v1/builds"} 2', text)
         self.assertIn("cirrus_store_writable 1", text)
         self.assertRegex(text, r"cirrus_log_bytes_total [1-9]")
+        self.assertIn("cirrus_artifact_bytes_total 0", text)
         if shutil.which("promtool"):
             lint = subprocess.run(["promtool", "check", "metrics"], input=text, text=True,
                                   capture_output=True)
             self.assertEqual((lint.returncode, lint.stdout + lint.stderr), (0, ""))
+
+    def test_rules_and_dashboard_ask_for_figures_there_are(self):
+        self.start_controller()
+        self.start_worker("w1")
+        self.wait_build(self.submit(HELLO), "completed")
+        self.submit(HELLO.replace("{}", "{labels: {os: plan9}}"))
+        text = eventually(lambda: (lambda t: t if "cirrus_waiting_tasks{" in t else None)(
+            self.api("GET", "/metrics", raw=True).decode()), "a task waits")
+        families = set(re.findall(r"^# TYPE (\S+)", text, re.M))
+        labels = {name: set(re.findall(rf'^{name}{{.*?}}', text, re.M)) for name in families}
+        monitoring = SOURCE / "packaging" / "monitoring"
+        rules = (monitoring / "alerts.yml").read_text()
+        dashboard = json.loads((monitoring / "grafana-dashboard.json").read_text())
+        asked = re.findall(r"expr: (?:>-\n)?((?:.+\n)(?:          .+\n)*)", rules)
+        self.assertEqual(len(asked), rules.count("- alert:"))
+        for panel in dashboard["panels"]:
+            self.assertTrue(panel["targets"], panel["title"])
+            asked += [target["expr"] for target in panel["targets"]]
+        for expression in asked:
+            names = set(re.findall(r"\bcirrus_[a-z_]+", expression))
+            for name in names:
+                base = re.sub(r"_(bucket|sum|count)$", "", name)
+                self.assertTrue({name, base} & families, f"{name} in {expression}")
+            for label, wanted in re.findall(r"(cirrus_[a-z_]+)\{(\w+)=\"", expression):
+                if wanted != "instance":
+                    self.assertIn(f"{wanted}=", " ".join(labels[label]), expression)
+        unshown = families - set(re.findall(r"cirrus_[a-z_]+?(?=_bucket|[^a-z_])",
+                                            " ".join(asked) + " "))
+        self.assertLessEqual(unshown, {"cirrus_parked_polls", "cirrus_uploads_refused_total",
+                                       "cirrus_waiting_tasks_complete"})
+        if shutil.which("promtool"):
+            for check in (("rules", str(monitoring / "alerts.yml")),):
+                done = subprocess.run(["promtool", "check", *check], capture_output=True, text=True)
+                self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            done = subprocess.run(["promtool", "test", "rules", str(monitoring / "alerts-test.yml")],
+                                  capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
     def test_slow_and_silent_clients_stop_nobody(self):
         self.start_controller()
@@ -301,6 +357,98 @@ class Edges(Case):
         self.assertIn(b"401", slow[2].recv(1000))
         for client in slow:
             client.close()
+
+    def test_bad_requests_cost_no_memory(self):
+        self.start_controller()
+        port = int(self.controller.ready["http_url"].rsplit(":", 1)[1])
+        token = pathlib.Path(self.controller.ready["admin_token_file"]).read_text().strip()
+        known = f"Host: x\r\nAuthorization: Bearer {token}\r\n"
+
+        def post(path, body, head=known):
+            return (f"POST {path} HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode()
+                    + body)
+        bad = [b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+               b"GET /api/v1/builds HTTP/1.1\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+               post("/api/v1/builds", b"[" * 7_000_000),
+               post("/api/v1/builds", b'{"config":"' + b"\xff" * 4_000_000),
+               post("/api/v1/builds", b'{"config":"x","' + b"z" * 1_000_000 + b'":1}'),
+               post("/api/v1/pools", b"x" * 60_000), post("/api/v1/tokens", b"x" * 100_000),
+               post("/api/v1/builds", b"x" * 60_000, "Host: x\r\n"), b"\x16\x03\x01" * 5000]
+
+        def throw():
+            for request in bad:
+                with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
+                    try:
+                        client.sendall(request)
+                        client.shutdown(socket.SHUT_WR)
+                        while client.recv(65536):
+                            pass
+                    except OSError:
+                        pass  # answered and closed before all of it was sent
+
+        def resident():
+            status = pathlib.Path(f"/proc/{self.controller.process.pid}/status").read_text()
+            return int(re.search(r"VmRSS:\s+(\d+)", status)[1])
+        for _ in range(3):
+            throw()
+        before = resident()
+        threads = [threading.Thread(target=lambda: [throw() for _ in range(5)]) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertLess(resident() - before, 150_000, "KiB")
+        self.assertEqual(self.api("GET", "/api/v1/builds")["builds"], [])
+
+    def batch(self, path, last=""):
+        """A feed until it is current: the names and keys of what it sent, and the id to resume."""
+        request = urllib.request.Request(self.controller.ready["http_url"] + path)
+        token = pathlib.Path(self.controller.ready["admin_token_file"]).read_text().strip()
+        request.add_header("Authorization", f"Bearer {token}")
+        if last:
+            request.add_header("Last-Event-ID", last)
+        sent, identity, name = [], "", ""
+        with urllib.request.urlopen(request, timeout=PATIENCE) as stream:
+            for raw in stream:
+                line = raw.decode().rstrip("\n")
+                if line.startswith("id: "):
+                    identity = line[4:]
+                elif line.startswith("event: "):
+                    name = line[7:]
+                elif line.startswith("data: "):
+                    if name == "current":
+                        return sent, identity
+                    sent.append((name, json.loads(line[6:]).get("key")))
+        return self.fail("the feed ended")
+
+    def test_feeds_of_the_fleet_and_of_builds_resume_with_what_is_new(self):
+        self.start_controller()
+        self.start_worker("w1")
+        self.start_worker("w2")
+        eventually(lambda: self.api("GET", "/api/v1/pools/default")["pool"]["connected"] == 2,
+                   "both workers are heard of")
+        first = self.submit(HELLO.replace("{}", "{labels: {os: plan9}}"))
+        fleet, builds = "/api/v1/workers/events", "/api/v1/builds/events"
+        sent, at_fleet = self.batch(fleet)
+        self.assertEqual(sent, [("reset", None), ("pool", "pool/default"),
+                                ("worker", "worker/default/w1"), ("worker", "worker/default/w2")])
+        sent, at_builds = self.batch(builds)
+        self.assertEqual(sent, [("reset", None), ("build", f"build/{first}")])
+        self.assertTrue(at_fleet and at_builds)
+        self.cli("worker", "cordon", "w2", check=0)
+        second = self.submit(HELLO.replace("{}", "{labels: {os: plan9}}"))
+        sent, later = self.batch(fleet, at_fleet)
+        self.assertIn(("worker", "worker/default/w2"), sent)
+        self.assertFalse({("reset", None), ("pool", "pool/default")} & set(sent), "known already")
+        self.assertNotEqual(later, at_fleet)
+        self.assertEqual(self.batch(builds, at_builds)[0], [("build", f"build/{second}")])
+        for hostile in ("x", "-1", "0-", at_fleet + "9" * 30, "a" * 4000):
+            self.assertEqual(self.batch(fleet, hostile)[0][0], ("reset", None), hostile[:40])
+        # An id of the controller's life before means nothing to this one.
+        self.controller.kill()
+        self.restart_controller()
+        self.assertEqual(self.batch(builds, at_builds)[0],
+                         [("reset", None), ("build", f"build/{first}"), ("build", f"build/{second}")])
 
     def test_streams_resume_and_end_cleanly_when_the_controller_goes(self):
         self.start_controller()

@@ -4,11 +4,12 @@ SPDX-License-Identifier: MIT
 """
 import json
 import pathlib
+import sqlite3
 import unittest
 import urllib.request
 
 import browser
-from harness import Case
+from harness import Case, eventually
 
 # Colours, a lone carriage return, markup and links as a task may write them.
 LOG = r"""
@@ -161,6 +162,89 @@ class Page(Case):
         unnamed = [role for role, name in told if role in ("link", "button", "searchbox", "checkbox")
                    and not name.strip()]
         self.assertEqual(unnamed, [])
+
+    def banner(self):
+        return ("(document.querySelector('#troubles').hidden ? '' :"
+                " document.querySelector('#troubles').innerText)")
+
+    def test_a_disk_that_is_too_full_is_said_wherever_one_looks(self):
+        tab = self.tab
+        self.start_worker("w1")
+        build = self.submit("task:\n  name: t\n  persistent_worker: {}\n  main_script: echo hi\n")
+        self.wait_build(build, "completed")
+        self.sign_in("#/workers")
+        tab.wait("document.body.innerText.includes('w1')")
+        self.assertEqual(tab.evaluate(self.banner()), "")
+        # As if the disk had filled up: more has to stay free than any disk has.
+        self.controller.kill()
+        self.controller.arguments += ["--uploads-least-free", "999999999"]
+        self.restart_controller()
+        full = f"{self.banner()}.includes('caches and artifacts are refused until 999999999 MB are free')"
+        tab.wait(full, "the fleet's view says so by itself")
+        self.assertEqual(tab.evaluate("document.querySelector('#troubles').getAttribute('role')"),
+                         "status")
+        tab.screenshot("disk-full")
+        tab.evaluate("location.hash = '#/'")
+        tab.wait("document.querySelector('#view h1').textContent === 'Builds'")
+        tab.wait(full, "the list of builds, too")
+        task = self.task(build, "t")["id"]
+        for address in (f"#/tasks/{task}", f"#/builds/{build}"):
+            tab.open(f"{self.url}/?fresh{address[2]}{address}")
+            tab.wait(f"{self.banner()}.includes('MB free and caches and artifacts need')", address)
+        tab.evaluate("location.hash = '#/'")
+        tab.wait(full)
+        self.controller.kill()
+        del self.controller.arguments[-2:]
+        self.restart_controller()
+        tab.wait(f"{self.banner()} === ''", "it goes by itself")
+
+    def test_where_old_builds_were_removed_the_list_says_so(self):
+        tab = self.tab
+        self.start_worker("w1")
+        config = "task:\n  name: t\n  persistent_worker: {}\n  main_script: echo hi\n"
+        for _ in range(3):
+            self.wait_build(self.submit(config), "completed")
+        self.sign_in()
+        tab.wait("document.querySelectorAll('tbody tr').length === 3")
+        self.assertTrue(tab.evaluate("document.querySelector('#removed').hidden"))
+        self.controller.stop()
+        with sqlite3.connect(self.scratch / "controller" / "controller.db") as store:
+            store.execute("UPDATE builds SET finished_ms = 1000")
+        store.close()
+        self.restart_controller()
+        eventually(lambda: len(self.api("GET", "/api/v1/builds")["builds"]) == 1, "two builds go")
+        tab.open(f"{self.url}/?again#/")
+        tab.wait("!document.querySelector('#removed').hidden")
+        self.assertRegex(tab.evaluate("document.querySelector('#removed').innerText"),
+                         r"^2 older builds were removed, the last on 2\d{3}-\d\d-\d\d: "
+                         r"finished builds are kept for 365 days\.$")
+        self.assertEqual(tab.evaluate("document.querySelectorAll('tbody tr').length"), 1)
+        tab.screenshot("builds-removed")
+        # Whoever kept a link to one is told, too.
+        tab.evaluate("location.hash = '#/builds/1'")
+        tab.wait("/build 1 of test\\/repo was removed on/.test(document.body.innerText)")
+
+    def test_an_untrusted_build_and_a_pool_for_trusted_ones_are_shown_as_such(self):
+        tab = self.tab
+        self.api("POST", "/api/v1/pools", {"name": "release", "untrusted_isolations": []})
+        self.api("POST", "/api/v1/pools/default", {"untrusted_isolations": ["container", "vetu"]})
+        made = self.api("POST", "/api/v1/tokens", {"name": "fork", "role": "submitter",
+                                                   "repositories": ["*"]})
+        request = urllib.request.Request(
+            f"{self.url}/api/v1/builds", json.dumps({
+                "config": "task:\n  name: t\n  persistent_worker: {}\n  x_script: y\n"}).encode(),
+            {"Authorization": f"Bearer {made['token']}"})
+        with urllib.request.urlopen(request) as answer:
+            build = json.loads(answer.read())["build"]["id"]
+        self.sign_in("#/workers")
+        tab.wait("document.body.innerText.includes('untrusted builds in container, vetu')")
+        tab.wait("document.body.innerText.includes('trusted builds only')")
+        tab.evaluate("location.hash = '#/'")
+        tab.wait("document.querySelector('tbody tr')?.innerText.includes('not trusted')")
+        tab.evaluate(f"location.hash = '#/builds/{build}'")
+        tab.wait("document.body.innerText.includes(\"no pool lets such builds use isolation 'none'\")")
+        tab.wait("document.body.innerText.includes('no secrets, and only pools that take it')")
+        tab.screenshot("untrusted")
 
     def test_T14_the_page_is_locked_down(self):
         with urllib.request.urlopen(self.url + "/") as answer:

@@ -116,6 +116,22 @@ class Package(unittest.TestCase):
             done = run("systemd-analyze", "verify", "--man=no", "--recursive-errors=yes", copy)
             self.assertEqual(done.returncode, 0, unit.name + done.stdout + done.stderr)
 
+    def test_a_plain_install_stays_below_its_prefix(self):
+        prefix = self.scratch / "prefix"
+        done = run("cmake", "--install", BUILD, "--prefix", prefix)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        outside = [line for line in done.stdout.splitlines()
+                   if line.startswith("-- Installing: ") and str(prefix) not in line]
+        self.assertEqual(outside, [])
+        done = run(prefix / "bin/cirrus", "--version")
+        self.assertIn("cirrus 0.", done.stdout, done.stderr)
+        for place in ("share/man/man1/cirrus-build.1.gz", "share/zsh/vendor-completions/_cirrus",
+                      "share/bash-completion/completions/cirrus",
+                      "share/fish/vendor_completions.d/cirrus.fish",
+                      "lib/systemd/system/cirrus-controller.service",
+                      "share/cirrus/monitoring/alerts.yml"):
+            self.assertTrue((prefix / place).is_file(), place)
+
     def test_the_tarball_runs_where_it_was_unpacked(self):
         done = run("tar", "-xzf", self.tarball, "-C", self.scratch, "--strip-components=1")
         self.assertEqual(done.returncode, 0, done.stderr)

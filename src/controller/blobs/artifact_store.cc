@@ -163,6 +163,7 @@ Status ArtifactUpload::commit() {
   }
   crash_point("artifacts.publish.after");
   temporary_.clear();
+  *bytes_stored_ += size_;
   return os::remove_tree(aside);
 }
 
@@ -175,7 +176,7 @@ Result<ArtifactUpload> ArtifactStore::create(model::TaskId task, const std::stri
   if (disk_ != nullptr) CIRRUS_TRY(disk_->admit());
   const std::filesystem::path temporary = paths_.temporary() / ("artifact-" + random_hex(8));
   CIRRUS_TRY(os::make_directories(temporary / "files"));
-  return ArtifactUpload({name, type, format, {}}, limits_, disk_,
+  return ArtifactUpload({name, type, format, {}}, limits_, disk_, &bytes_stored_,
                         paths_.artifacts_of(task) / encode_component(name), temporary);
 }
 

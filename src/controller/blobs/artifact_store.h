@@ -2,6 +2,7 @@
 // Artifacts of tasks: named sets of files that people download.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -53,10 +54,12 @@ class ArtifactUpload {
  private:
   friend class ArtifactStore;
   ArtifactUpload(Artifact artifact, ArtifactLimits limits, const DiskWatermark* disk,
-                 std::filesystem::path place, std::filesystem::path temporary)
+                 std::atomic<std::uint64_t>* bytes_stored, std::filesystem::path place,
+                 std::filesystem::path temporary)
       : artifact_(std::move(artifact)),
         limits_(limits),
         disk_(disk),
+        bytes_stored_(bytes_stored),
         place_(std::move(place)),
         temporary_(std::move(temporary)) {}
   Status begin(const std::string& path);
@@ -64,6 +67,7 @@ class ArtifactUpload {
   Artifact artifact_;
   ArtifactLimits limits_;
   const DiskWatermark* disk_;
+  std::atomic<std::uint64_t>* bytes_stored_;  // of the store, which outlives its uploads
   std::filesystem::path place_;
   std::filesystem::path temporary_;  // empty once it is gone
   std::map<std::string, std::uint64_t, std::less<>> sizes_;
@@ -73,7 +77,7 @@ class ArtifactUpload {
   std::uint64_t size_ = 0;
 };
 
-/// All artifacts. Thread-safe: there is no state but the directories.
+/// All artifacts. Thread-safe: there is no state but the directories, and a figure.
 class ArtifactStore {
  public:
   /// `disk` may refuse uploads and must outlive the store; null: it never does.
@@ -96,11 +100,14 @@ class ArtifactStore {
   };
   /// Never follows a link. Errors: NotFound, InvalidArgument.
   Result<File> open(model::TaskId task, std::string_view name, std::string_view path) const;
+  /// Bytes of all artifacts stored since the start.
+  std::uint64_t bytes_stored() const { return bytes_stored_; }
 
  private:
   const Paths paths_;
   const ArtifactLimits limits_;
   const DiskWatermark* const disk_;
+  std::atomic<std::uint64_t> bytes_stored_{0};  // a figure; orders nothing
 };
 
 }  // namespace cirrus::controller::blobs

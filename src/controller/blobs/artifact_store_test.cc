@@ -32,7 +32,9 @@ TEST_F(ArtifactStoreTest, ShowsASetOfFilesOnceItIsComplete) {
   ASSERT_TRUE(upload.append("bin/a", "two").ok());
   ASSERT_TRUE(upload.append("b c", "x").ok());
   EXPECT_TRUE(store_.list(model::TaskId{7}).value().empty());
+  EXPECT_EQ(store_.bytes_stored(), 0U);
   ASSERT_TRUE(upload.commit().ok());
+  EXPECT_EQ(store_.bytes_stored(), 8U);
   const std::vector<Artifact> artifacts = store_.list(model::TaskId{7}).value();
   ASSERT_EQ(artifacts.size(), 1U);
   EXPECT_EQ(artifacts[0].name, "binaries");

@@ -14,13 +14,26 @@ std::optional<std::uint64_t> DiskWatermark::free_bytes() const {
   return free.ok() ? std::optional(free.value()) : std::nullopt;
 }
 
-std::optional<std::string> DiskWatermark::refusal() const {
+std::optional<std::uint64_t> DiskWatermark::too_little() const {
   const std::uint64_t free = free_bytes().value_or(least_free_);
-  if (free >= least_free_) return std::nullopt;
+  return free < least_free_ ? std::optional(free) : std::nullopt;
+}
+
+std::optional<std::string> DiskWatermark::notice() const {
+  if (!too_little()) return std::nullopt;
+  return fmt::format(
+      "the controller's disk is nearly full: caches and artifacts are refused until {} MB are free "
+      "(--uploads-least-free); logs and results are still taken",
+      least_free_ / kMebibyte);
+}
+
+std::optional<std::string> DiskWatermark::refusal() const {
+  const std::optional<std::uint64_t> free = too_little();
+  if (!free) return std::nullopt;
   return fmt::format(
       "the controller's disk has {} MB free and caches and artifacts need {} MB "
       "(--uploads-least-free): free space there, or keep less; logs and results are still taken",
-      free / kMebibyte, least_free_ / kMebibyte);
+      *free / kMebibyte, least_free_ / kMebibyte);
 }
 
 Status DiskWatermark::admit() const {

@@ -30,12 +30,17 @@ class DiskWatermark {
   Status admit_growth(std::uint64_t before, std::uint64_t after) const;
   /// Why uploads are refused at the moment; nullopt: they are taken.
   std::optional<std::string> refusal() const;
+  /// The same for whoever is shown it all the time: without the figure that changes.
+  std::optional<std::string> notice() const;
   /// nullopt: it cannot be said.
   std::optional<std::uint64_t> free_bytes() const;
   /// Uploads refused or cut off since the start.
   std::uint64_t refused() const { return refused_; }
 
  private:
+  /// What is free, if that is too little.
+  std::optional<std::uint64_t> too_little() const;
+
   const FreeBytes free_bytes_;      // constant after construction
   const std::uint64_t least_free_;  // constant after construction
   // Atomics: each stands for itself.

@@ -39,10 +39,14 @@ TEST_F(DiskWatermarkTest, RefusesNewUploadsWithTheFiguresAndStillTakesLogs) {
             Code::ResourceExhausted);
   EXPECT_EQ(stores_.disk.refused(), 2U);
   EXPECT_TRUE(stores_.disk.refusal());
+  EXPECT_EQ(stores_.disk.notice(),
+            "the controller's disk is nearly full: caches and artifacts are refused until 512 MB "
+            "are free (--uploads-least-free); logs and results are still taken");
   EXPECT_TRUE(stores_.logs.open(model::TaskId{7}, "main").value()->append("hello").ok());
   EXPECT_FALSE(std::filesystem::exists(stores_.paths.temporary()))
       << "nothing is left of what was refused";
   free_ = 512 * kMebibyte;
+  EXPECT_FALSE(stores_.disk.notice());
   EXPECT_TRUE(stores_.caches.create("o/r", "k", "7").ok());
 }
 

@@ -53,7 +53,7 @@ void State::load_build(store::BuildRows rows, Moment moment) {
     api::Task message;
     std::shared_ptr<const TaskSpec> spec;
     if (message.ParseFromString(definition.task)) {
-      spec = read_task_spec(std::move(message), build.record.priority);
+      spec = read_task_spec(std::move(message), build.record);
     } else {
       auto unreadable = std::make_shared<TaskSpec>();
       unreadable->unrunnable = "the stored definition of this task cannot be read";

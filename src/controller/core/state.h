@@ -162,6 +162,7 @@ class State {
     std::optional<std::chrono::milliseconds> lost_after;
     std::optional<bool> paused;
     std::optional<bool> hold_reference_polls;
+    std::optional<model::IsolationSet> untrusted_isolations = {};
   };
   /// Errors: AlreadyExists, InvalidArgument.
   void create_pool(const std::string& name, const PoolSettings& settings, const Actor& actor,
@@ -366,11 +367,13 @@ class State {
   // state_builds.cc
   Task& add_attempt(Build& build, Node& node, int attempt, Moment moment);
   void make_ready(Task& task, Moment moment);
+  /// Why no pool takes a task of an untrusted build, and what helps; empty if one does.
+  std::string refused_by_every_pool(const TaskSpec& spec) const;
   void advance(Build& build, Moment moment);
   void update_status_of(Build& build, Moment moment);
   /// New attempts for the nodes in `seeds`, and for what was skipped because of them.
   std::vector<model::TaskId> reopen(Build& build, const std::set<int>& seeds, Moment moment);
-  /// Cancels what a newer build of the branch makes pointless.
+  /// Cancels what a newer build of the branch makes pointless; an untrusted one no trusted one.
   void cancel_outdated(const Build& newer, Moment moment);
   void enqueue(Task& task);
   /// The attempts just before this one that were lost, not failed.

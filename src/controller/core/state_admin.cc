@@ -26,10 +26,16 @@ Status check_settings(const State::PoolSettings& settings) {
   return {};
 }
 
+std::string untrusted_text(const model::IsolationSet& isolations) {
+  if (isolations.empty()) return "trusted builds only";
+  return "untrusted builds: " + join(isolations.words(), ", ");
+}
+
 void apply_settings(const State::PoolSettings& settings, store::PoolRecord& pool) {
   if (settings.lost_after) pool.lost_after_ms = settings.lost_after->count();
   if (settings.paused) pool.paused = *settings.paused;
   if (settings.hold_reference_polls) pool.hold_reference_polls = *settings.hold_reference_polls;
+  if (settings.untrusted_isolations) pool.untrusted_isolations = *settings.untrusted_isolations;
 }
 }  // namespace
 
@@ -121,17 +127,21 @@ void State::change_pool(const std::string& name, const PoolSettings& settings, c
   const Status allowed = check_settings(settings);
   if (!allowed.ok()) return answer<void>(std::move(reply), allowed.error());
   store::PoolRecord& pool = found->second;
-  const bool was_paused = pool.paused;
+  const store::PoolRecord before = pool;
   apply_settings(settings, pool);
   changes_.pools.push_back(pool);
-  if (pool.paused != was_paused) {
+  if (pool.paused != before.paused || pool.untrusted_isolations != before.untrusted_isolations) {
     for (auto& [key, worker] : workers_) {
       if (key.first == name) publish(worker);
     }
   }
   audit(actor.name,
-        pool.paused == was_paused ? "pool.change" : (pool.paused ? "pool.pause" : "pool.resume"),
+        pool.paused == before.paused ? "pool.change" : (pool.paused ? "pool.pause" : "pool.resume"),
         name, moment);
+  if (pool.untrusted_isolations != before.untrusted_isolations) {
+    audit(actor.name, "pool.trust",
+          fmt::format("{} ({})", name, untrusted_text(pool.untrusted_isolations)), moment);
+  }
   answer<void>(std::move(reply), Result<void>());
 }
 

@@ -66,6 +66,8 @@ void State::submit(NewBuild request, Reply<model::BuildId> reply, Moment moment)
   build.record.priority = request.priority;
   // What an untrusted token submits never writes what trusted builds restore.
   if (!request.actor.trusted) build.record.cache_space = "token-" + request.actor.token_id;
+  build.record.trusted = request.actor.trusted;
+  build.record.submitted_by = request.actor.token_id;
   build.record.created_ms = moment.millis();
   api::EvaluateConfigResponse issues;
   for (api::Issue& issue : request.issues) *issues.add_issues() = std::move(issue);
@@ -83,7 +85,7 @@ void State::submit(NewBuild request, Reply<model::BuildId> reply, Moment moment)
     }
     node.definition.depends_on.assign(depends_on.begin(), depends_on.end());
     node.definition.task = message.SerializeAsString();
-    node.spec = read_task_spec(std::move(message), build.record.priority);
+    node.spec = read_task_spec(std::move(message), build.record);
     const int number = node.definition.node;
     changes_.definitions.push_back(node.definition);
     Node& placed = build.nodes[number] = std::move(node);
@@ -97,6 +99,22 @@ void State::submit(NewBuild request, Reply<model::BuildId> reply, Moment moment)
   changes_.builds.push_back(build.record);
   cancel_outdated(build, moment);
   answer<model::BuildId>(std::move(reply), id);
+}
+
+std::string State::refused_by_every_pool(const TaskSpec& spec) const {
+  const std::optional<model::IsolationKind>& kind = spec.demand.untrusted_in;
+  if (!kind || pools_.empty()) return {};
+  bool any_for_untrusted = false;
+  for (const auto& [name, pool] : pools_) {
+    if (pool.untrusted_isolations.allows(*kind)) return {};
+    any_for_untrusted = any_for_untrusted || !pool.untrusted_isolations.empty();
+  }
+  return fmt::format(
+      "its build is not trusted, and {}: submit it with a trusted token, or {}",
+      any_for_untrusted
+          ? fmt::format("no pool lets such builds use isolation '{}'", model::to_string(*kind))
+          : std::string("every pool takes trusted builds only"),
+      any_for_untrusted ? "use another isolation" : "let an administrator make a pool for others");
 }
 
 void State::make_ready(Task& task, Moment moment) {
@@ -233,7 +251,13 @@ void State::advance(Build& build, Moment moment) {
       }
       if (task.spec->manual && !task.record.triggered) continue;
       move_to(task, model::TaskStatus::Ready);
-      make_ready(task, moment);  // may end it at once and come back here
+      // Either may end it at once and come back here.
+      const std::string refused = refused_by_every_pool(*task.spec);
+      if (refused.empty()) {
+        make_ready(task, moment);
+      } else {
+        finish(task, model::TaskStatus::Failed, refused, moment);
+      }
     }
   }
   update_status_of(build, moment);
@@ -290,6 +314,8 @@ void State::cancel_outdated(const Build& newer, Moment moment) {
         build.record.repository != newer.record.repository) {
       continue;
     }
+    // A branch is a word of the submission: it must not end what others trust.
+    if (build.record.trusted && !newer.record.trusted) continue;
     for (auto& [number, node] : build.nodes) {
       Task& task = current(node);
       // What is stateful must not be cut off; as long as it has not begun, it may be.

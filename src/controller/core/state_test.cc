@@ -82,11 +82,11 @@ TEST(State, WhatAnIsolationCannotSayOfAContainerIsKept) {
   api::ContainerInstance instance;
   instance.set_image("alpine:3");
   task.mutable_instance()->PackFrom(instance);
-  EXPECT_FALSE(read_task_spec(task, 0)->container) << "nothing more to say";
+  EXPECT_FALSE(read_task_spec(task, {})->container) << "nothing more to say";
   instance.add_additional_containers()->set_name("db");
   task.mutable_instance()->PackFrom(instance);
-  ASSERT_TRUE(read_task_spec(task, 0)->container);
-  EXPECT_EQ(read_task_spec(task, 0)->container->additional_containers(0).name(), "db");
+  ASSERT_TRUE(read_task_spec(task, {})->container);
+  EXPECT_EQ(read_task_spec(task, {})->container->additional_containers(0).name(), "db");
 }
 
 TEST(State, AnImageMadeFromADockerfileIsNamedByItsHash) {
@@ -95,7 +95,7 @@ TEST(State, AnImageMadeFromADockerfileIsNamedByItsHash) {
   instance.set_dockerfile("ci/Dockerfile");
   task.mutable_instance()->PackFrom(instance);
   (*task.mutable_metadata()->mutable_properties())["dockerfile_hash"] = "0123";
-  const auto spec = read_task_spec(task, 0);
+  const auto spec = read_task_spec(task, {});
   EXPECT_EQ(spec->isolation.container().image(), "gcr.io/cirrus-ci-community/0123:latest");
   EXPECT_EQ(spec->isolation.container().dockerfile(), "ci/Dockerfile");
 }

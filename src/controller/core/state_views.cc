@@ -116,7 +116,7 @@ BuildView State::view_of_rows(const store::BuildRows& rows) {
     if (found == latest.end()) continue;
     api::Task message;
     if (!message.ParseFromString(definition.task)) continue;
-    const auto spec = read_task_spec(std::move(message), rows.build.priority);
+    const auto spec = read_task_spec(std::move(message), rows.build);
     for (const store::TaskRecord& task : rows.tasks) {
       if (task.node != definition.node) continue;
       std::vector<store::StepRecord> steps;

@@ -87,7 +87,6 @@ void State::refresh_facts(Worker& worker, const model::Labels& labels,
 
 void State::publish(Worker& worker) {
   const auto pool = pools_.find(worker.record.pool);
-  const bool paused = pool != pools_.end() && pool->second.paused;
   scheduler::WorkerOffer offer;
   offer.name = worker.record.name;
   offer.labels = worker.record.labels;
@@ -96,7 +95,10 @@ void State::publish(Worker& worker) {
   offer.disabled = worker.record.disabled;
   offer.silent = worker.silent || !worker.polled;
   offer.draining = worker.draining;
-  offer.pool_paused = paused;
+  if (pool != pools_.end()) {
+    offer.pool_paused = pool->second.paused;
+    offer.untrusted = pool->second.untrusted_isolations;
+  }
   offer.pool = worker.record.pool;
   scheduler_.set_worker(worker.index, std::move(offer));
 }

@@ -104,6 +104,19 @@ void read_instance(const api::Task& task, TaskSpec& spec) {
   if (spec.has_isolation) spec.isolation = instance.isolation();
 }
 
+/// What it runs in; nothing at all means `none`.
+model::IsolationKind kind_of(const api::Isolation& isolation) {
+  switch (isolation.type_case()) {
+    case api::Isolation::kContainer: return model::IsolationKind::Container;
+    case api::Isolation::kTart: return model::IsolationKind::Tart;
+    case api::Isolation::kVetu: return model::IsolationKind::Vetu;
+    case api::Isolation::kParallels: return model::IsolationKind::Parallels;
+    case api::Isolation::kNone:
+    case api::Isolation::TYPE_NOT_SET: break;
+  }
+  return model::IsolationKind::None;
+}
+
 /// `priority:` of a task, an extension of ours, on top of that of its build.
 void read_priority(const std::string& text, int build_priority, TaskSpec& spec) {
   if (text.empty()) return;
@@ -131,10 +144,10 @@ std::string isolation_key(const api::Isolation& isolation) {
   return bytes;
 }
 
-std::shared_ptr<const TaskSpec> read_task_spec(api::Task task, int build_priority) {
+std::shared_ptr<const TaskSpec> read_task_spec(api::Task task, const store::BuildRecord& build) {
   auto spec = std::make_shared<TaskSpec>();
   spec->name = task.name();
-  spec->demand.priority = build_priority;
+  spec->demand.priority = build.priority;
   read_instance(task, *spec);
   name_built_image(property(task, "dockerfile_hash"), spec->isolation);
 
@@ -157,8 +170,10 @@ std::shared_ptr<const TaskSpec> read_task_spec(api::Task task, int build_priorit
   spec->stateful = stateful.empty() ? sounds_stateful(task.name()) : stateful == "true";
   spec->execution_lock = property(task, "execution_lock");
   spec->auto_cancellation = property(task, "auto_cancellation") == "true";
-  read_priority(property(task, "priority"), build_priority, *spec);
+  read_priority(property(task, "priority"), build.priority, *spec);
   if (spec->has_isolation) spec->demand.isolation = isolation_key(spec->isolation);
+  spec->isolation_kind = kind_of(spec->isolation);
+  if (!build.trusted) spec->demand.untrusted_in = spec->isolation_kind;
   spec->message = std::move(task);
   return spec;
 }

@@ -10,6 +10,7 @@
 #include "cirrus_instances.pb.h"
 #include "controller/core/calls.h"
 #include "controller/scheduler/scheduler.h"
+#include "controller/store/records.h"
 
 namespace cirrus::controller::core {
 
@@ -25,6 +26,7 @@ struct TaskSpec {
   scheduler::Demand demand;
   api::Isolation isolation;
   bool has_isolation = false;
+  model::IsolationKind isolation_kind = model::IsolationKind::None;
   /// A plain container with more to it than `isolation` can say.
   std::optional<api::ContainerInstance> container;
   std::chrono::seconds timeout{3600};
@@ -41,7 +43,8 @@ struct TaskSpec {
 /// always the same ones. Empty for `none`, which nothing warms up. Source: protocol §5.6.
 std::string isolation_key(const api::Isolation& isolation);
 
-/// Reads an evaluated task. Never fails: what cannot be run says so in `unrunnable`.
-std::shared_ptr<const TaskSpec> read_task_spec(api::Task task, int build_priority);
+/// Reads an evaluated task of `build`, whose priority and trust it has. Never fails: what cannot be
+/// run says so in `unrunnable`.
+std::shared_ptr<const TaskSpec> read_task_spec(api::Task task, const store::BuildRecord& build);
 
 }  // namespace cirrus::controller::core

@@ -31,7 +31,7 @@ class Api {
         pool_(pool),
         git_(git),
         submission_(core, git, pool, secrets),
-        feeds_(core, pool),
+        feeds_(core, pool, [this] { return troubles(); }),
         shells_(core, shells),
         secrets_(secrets) {}
 
@@ -70,6 +70,8 @@ class Api {
   // In api_service.cc: what runs and watches the controller itself.
   void route_service(const net::ServerRequest& request, const Parts& parts, const Answer& answer);
   void send_metrics(const Answer& answer);
+  /// What is wrong with the controller itself, as sentences. Any thread.
+  std::vector<std::string> troubles() const;
   void seal_secret(const net::ServerRequest& request, const Answer& answer);
   void list_builds(const net::ServerRequest& request, const Answer& answer);
   void send_log(const core::TaskView& task, const std::string& step, std::uint64_t offset,

@@ -19,17 +19,11 @@ class Fields {
  public:
   static Result<Fields> read(const std::string& body) {
     Fields fields;
-    if (body.empty()) return fields;
-    fields.body_ = json::parse(body, nullptr, false);
-    if (!fields.body_.is_object()) {
-      return error(Code::InvalidArgument, "the body is not a JSON object");
-    }
+    fields.body_ = CIRRUS_TRY(json_object(body));
     return fields;
   }
   /// Errors: InvalidArgument, naming the first field that is none of these.
-  Status only(std::initializer_list<const char*> known) const {
-    return body_.is_object() ? only_fields(body_, known) : Status();
-  }
+  Status only(std::initializer_list<const char*> known) const { return only_fields(body_, known); }
   Result<std::string> text(const char* name) const {
     const json* const value = find(name);
     if (value == nullptr) return std::string();
@@ -52,6 +46,7 @@ class Fields {
     }
     return std::optional(std::chrono::seconds(value->get<std::uint64_t>()));
   }
+  bool has(const char* name) const { return find(name) != nullptr; }
   Result<std::vector<std::string>> texts(const char* name) const {
     const json* const value = find(name);
     if (value == nullptr) return std::vector<std::string>();
@@ -64,20 +59,29 @@ class Fields {
 
  private:
   const json* find(const char* name) const {
-    if (!body_.is_object()) return nullptr;
     const auto found = body_.find(name);
     return found == body_.end() || found->is_null() ? nullptr : &*found;
   }
-  json body_;
+  json body_ = json::object();
 };
 
-Result<core::State::PoolSettings> read_settings(const Fields& fields) {
-  CIRRUS_TRY(fields.only({"name", "lost_after_seconds", "paused", "hold_reference_polls"}));
+/// `fresh`: of a pool that is made, whose name is in there, too.
+Result<core::State::PoolSettings> read_settings(const Fields& fields, bool fresh) {
+  CIRRUS_TRY(fields.only(
+      {"name", "lost_after_seconds", "paused", "hold_reference_polls", "untrusted_isolations"}));
+  if (!fresh && fields.has("name")) {
+    return error(Code::InvalidArgument, "a pool keeps its name: leave out 'name'");
+  }
   core::State::PoolSettings settings;
   if (const auto lost = CIRRUS_TRY(fields.seconds("lost_after_seconds")))
     settings.lost_after = lost;
   settings.paused = CIRRUS_TRY(fields.flag("paused"));
   settings.hold_reference_polls = CIRRUS_TRY(fields.flag("hold_reference_polls"));
+  if (fields.has("untrusted_isolations")) {
+    settings.untrusted_isolations =
+        CIRRUS_TRY(model::IsolationSet::of(CIRRUS_TRY(fields.texts("untrusted_isolations")))
+                       .note("'untrusted_isolations'"));
+  }
   return settings;
 }
 
@@ -217,7 +221,8 @@ void Api::route_pools(net::ServerRequest& request, const Parts& parts, const Ans
   const Result<Fields> fields = Fields::read(request.body);
   if (!fields.ok()) return answer->respond(problem(fields.error()));
   if (parts.size() == 3 || parts.size() == 4) {
-    const Result<core::State::PoolSettings> settings = read_settings(fields.value());
+    const Result<core::State::PoolSettings> settings =
+        read_settings(fields.value(), parts.size() == 3);
     if (!settings.ok()) return answer->respond(problem(settings.error()));
     const Result<std::string> name =
         parts.size() == 4 ? Result<std::string>(parts[3]) : fields.value().text("name");

@@ -52,6 +52,13 @@ void Api::route_service(const net::ServerRequest& request, const Parts& parts,
   answer->respond(problem(404, "no such route"));
 }
 
+std::vector<std::string> Api::troubles() const {
+  std::vector<std::string> sentences;
+  if (const std::optional<std::string> poison = core_.poisoned()) sentences.push_back(*poison);
+  if (const std::optional<std::string> disk = stores_.disk.notice()) sentences.push_back(*disk);
+  return sentences;
+}
+
 void Api::send_metrics(const Answer& answer) {
   post(answer, [this, answer](core::State& state, core::Moment moment) {
     auto figures = std::make_shared<Figures>();
@@ -59,6 +66,7 @@ void Api::send_metrics(const Answer& answer) {
     const bool queued = pool_.run([this, answer, figures](const StopToken&) {
       figures->requests = requests_.all();
       figures->log_bytes_written = logs_.bytes_written();
+      figures->artifact_bytes_stored = stores_.artifacts.bytes_stored();
       figures->cache_bytes = stores_.caches.total_bytes();
       figures->free_bytes = stores_.disk.free_bytes().value_or(0);
       figures->uploads_taken = !stores_.disk.refusal();

@@ -9,8 +9,33 @@ namespace cirrus::controller::http {
 
 using nlohmann::json;
 
+namespace {
+/// Before anything is made of the text.
+bool is_too_deep(const std::string& text) {
+  int depth = 0;
+  bool quoted = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quoted) {
+      if (c == '\\') ++i;
+      if (c == '"') quoted = false;
+    } else if (c == '"') {
+      quoted = true;
+    } else if (c == '[' || c == '{') {
+      if (++depth > kDeepestBody) return true;
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return false;
+}
+}  // namespace
+
 Result<json> json_object(const std::string& text) {
   if (text.empty()) return json::object();
+  if (is_too_deep(text)) {
+    return error(Code::InvalidArgument, "the body is nested deeper than {} levels", kDeepestBody);
+  }
   json body = json::parse(text, nullptr, false);
   if (body.is_discarded() || !body.is_object()) {
     return error(Code::InvalidArgument, "the body is not a JSON object");

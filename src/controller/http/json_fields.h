@@ -11,6 +11,10 @@
 
 namespace cirrus::controller::http {
 
+/// How deep arrays and objects of a body may lie in each other. Ours: no field needs more than two,
+/// and each level of one that is nothing but brackets takes a hundred times its byte.
+inline constexpr int kDeepestBody = 32;
+
 /// The body as an object; an empty body is an empty object. Errors: InvalidArgument.
 Result<nlohmann::json> json_object(const std::string& text);
 /// Errors: InvalidArgument, naming the first field that is none of `known`.

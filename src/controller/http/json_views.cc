@@ -108,6 +108,7 @@ json build_value(const core::BuildView& build) {
           {"commit", record.commit},
           {"message", record.message},
           {"priority", record.priority},
+          {"trusted", record.trusted},
           {"status", model::to_string(record.status)},
           {"created_at", time_of(record.created_ms)},
           {"finished_at", time_of(record.finished_ms)},
@@ -147,6 +148,7 @@ json pool_value(const core::PoolView& pool) {
           {"paused", pool.record.paused},
           {"hold_reference_polls", pool.record.hold_reference_polls},
           {"lost_after_ms", pool.record.lost_after_ms},
+          {"untrusted_isolations", pool.record.untrusted_isolations.words()},
           {"workers", pool.workers},
           {"connected", pool.connected},
           {"tokens", std::move(tokens)}};
@@ -210,6 +212,7 @@ std::string pool_event_json(const core::PoolView& pool) {
   return text_of({{"key", "pool/" + pool.record.name},
                   {"name", pool.record.name},
                   {"paused", pool.record.paused},
+                  {"untrusted_isolations", pool.record.untrusted_isolations.words()},
                   {"workers", pool.workers},
                   {"connected", pool.connected}});
 }
@@ -226,10 +229,15 @@ std::string build_event_json(const core::BuildView& build) {
                   {"branch", record.branch},
                   {"commit", record.commit},
                   {"message", shorten(record.message, 400)},
+                  {"trusted", record.trusted},
                   {"status", model::to_string(record.status)},
                   {"created_at", time_of(record.created_ms)},
                   {"finished_at", time_of(record.finished_ms)},
                   {"tasks", tasks}});
+}
+
+std::string troubles_event_json(const std::vector<std::string>& troubles) {
+  return text_of({{"key", "controller"}, {"troubles", troubles}});
 }
 
 std::string removed_event_json(const std::string& key) {

@@ -43,6 +43,8 @@ std::string id_json(const std::string& id);
 std::string build_event_json(const core::BuildView& build);
 std::string worker_event_json(const core::WorkerView& worker, WallTime now);
 std::string pool_event_json(const core::PoolView& pool);
+/// `{"key":"controller","troubles":[...]}`: sentences.
+std::string troubles_event_json(const std::vector<std::string>& troubles);
 /// `{"key":"worker/default/mac-1"}`
 std::string removed_event_json(const std::string& key);
 /// `{"schema_version":1,"tasks":[...]}`: ids.

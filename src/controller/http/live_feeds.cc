@@ -29,9 +29,10 @@ std::optional<std::uint64_t> generation_of(const std::string& id, const std::str
 }
 }  // namespace
 
-LiveFeeds::LiveFeeds(core::Core& core, WorkPool& pool)
+LiveFeeds::LiveFeeds(core::Core& core, WorkPool& pool, Troubles troubles)
     : core_(core),
       pool_(pool),
+      troubles_(std::move(troubles)),
       epoch_(random_hex(8)),
       thread_([this](const StopToken& stop) { run(stop); }) {}
 
@@ -93,6 +94,12 @@ void LiveFeeds::give_up(Topic topic) {
   feeds_.with([&](Feeds& feeds) { feeds.of(topic).asked = false; });
 }
 
+std::map<std::string, std::string> LiveFeeds::of_the_controller() const {
+  const std::vector<std::string> troubles = troubles_();
+  if (troubles.empty()) return {};
+  return {{"controller", troubles_event_json(troubles)}};
+}
+
 void LiveFeeds::read_fleet() {
   struct Fleet {
     std::vector<core::PoolView> pools;
@@ -104,7 +111,7 @@ void LiveFeeds::read_fleet() {
         Fleet{state.view_pools(), state.view_workers(moment), moment.wall});
     // Drawn elsewhere: thousands of workers are a lot of text.
     const bool queued = pool_.run([this, fleet](const StopToken&) {
-      std::map<std::string, std::string> items;
+      std::map<std::string, std::string> items = of_the_controller();
       for (const core::PoolView& pool : fleet->pools) {
         items["pool/" + pool.record.name] = pool_event_json(pool);
       }
@@ -121,7 +128,7 @@ void LiveFeeds::read_fleet() {
 void LiveFeeds::read_builds() {
   const auto ids = core_.store().list_builds(0, kNewestBuilds);
   if (!ids.ok()) return give_up(Topic::Builds);
-  std::map<std::string, std::string> items;
+  std::map<std::string, std::string> items = of_the_controller();
   for (const model::BuildId id : ids.value()) {
     const auto rows = core_.store().read_build(id);
     if (!rows.ok()) return give_up(Topic::Builds);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -18,15 +19,19 @@
 namespace cirrus::controller::http {
 
 /// Event streams of the fleet (`pool`, `worker`) and of the newest builds (`build`): each thing
-/// once, then what changes, at most once a second however many watch. `removed` names what is
+/// once, then what changes, at most once a second however many watch. Both have `controller` while
+/// it is in trouble. `removed` names what is
 /// gone, `current` ends a batch and carries the id to come back with, `reset` says that what was
 /// known before means nothing. Nothing is looked at while nobody watches.
 class LiveFeeds {
  public:
   enum class Topic { Fleet, Builds };
 
-  /// Both must outlive it, or `stop` come first.
-  LiveFeeds(core::Core& core, WorkPool& pool);
+  /// What is wrong with the controller, as sentences; empty: nothing. Called on any thread.
+  using Troubles = std::function<std::vector<std::string>()>;
+
+  /// All must outlive it, or `stop` come first.
+  LiveFeeds(core::Core& core, WorkPool& pool, Troubles troubles);
   ~LiveFeeds();
   LiveFeeds(const LiveFeeds&) = delete;
   LiveFeeds& operator=(const LiveFeeds&) = delete;
@@ -61,9 +66,12 @@ class LiveFeeds {
   void read_builds();
   void publish(Topic topic, std::map<std::string, std::string> items);
   void give_up(Topic topic);
+  /// What both feeds begin with.
+  std::map<std::string, std::string> of_the_controller() const;
 
   core::Core& core_;         // constant after construction
   WorkPool& pool_;           // constant after construction
+  const Troubles troubles_;  // constant after construction
   const std::string epoch_;  // constant after construction; ids of another one mean nothing
   Guarded<Feeds> feeds_;
   Thread thread_;

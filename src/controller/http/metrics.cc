@@ -122,6 +122,11 @@ std::string metrics_text(const Figures& figures) {
                              MetricType::Counter);
   logs.metric.push_back(counter(figures.log_bytes_written));
   families.push_back(std::move(logs));
+  MetricFamily artifacts =
+      family("cirrus_artifact_bytes_total", "Bytes of artifacts stored since the start.",
+             MetricType::Counter);
+  artifacts.metric.push_back(counter(figures.artifact_bytes_stored));
+  families.push_back(std::move(artifacts));
   families.push_back(one_gauge("cirrus_cache_bytes", "Bytes of all caches.",
                                static_cast<double>(figures.cache_bytes)));
   families.push_back(one_gauge("cirrus_disk_free_bytes",

@@ -32,6 +32,7 @@ struct Figures {
   core::Statistics state;
   std::map<std::string, std::uint64_t> requests;
   std::uint64_t log_bytes_written = 0;
+  std::uint64_t artifact_bytes_stored = 0;
   std::uint64_t cache_bytes = 0;
   std::uint64_t free_bytes = 0;  ///< on the data directory's disk
   bool uploads_taken = true;     ///< is there room for caches and artifacts

@@ -80,6 +80,15 @@ bool Scheduler::has_room(const Worker& worker, const std::vector<Amount>& wants)
   return true;
 }
 
+bool Scheduler::admits(const Worker& worker, const Demand& demand) {
+  return !demand.untrusted_in || worker.offer.untrusted.allows(*demand.untrusted_in);
+}
+
+Scheduler::ClassKey Scheduler::key_of(const Demand& demand) {
+  return {demand.labels.wanted(), demand.resources, demand.isolation, demand.avoid,
+          demand.untrusted_in};
+}
+
 bool Scheduler::could_run(WorkerIndex index, const Demand& demand) const {
   const Worker* const worker = find(index);
   return worker != nullptr && worker->known && !demand.avoid.contains(index) &&
@@ -89,7 +98,7 @@ bool Scheduler::could_run(WorkerIndex index, const Demand& demand) const {
 bool Scheduler::capable(const Worker& worker, const Demand& demand) {
   const WorkerOffer& offer = worker.offer;
   if (offer.disabled || offer.silent || offer.draining || offer.pool_paused) return false;
-  return !demand.labels.first_mismatch(offer.labels) &&
+  return admits(worker, demand) && !demand.labels.first_mismatch(offer.labels) &&
          !model::first_shortage(demand.resources, offer.resources);
 }
 
@@ -116,6 +125,7 @@ void Scheduler::refresh(WorkerIndex index, Worker& worker) {
 void Scheduler::offer_to(DemandClass& demand_class, WorkerIndex index, const Worker& worker) {
   if (!worker.in_open || !has_room(worker, demand_class.wants)) return;
   if (demand_class.demand.avoid.contains(index)) return;
+  if (!admits(worker, demand_class.demand)) return;
   std::vector<Candidate>& heap = demand_class.candidates;
   const auto worse = [](const Candidate& a, const Candidate& b) { return b.rank < a.rank; };
   if (heap.size() > 64 + 2 * demand_class.selector->workers.size()) {
@@ -227,8 +237,7 @@ void Scheduler::remove_worker(WorkerIndex index) {
 
 void Scheduler::add_task(model::TaskId task, const Demand& demand) {
   ++changes_;
-  std::unique_ptr<DemandClass>& entry =
-      classes_[ClassKey(demand.labels.wanted(), demand.resources, demand.isolation, demand.avoid)];
+  std::unique_ptr<DemandClass>& entry = classes_[key_of(demand)];
   if (!entry) {
     entry = std::make_unique<DemandClass>();
     entry->demand = demand;
@@ -264,9 +273,7 @@ void Scheduler::erase(DemandClass& demand_class) {
     std::erase(selector->classes, &demand_class);
     if (selector->classes.empty()) ++unused_selectors_;
   }
-  const Demand& demand = demand_class.demand;
-  classes_.erase(
-      ClassKey(demand.labels.wanted(), demand.resources, demand.isolation, demand.avoid));
+  classes_.erase(key_of(demand_class.demand));
   if (unused_selectors_ > kUnusedSelectors) forget_unused_selectors();
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "model/entity_ids.h"
+#include "model/isolation_kind.h"
 #include "model/label_selector.h"
 #include "model/resources.h"
 #include "model/waiting_reason.h"
@@ -39,6 +40,8 @@ struct WorkerOffer {
   bool draining = false;
   bool pool_paused = false;
   std::string pool;  ///< for reasons
+  /// In which isolations tasks of untrusted builds may run there.
+  model::IsolationSet untrusted = model::IsolationSet::any();
 };
 
 /// What a task wants.
@@ -48,6 +51,8 @@ struct Demand {
   int priority = 0;                  ///< higher first
   std::string isolation;             ///< what a stand-by must equal; empty: any worker will do
   std::set<WorkerIndex> avoid = {};  ///< never these: they lost or refused it before
+  /// Of a task of an untrusted build: what it runs in. Else absent: it may run anywhere.
+  std::optional<model::IsolationKind> untrusted_in = {};
 };
 
 struct Placement {
@@ -56,7 +61,8 @@ struct Placement {
 };
 
 /// Decides who runs what. Rules, in order of precedence:
-///   1. A worker takes only tasks all of whose labels it has, and that do not avoid it.
+///   1. A worker takes only tasks all of whose labels it has, that do not avoid it, and, if they
+///      are of untrusted builds, that run in an isolation its pool allows to those.
 ///   2. Resource-less rule: a task without resources runs alone on its worker; a worker without
 ///      resources takes only such tasks.
 ///   3. Tasks with resources share a worker while the sums fit.
@@ -67,7 +73,7 @@ struct Placement {
 ///   5. Among workers that fit: one whose stand-by equals the task's isolation, the oldest first;
 ///      then the one with the fewest tasks, then the lowest index.
 /// Source of 1-3 and of the first half of 5: the reference service, as its users know it, and
-/// protocol §5.6. Ours: 4 and the rest of 5.
+/// protocol §5.6. Ours: what 1 says of trust, 4 and the rest of 5.
 ///
 /// How it is fast: waiting tasks of equal demands form a class, and a class remembers the workers
 /// that may fit. Room only shrinks until a worker *improves* (frees room, listens again, changes),
@@ -179,7 +185,8 @@ class Scheduler {
     mutable std::uint64_t reasons_at = 0;
     mutable model::WaitingReasons reasons;
   };
-  using ClassKey = std::tuple<model::Labels, model::Resources, std::string, std::set<WorkerIndex>>;
+  using ClassKey = std::tuple<model::Labels, model::Resources, std::string, std::set<WorkerIndex>,
+                              std::optional<model::IsolationKind>>;
   struct Booking {
     WorkerIndex worker = 0;
     model::Resources resources;
@@ -193,6 +200,8 @@ class Scheduler {
   static bool open(const Worker& worker);
   static bool has_room(const Worker& worker, const std::vector<Amount>& wants);
   static bool capable(const Worker& worker, const Demand& demand);
+  static bool admits(const Worker& worker, const Demand& demand);
+  static ClassKey key_of(const Demand& demand);
   static Rank rank(const Worker& worker, WorkerIndex index, const DemandClass& demand_class);
   void refresh(WorkerIndex index, Worker& worker);
   void improve(WorkerIndex index, Worker& worker);

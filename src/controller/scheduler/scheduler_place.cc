@@ -25,7 +25,7 @@ std::optional<WorkerIndex> Scheduler::best_worker(DemandClass& demand_class) {
         if (++looked_at > kQuickLook) break;
         const Worker& worker = *workers_[index];
         if (has_room(worker, demand_class.wants) && !kept_from(worker, demand_class) &&
-            !demand_class.demand.avoid.contains(index) &&
+            !demand_class.demand.avoid.contains(index) && admits(worker, demand_class.demand) &&
             !demand_class.demand.labels.first_mismatch(worker.offer.labels)) {
           return index;
         }

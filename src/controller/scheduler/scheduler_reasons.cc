@@ -2,6 +2,7 @@
 // Scheduler: why a task waits.
 #include <fmt/format.h>
 
+#include "base/strings.h"
 #include "controller/scheduler/scheduler.h"
 
 namespace cirrus::controller::scheduler {
@@ -13,6 +14,19 @@ std::string label_text(const std::string& key, const std::string& value) {
 
 const char* are(int count) {
   return count == 1 ? " is" : "s are";
+}
+
+/// Why a pool keeps a task of an untrusted build off its workers, and what helps.
+std::string untrusted_text(const WorkerOffer& offer, model::IsolationKind kind, int workers) {
+  const std::string rule =
+      offer.untrusted.empty()
+          ? std::string("takes tasks of trusted builds only")
+          : fmt::format("lets untrusted builds use isolation {} only, not {}",
+                        join(offer.untrusted.words(), ", "), model::to_string(kind));
+  return fmt::format(
+      "{} matching worker{} kept from it: pool '{}' {}; submit it with a trusted token, or let its "
+      "labels choose other workers",
+      workers, are(workers), offer.pool, rule);
 }
 }  // namespace
 
@@ -38,6 +52,7 @@ model::WaitingReasons Scheduler::explain(const DemandClass& demand_class) const 
   int with_labels = 0;
   std::map<Kind, int> count;
   std::string paused_pool;
+  const Worker* untrusting = nullptr;
   WaitingReason too_small;
   WaitingReason busy;
   WaitingReason kept;
@@ -57,7 +72,10 @@ model::WaitingReasons Scheduler::explain(const DemandClass& demand_class) const 
       continue;
     }
     ++with_labels;
-    if (demand.avoid.contains(index)) {
+    if (!admits(worker, demand)) {
+      ++count[Kind::Untrusted];
+      if (untrusting == nullptr) untrusting = &worker;
+    } else if (demand.avoid.contains(index)) {
       ++count[Kind::Avoided];
     } else if (worker.offer.silent) {
       ++count[Kind::NotConnected];
@@ -149,6 +167,10 @@ model::WaitingReasons Scheduler::explain(const DemandClass& demand_class) const 
   if (const int n = count[Kind::TooSmall]; n > 0) {
     too_small.workers = n;
     reasons.push_back(std::move(too_small));
+  }
+  if (const int n = count[Kind::Untrusted]; n > 0) {
+    add(Kind::Untrusted, untrusted_text(untrusting->offer, *demand.untrusted_in, n));
+    reasons.back().pool = untrusting->offer.pool;
   }
   if (const int n = count[Kind::PoolPaused]; n > 0) {
     add(Kind::PoolPaused, fmt::format("pool '{}' is paused", paused_pool));

@@ -24,6 +24,10 @@ Demand demand(model::Labels labels = {}, model::Resources resources = {}, int pr
           ""};
 }
 
+model::IsolationSet allowing(const std::vector<std::string>& words) {
+  return model::IsolationSet::of(words).value();
+}
+
 std::map<std::int64_t, WorkerIndex> by_task(const std::vector<Placement>& placements) {
   std::map<std::int64_t, WorkerIndex> map;
   for (const Placement& placement : placements) map[placement.task.value] = placement.worker;
@@ -57,6 +61,7 @@ class Exhaustive {
     for (const auto& [k, v] : demand.labels.wanted()) text += k + "=" + v + ",";
     text += "|";
     for (const auto& [k, v] : demand.resources) text += k + "=" + std::to_string(v) + ",";
+    if (demand.untrusted_in) text += "|" + std::string(model::to_string(*demand.untrusted_in));
     return text;
   }
   void add(std::int64_t task, const Demand& demand) {
@@ -96,8 +101,11 @@ class Exhaustive {
     return w.offer.accepts && !shut(w.offer) && w.alone == 0 &&
            (!w.offer.resources.empty() || w.running == 0);
   }
+  static bool admits(const Worker& w, const Demand& d) {
+    return !d.untrusted_in || w.offer.untrusted.allows(*d.untrusted_in);
+  }
   static bool fits(const Worker& w, const Demand& d) {
-    if (!open(w) || d.labels.first_mismatch(w.offer.labels)) return false;
+    if (!open(w) || !admits(w, d) || d.labels.first_mismatch(w.offer.labels)) return false;
     if (d.resources.empty()) return w.running == 0;
     model::Resources free = w.offer.resources;
     for (auto& [name, amount] : free) {
@@ -107,7 +115,7 @@ class Exhaustive {
     return !model::first_shortage(d.resources, free);
   }
   static bool capable(const Worker& w, const Demand& d) {
-    return !shut(w.offer) && !d.labels.first_mismatch(w.offer.labels) &&
+    return !shut(w.offer) && admits(w, d) && !d.labels.first_mismatch(w.offer.labels) &&
            !model::first_shortage(d.resources, w.offer.resources);
   }
   bool any_open() const {
@@ -343,6 +351,8 @@ TEST(Scheduler, PlacesExactlyWhatAnExhaustiveSearchWouldPlace) {
       made.silent = roll(12) == 0;
       made.draining = roll(16) == 0;
       made.pool_paused = roll(16) == 0;
+      if (roll(6) == 0) made.untrusted = allowing({});
+      if (roll(6) == 0) made.untrusted = allowing({"container"});
       return made;
     };
     for (WorkerIndex w = 1; w <= workers; ++w) {
@@ -401,6 +411,10 @@ TEST(Scheduler, PlacesExactlyWhatAnExhaustiveSearchWouldPlace) {
             if (roll(8) == 0) resources["gpu"] = 1;
             Demand wanted = demand(labels, resources, roll(6) == 0 ? static_cast<int>(roll(3)) : 0);
             if (roll(5) == 0) wanted.isolation = "vm" + std::to_string(roll(2));
+            if (roll(3) == 0) {
+              wanted.untrusted_in =
+                  roll(2) == 0 ? model::IsolationKind::None : model::IsolationKind::Container;
+            }
             scheduler.add_task({next}, wanted);
             exhaustive.add(next++, wanted);
           }
@@ -449,6 +463,56 @@ TEST(Scheduler, SaysWhichPoolIsPausedAndWhatIsKeptFree) {
   closed.draining = true;
   scheduler.set_worker(1, closed);
   EXPECT_EQ(scheduler.reasons({1}).front().text, "1 matching worker is draining");
+}
+
+TEST(Scheduler, KeepsTasksOfUntrustedBuildsOffPoolsThatWantTrust) {
+  Scheduler scheduler;
+  WorkerOffer trusting = offer("w1");
+  trusting.pool = "shared";
+  trusting.untrusted = allowing({"container", "vetu"});
+  WorkerOffer strict = offer("w2");
+  strict.pool = "release";
+  strict.untrusted = allowing({});
+  scheduler.set_worker(1, trusting);
+  scheduler.set_worker(2, strict);
+  Demand bare = demand();
+  bare.untrusted_in = model::IsolationKind::None;
+  Demand contained = demand();
+  contained.untrusted_in = model::IsolationKind::Container;
+  scheduler.add_task({1}, bare);
+  scheduler.add_task({2}, contained);
+  scheduler.add_task({3}, demand());
+  EXPECT_EQ(by_task(scheduler.place()), (std::map<std::int64_t, WorkerIndex>{{2, 1}, {3, 2}}));
+  const model::WaitingReason reason = scheduler.reasons({1}).front();
+  EXPECT_EQ(reason.kind, model::WaitingReason::Kind::Untrusted);
+  EXPECT_EQ(reason.pool, "shared");
+  EXPECT_EQ(reason.workers, 2);
+  EXPECT_EQ(
+      reason.text,
+      "2 matching workers are kept from it: pool 'shared' lets untrusted builds use isolation "
+      "container, vetu only, not none; submit it with a trusted token, or let its labels "
+      "choose other workers");
+  EXPECT_FALSE(scheduler.could_run(2, contained));
+  // What a pool allows may change while a task waits.
+  scheduler.release({2});
+  trusting.untrusted = model::IsolationSet::any();
+  scheduler.set_worker(1, trusting);
+  EXPECT_EQ(by_task(scheduler.place()), (std::map<std::int64_t, WorkerIndex>{{1, 1}}));
+}
+
+TEST(Scheduler, SaysThatAPoolTakesTrustedBuildsOnly) {
+  Scheduler scheduler;
+  WorkerOffer strict = offer("w");
+  strict.pool = "release";
+  strict.untrusted = allowing({});
+  scheduler.set_worker(1, strict);
+  Demand wanted = demand();
+  wanted.untrusted_in = model::IsolationKind::Vetu;
+  scheduler.add_task({1}, wanted);
+  EXPECT_TRUE(scheduler.place().empty());
+  EXPECT_EQ(scheduler.reasons({1}).front().text,
+            "1 matching worker is kept from it: pool 'release' takes tasks of trusted builds only; "
+            "submit it with a trusted token, or let its labels choose other workers");
 }
 
 TEST(Scheduler, ForgetsAWorkerThatWasRemovedEvenIfItWasKeptFree) {

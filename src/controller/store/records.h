@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "model/entity_ids.h"
+#include "model/isolation_kind.h"
 #include "model/label_selector.h"
 #include "model/resources.h"
 #include "model/task_status.h"
@@ -21,6 +22,8 @@ struct PoolRecord {
   bool hold_reference_polls = true;     ///< may polls of reference workers be held
   bool paused = false;                  ///< no task starts in a paused pool
   std::int64_t lost_after_ms = 600000;  ///< silence after which a worker's tasks run again
+  /// In what tasks of untrusted builds may run there; empty: it takes trusted builds only.
+  model::IsolationSet untrusted_isolations = model::IsolationSet::any();
 };
 
 /// A token that lets workers join a pool. Only its SHA-256 is kept.
@@ -45,7 +48,9 @@ struct ApiTokenRecord {
   std::int64_t revoked_ms = 0;
   /// Where it may submit, push, cancel and run again: `owner/name`, `owner/*` or `*`.
   std::vector<std::string> repositories;
-  bool trusted = false;  ///< its builds write the caches that all builds of a repository read
+  /// Its builds see secrets, write the caches that all builds of a repository read, and run in
+  /// every pool.
+  bool trusted = false;
 };
 
 struct WorkerRecord {
@@ -72,6 +77,9 @@ struct BuildRecord {
   std::string issues;  ///< opaque: EvaluateConfigResponse holding issues only
   /// Where its tasks write caches; empty: the ones all builds of the repository share.
   std::string cache_space;
+  /// Set once, by the token that submitted it: no attempt of a task is ever trusted more.
+  bool trusted = true;
+  std::string submitted_by;  ///< id of that token; empty: unknown, or the controller itself
 };
 
 /// What a task is, the same for all its attempts. `node` numbers the tasks of one build.

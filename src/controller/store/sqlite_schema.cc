@@ -62,6 +62,15 @@ CREATE INDEX removed_unswept ON removed_builds (id) WHERE length(tasks) > 0;
 CREATE INDEX builds_finished ON builds (finished_ms) WHERE status >= 2;
 CREATE INDEX builds_completed ON builds (repository, branch, id) WHERE status = 2;
 )sql",
+    // What pools let untrusted builds do, and whose a build is. Before, untrusted builds were those
+    // with caches of their own, named after the token.
+    R"sql(
+ALTER TABLE pools ADD COLUMN untrusted_isolations BLOB NOT NULL DEFAULT '3:any';
+ALTER TABLE builds ADD COLUMN trusted INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE builds ADD COLUMN submitted_by TEXT NOT NULL DEFAULT '';
+UPDATE builds SET trusted = 0, submitted_by = substr(cache_space, length('token-') + 1)
+  WHERE length(cache_space) > 0;
+)sql",
 };
 }  // namespace
 

@@ -24,7 +24,7 @@ namespace {
 
 constexpr const char* kBuildColumns =
     "id, repository, branch, commit_id, message, environment, priority, status, created_ms, "
-    "finished_ms, issues, cache_space";
+    "finished_ms, issues, cache_space, trusted, submitted_by";
 constexpr const char* kTaskColumns =
     "id, build, node, attempt, status, reason, pool, worker, holds_worker, triggered, "
     "client_secret, server_secret, clone_token, created_ms, assigned_ms, started_ms, finished_ms, "
@@ -44,6 +44,8 @@ Result<BuildRecord> read_build_row(Statement& row) {
   build.finished_ms = row.next_int();
   build.issues = row.next_text();
   build.cache_space = row.next_text();
+  build.trusted = row.next_int() != 0;
+  build.submitted_by = row.next_text();
   return build;
 }
 
@@ -68,6 +70,19 @@ Result<TaskRecord> read_task_row(Statement& row) {
   task.finished_ms = row.next_int();
   task.lost_before = static_cast<int>(row.next_int());
   return task;
+}
+
+/// Errors: DataLoss. A list that cannot be read must not open a pool.
+Result<model::IsolationSet> read_isolations(const std::string& bytes, const std::string& pool) {
+  const auto damaged = [&](const Error& why) {
+    return error(Code::DataLoss, "what pool '{}' lets untrusted builds use cannot be read: {}",
+                 pool, why.message());
+  };
+  const Result<std::vector<std::string>> words = decode_strings(bytes);
+  if (!words.ok()) return damaged(words.error());
+  Result<model::IsolationSet> set = model::IsolationSet::of(words.value());
+  if (!set.ok()) return damaged(set.error());
+  return set;
 }
 
 /// The statements that read one build; one set per connection.
@@ -147,11 +162,11 @@ struct Writer {
         CIRRUS_TRY(db.prepare("COMMIT")),
         CIRRUS_TRY(db.prepare("ROLLBACK")),
         CIRRUS_TRY(db.prepare("REPLACE INTO settings VALUES (?,?)")),
-        CIRRUS_TRY(db.prepare("REPLACE INTO pools VALUES (?,?,?,?)")),
+        CIRRUS_TRY(db.prepare("REPLACE INTO pools VALUES (?,?,?,?,?)")),
         CIRRUS_TRY(db.prepare("REPLACE INTO registration_tokens VALUES (?,?,?,?,?,?,?,?)")),
         CIRRUS_TRY(db.prepare("REPLACE INTO api_tokens VALUES (?,?,?,?,?,?,?,?)")),
         CIRRUS_TRY(db.prepare("REPLACE INTO workers VALUES (?,?,?,?,?,?,?)")),
-        CIRRUS_TRY(db.prepare("REPLACE INTO builds VALUES (?,?,?,?,?,?,?,?,?,?,?,?)")),
+        CIRRUS_TRY(db.prepare("REPLACE INTO builds VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)")),
         CIRRUS_TRY(db.prepare("REPLACE INTO definitions VALUES (?,?,?,?)")),
         CIRRUS_TRY(db.prepare("REPLACE INTO tasks VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")),
         CIRRUS_TRY(db.prepare("REPLACE INTO steps VALUES (?,?,?,?,?)")),
@@ -171,6 +186,7 @@ struct Writer {
                      .bind(row.hold_reference_polls ? 1 : 0)
                      .bind(row.paused ? 1 : 0)
                      .bind(row.lost_after_ms)
+                     .bind(encode_strings(row.untrusted_isolations.words()))
                      .run());
     }
     for (const RegistrationTokenRecord& row : changes.registration_tokens) {
@@ -222,6 +238,8 @@ struct Writer {
                      .bind(row.finished_ms)
                      .bind(row.issues)
                      .bind(row.cache_space)
+                     .bind(row.trusted ? 1 : 0)
+                     .bind(row.submitted_by)
                      .run());
     }
     for (const DefinitionRecord& row : changes.definitions) {
@@ -411,14 +429,15 @@ class SqliteStore final : public Store {
       std::string key = settings.next_text();
       loaded.settings[std::move(key)] = settings.next_text();
     }
-    Statement pools =
-        CIRRUS_TRY(writing_.prepare("SELECT name, hold, paused, lost_after_ms FROM pools"));
+    Statement pools = CIRRUS_TRY(writing_.prepare(
+        "SELECT name, hold, paused, lost_after_ms, untrusted_isolations FROM pools"));
     while (CIRRUS_TRY(pools.step())) {
       PoolRecord pool;
       pool.name = pools.next_text();
       pool.hold_reference_polls = pools.next_int() != 0;
       pool.paused = pools.next_int() != 0;
       pool.lost_after_ms = pools.next_int();
+      pool.untrusted_isolations = CIRRUS_TRY(read_isolations(pools.next_text(), pool.name));
       loaded.pools.push_back(std::move(pool));
     }
     Statement tokens = CIRRUS_TRY(writing_.prepare(

@@ -91,6 +91,59 @@ TEST(SqliteStore, TakesOverAStoreOfAnOlderProgram) {
   EXPECT_EQ(loaded.builds[0].tasks[0].lost_before, 0);
 }
 
+TEST(SqliteStore, KnowsWhichBuildsOfAnOlderProgramWereTrusted) {
+  const os::TempDir directory = os::TempDir::create("store-test").value();
+  const auto path = directory.path() / "controller.db";
+  {
+    Database database = Database::open(path, Database::Mode::ReadWrite).value();
+    ASSERT_TRUE(migrate(database, 3).ok());
+    ASSERT_TRUE(database
+                    .execute("INSERT INTO pools VALUES ('default', 1, 0, 1);"
+                             "INSERT INTO builds VALUES (1, 'local/x', 'main', '', '', '', 0, 1, 1,"
+                             " 0, '', '');"
+                             "INSERT INTO builds VALUES (2, 'local/x', 'main', '', '', '', 0, 1, 1,"
+                             " 0, '', CAST('token-0123456789ab' AS BLOB))")
+                    .ok());
+  }
+  const auto store = open_sqlite_store(path);
+  ASSERT_TRUE(store.ok()) << store.error().to_string();
+  const Loaded loaded = store.value()->load().value();
+  ASSERT_EQ(loaded.builds.size(), 2U);
+  EXPECT_TRUE(loaded.builds[0].build.trusted);
+  EXPECT_EQ(loaded.builds[0].build.submitted_by, "");
+  EXPECT_FALSE(loaded.builds[1].build.trusted);
+  EXPECT_EQ(loaded.builds[1].build.submitted_by, "0123456789ab");
+  ASSERT_EQ(loaded.pools.size(), 1U);
+  EXPECT_EQ(loaded.pools[0].untrusted_isolations, model::IsolationSet::any());
+}
+
+TEST(SqliteStore, APoolWhoseRulesCannotBeReadStaysShut) {
+  for (const char* damage : {"'2:xx'", "'junk'", "x'ff'", "'3:any4:none'", "'6:docker'"}) {
+    SCOPED_TRACE(damage);
+    const os::TempDir directory = os::TempDir::create("store-test").value();
+    const auto path = directory.path() / "controller.db";
+    {
+      const auto store = open_sqlite_store(path);
+      ASSERT_TRUE(store.ok());
+      Changes changes;
+      changes.pools = {{"release", true, false, 1, model::IsolationSet::of({}).value()}};
+      ASSERT_TRUE(store.value()->apply(changes).ok());
+    }
+    {
+      Database database = Database::open(path, Database::Mode::ReadWrite).value();
+      ASSERT_TRUE(
+          database.execute(fmt::format("UPDATE pools SET untrusted_isolations = {}", damage)).ok());
+    }
+    const auto store = open_sqlite_store(path);
+    ASSERT_TRUE(store.ok());
+    const Result<Loaded> loaded = store.value()->load();
+    ASSERT_FALSE(loaded.ok());
+    EXPECT_EQ(loaded.error().code(), Code::DataLoss);
+    EXPECT_NE(loaded.error().to_string().find("pool 'release'"), std::string::npos)
+        << loaded.error().to_string();
+  }
+}
+
 TEST(SqliteStore, SaysHowToRepairAFileThatIsNoStore) {
   const os::TempDir directory = os::TempDir::create("store-test").value();
   const auto path = directory.path() / "controller.db";

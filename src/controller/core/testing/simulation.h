@@ -319,7 +319,7 @@ class Simulation {
     const store::Loaded stored = h_.store.load().value();
     for (const store::BuildRows& rows : stored.builds) {
       std::map<int, int> live;
-      for (const auto& definition : rows.definitions) remember(definition, rows.build.priority);
+      for (const auto& definition : rows.definitions) remember(definition, rows.build);
       for (const store::TaskRecord& task : rows.tasks) {
         if (!model::is_final(task.status)) ++live[task.node];
         statuses[task.id] = task.status;
@@ -363,12 +363,12 @@ class Simulation {
     statuses_ = std::move(statuses);
   }
 
-  void remember(const store::DefinitionRecord& definition, int priority) {
+  void remember(const store::DefinitionRecord& definition, const store::BuildRecord& build) {
     std::shared_ptr<const TaskSpec>& spec = specs_[{definition.build, definition.node}];
     if (spec) return;
     api::Task message;
     ASSERT_TRUE(message.ParseFromString(definition.task));
-    spec = read_task_spec(std::move(message), priority);
+    spec = read_task_spec(std::move(message), build);
   }
   const TaskSpec& spec_of(const store::TaskRecord& task) const {
     return *specs_.at({task.build, task.node});

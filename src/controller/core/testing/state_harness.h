@@ -107,12 +107,16 @@ class StateHarness {
   }
   model::BuildId submit(std::vector<api::Task> tasks, int priority = 0,
                         const std::string& branch = "main") {
+    return submit_as("test", std::move(tasks), priority, branch);
+  }
+  model::BuildId submit_as(const Actor& actor, std::vector<api::Task> tasks, int priority = 0,
+                           const std::string& branch = "main") {
     NewBuild build;
     build.repository = "local/test";
     build.branch = branch;
     build.priority = priority;
     build.tasks = std::move(tasks);
-    build.actor = "test";
+    build.actor = actor;
     return ask<model::BuildId>([&](State& s, auto reply, Moment now) {
              s.submit(std::move(build), std::move(reply), now);
            })

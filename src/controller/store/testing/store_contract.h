@@ -37,6 +37,8 @@ class StoreContract : public testing::TestWithParam<HarnessFactory> {
     rows.build.status = model::BuildStatus::Executing;
     rows.build.issues = std::string("\x01\x00\xff", 3);
     rows.build.cache_space = "token-1";
+    rows.build.trusted = false;
+    rows.build.submitted_by = "1";
     rows.definitions = {{rows.build.id, 0, {}, "first"}, {rows.build.id, 1, {0}, "second"}};
     for (int node = 0; node < 2; ++node) {
       TaskRecord task;
@@ -75,7 +77,9 @@ TEST_P(StoreContract, AnEmptyStoreLoadsEmpty) {
 TEST_P(StoreContract, KeepsConfigurationOverAReopen) {
   Changes changes;
   changes.settings = {{"key", std::string("\0secret", 7)}};
-  changes.pools = {{"default", false, true, 1234}};
+  changes.pools = {{"default", false, true, 1234, model::IsolationSet::any()},
+                   {"release", true, false, 1, model::IsolationSet::of({}).value()},
+                   {"shared", true, false, 1, model::IsolationSet::of({"vetu", "tart"}).value()}};
   changes.registration_tokens = {{"t1", "default", "hash", 1, 2, 3, "for the macs", "mac-*"}};
   changes.api_tokens = {{"a1", "ci", "submitter", "hash2", 4, 5, {"acme/app", "local/*"}, true}};
   changes.workers = {{"default", "w 1", "inst", true, {{"os", "linux"}}, {{"cpu", 0.1}}, 9}};
@@ -83,10 +87,13 @@ TEST_P(StoreContract, KeepsConfigurationOverAReopen) {
   reopen();
   const Loaded loaded = store().load().value();
   EXPECT_EQ(loaded.settings.at("key"), std::string("\0secret", 7));
-  ASSERT_EQ(loaded.pools.size(), 1U);
+  ASSERT_EQ(loaded.pools.size(), 3U);
   EXPECT_FALSE(loaded.pools[0].hold_reference_polls);
   EXPECT_TRUE(loaded.pools[0].paused);
   EXPECT_EQ(loaded.pools[0].lost_after_ms, 1234);
+  for (std::size_t i = 0; i < loaded.pools.size(); ++i) {
+    EXPECT_EQ(loaded.pools[i].untrusted_isolations, changes.pools[i].untrusted_isolations);
+  }
   ASSERT_EQ(loaded.registration_tokens.size(), 1U);
   EXPECT_EQ(loaded.registration_tokens[0].revoked_ms, 3);
   EXPECT_EQ(loaded.registration_tokens[0].note, "for the macs");
@@ -118,6 +125,8 @@ TEST_P(StoreContract, KeepsABuildWithAllItsRows) {
   EXPECT_TRUE(rows.tasks[0].holds_worker);
   EXPECT_EQ(rows.tasks[1].lost_before, 1);
   EXPECT_EQ(rows.build.cache_space, "token-1");
+  EXPECT_FALSE(rows.build.trusted);
+  EXPECT_EQ(rows.build.submitted_by, "1");
   ASSERT_EQ(rows.steps.size(), 2U);
   EXPECT_EQ(rows.steps[0].name, "a step / with ':' any\nname");
 }
