@@ -85,6 +85,22 @@ class ReferenceAgents(VmCase):
         self.no_vm_is_left()
         self.assertEqual(self.log(task["id"], "last"), b"the end\n")
 
+    def test_a_person_types_into_a_terminal_of_a_guest(self):
+        self.start_with_agent()
+        build = self.submit(self.config("  env: {CIRRUS_TERMINAL_EXPIRATION_WINDOW: 5}\n"
+                                        "  script: exit 1\n"))
+        self.wait_build(build, "failed")
+        failed = self.task(build, "t")["id"]
+        task = self.cli("task", "rerun", failed, "--terminal", check=0).stdout.split()[-1]
+        eventually(lambda: b"Waiting for 5s" in self.log_or_empty(task, "terminal"),
+                   "the agent waits for somebody")
+        shell = self.cli("task", "shell", task, check=0, input="echo I am $(whoami)\nexit\n")
+        self.assertIn("I am admin", shell.stdout)
+        self.wait_build(build, "failed")
+        self.assertEqual([step["status"] for step in self.task(build, "t")["steps"]],
+                         ["failed", "completed"])
+        self.no_vm_is_left()
+
     def test_a_broken_connection_loses_nothing(self):
         self.start_with_agent()
         build = self.submit(self.config(
