@@ -20,6 +20,7 @@ struct TaskFlags {
   std::string step;
   std::string output = "text";
   bool follow = false;
+  bool terminal = false;
 };
 
 std::string decode_base64(const std::string& text) {
@@ -179,11 +180,12 @@ int annotations(const TaskFlags& flags) {
 
 /// One of the calls that change a task; its answer as JSON, or what `sentence` makes of it.
 int change(const TaskFlags& flags, const char* verb, const char* action,
-           const std::function<std::string(const json&)>& sentence) {
+           const std::function<std::string(const json&)>& sentence,
+           const json& body = json::object()) {
   const Result<ApiClient> api = ApiClient::create(flags.api);
   if (!api.ok()) return report(api.error());
   const Result<json> done =
-      api.value().post("/api/v1/tasks/" + path_component(flags.id) + "/" + verb, json::object());
+      api.value().post("/api/v1/tasks/" + path_component(flags.id) + "/" + verb, body);
   if (!done.ok()) return report(done.error());
   if (flags.output == "json") {
     print_json(change_of(action, "task", {{"id", flags.id}}, done.value()));
@@ -199,9 +201,15 @@ int cancel(const TaskFlags& flags) {
 }
 
 int rerun(const TaskFlags& flags) {
-  return change(flags, "rerun", "task.rerun", [&](const json& answer) {
-    return "task " + flags.id + " runs again as task " + text_of(answer, "id");
-  });
+  json body = json::object();
+  if (flags.terminal) body["terminal"] = true;
+  const auto sentence = [&](const json& answer) {
+    const std::string id = text_of(answer, "id");
+    const std::string again = "task " + flags.id + " runs again as task " + id;
+    if (!flags.terminal) return again;
+    return again + "\nwhile it runs, and at its end: cirrus task shell " + id;
+  };
+  return change(flags, "rerun", "task.rerun", sentence, body);
 }
 
 int trigger(const TaskFlags& flags) {
@@ -259,8 +267,13 @@ void add_task_commands(CLI::App& root, Invocation& invocation) {
   add("annotations", "Print what a task's reports of tests and linters found",
       "cirrus task annotations 7", annotations);
   add("cancel", "Stop a task", "cirrus task cancel 7", cancel);
-  add("rerun", "Run a task that ended again, and what was skipped because of it",
-      "cirrus task rerun 7", rerun);
+  CLI::App* rerun_command =
+      add("rerun", "Run a task that ended again, and what was skipped because of it",
+          "cirrus task rerun 7", rerun);
+  rerun_command->add_flag(
+      "--terminal", flags.terminal,
+      "have its agent offer a terminal from the start, and wait for people there "
+      "when all its steps have run");
   add("trigger", "Let a task start that waits for a person", "cirrus task trigger 7", trigger);
   add("list", "List the tasks of a build", "cirrus task list 3", list, "build");
 }

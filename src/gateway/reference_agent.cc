@@ -23,16 +23,6 @@ bool is_final(pb::Status status) {
          status == pb::ABORTED;
 }
 
-/// What this agent cannot do through a worker becomes a step that says so.
-void replace_terminals(pb::CommandsResponse& commands) {
-  for (pb::Command& command : *commands.mutable_commands()) {
-    if (!command.has_wait_for_terminal_instruction()) continue;
-    command.mutable_script_instruction()->add_scripts(
-        "echo 'This guest runs a reference CLI binary as agent, which cannot open a terminal "
-        "through its worker.'");
-  }
-}
-
 }  // namespace
 
 ReferenceAgent::ReferenceAgent(TaskGateway& task, gw::Bootstrap bootstrap,
@@ -52,7 +42,6 @@ ReferenceAgent::ReferenceAgent(TaskGateway& task, gw::Bootstrap bootstrap,
 pb::CommandsResponse ReferenceAgent::initial_commands() {
   pb::CommandsResponse commands = bootstrap_.commands();
   commands.set_servertoken(bootstrap_.gateway_secret());
-  replace_terminals(commands);
   task_.agent_came();
   return commands;
 }

@@ -196,14 +196,6 @@ TEST_F(ReferenceAgentTest, ItsScriptWaitsWhileTheControllerIsTooFarBehind) {
   EXPECT_EQ(end(), "more than eight bytes\nmore\n");
 }
 
-TEST_F(ReferenceAgentTest, TerminalsBecomeAStepThatSaysSo) {
-  pb::Command& command = *bootstrap_.mutable_commands()->add_commands();
-  command.set_name("shell");
-  command.mutable_wait_for_terminal_instruction();
-  ASSERT_TRUE(gateway_->serve_reference_agent(bootstrap_).ok());
-  EXPECT_TRUE(agent().initial_commands().commands(1).has_script_instruction());
-}
-
 TEST_F(ReferenceAgentTest, WhatWaitsDoesNotFillTheDisk) {
   EXPECT_TRUE(agent().room_for_scratch().ok());
   options_.keep_free = 1ULL << 62U;

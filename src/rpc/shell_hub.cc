@@ -13,6 +13,7 @@ struct Lane {
   std::string bytes;
   bool ended = false;
   bool broken = false;
+  bool reached = false;  ///< somebody has come for the order
 };
 
 Result<std::string> take(Guarded<Lane>& lane) {
@@ -47,6 +48,16 @@ struct ShellHub::Pending {
   Guarded<Lane> outward;  // from the task to the person
   Monotonic opened = std::chrono::steady_clock::now();
 
+  /// Waits until somebody has come for the order, or it is over.
+  Status wait_for_carrier(std::chrono::milliseconds patience) {
+    const bool came = outward.wait_until(
+        StopToken(), opened + patience,
+        [](const Lane& l) { return l.reached || l.ended || l.broken; },
+        [](Lane&, bool ready) { return ready; });
+    if (came) return {};
+    break_all();
+    return error(Code::DeadlineExceeded, "nobody came for the order of this shell");
+  }
   void end_inward() {
     inward.update([](Lane& l) { l.ended = true; });
   }
@@ -63,15 +74,20 @@ namespace {
 template <typename Pending>
 class NearEnd final : public ByteChannel {
  public:
-  explicit NearEnd(std::shared_ptr<Pending> shell) : shell_(std::move(shell)) {}
+  NearEnd(std::shared_ptr<Pending> shell, std::chrono::milliseconds patience)
+      : shell_(std::move(shell)), patience_(patience) {}
   ~NearEnd() override { shell_->break_all(); }
-  Result<std::string> read() override { return take(shell_->outward); }
+  Result<std::string> read() override {
+    CIRRUS_TRY(shell_->wait_for_carrier(patience_));
+    return take(shell_->outward);
+  }
   Status write(std::string_view bytes) override { return put(shell_->inward, bytes); }
   void finish_writing() override { shell_->end_inward(); }
   void cancel() override { shell_->break_all(); }
 
  private:
   const std::shared_ptr<Pending> shell_;
+  const std::chrono::milliseconds patience_;
 };
 
 template <typename Pending>
@@ -89,7 +105,7 @@ class FarEnd final : public ByteChannel {
 
 }  // namespace
 
-ShellHub::ShellHub() = default;
+ShellHub::ShellHub(std::chrono::milliseconds patience) : patience_(patience) {}
 
 ShellHub::~ShellHub() {
   close();
@@ -118,8 +134,8 @@ Result<std::shared_ptr<ByteChannel>> ShellHub::open(const std::string& target, S
   using OnOrder = std::function<void(const ShellOrder&)>;
   const OnOrder on_order = CIRRUS_TRY(state_.with([&](State& state) -> Result<OnOrder> {
     const Monotonic now = std::chrono::steady_clock::now();
-    std::erase_if(state.waiting, [now](const auto& one) {
-      if (now - one.second->opened < kPatience) return false;
+    std::erase_if(state.waiting, [this, now](const auto& one) {
+      if (now - one.second->opened < patience_) return false;
       one.second->break_all();
       return true;
     });
@@ -136,7 +152,8 @@ Result<std::shared_ptr<ByteChannel>> ShellHub::open(const std::string& target, S
     return listener->second.on_order;
   }));
   on_order(order);
-  return std::shared_ptr<ByteChannel>(std::make_shared<NearEnd<Pending>>(std::move(shell)));
+  return std::shared_ptr<ByteChannel>(
+      std::make_shared<NearEnd<Pending>>(std::move(shell), patience_));
 }
 
 Status ShellHub::carry(const std::string& session, ByteChannel& peer) {
@@ -149,6 +166,7 @@ Status ShellHub::carry(const std::string& session, ByteChannel& peer) {
     return taken;
   });
   if (!shell) return error(Code::NotFound, "there is no such shell");
+  shell->outward.update([](Lane& l) { l.reached = true; });
   FarEnd<Pending> end(shell);
   join_channels(peer, end, StopToken());
   shell->end_outward();

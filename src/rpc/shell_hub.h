@@ -33,7 +33,7 @@ class ShellHub {
   /// Ours: how long the other side may take to come for an order.
   static constexpr std::chrono::seconds kPatience{15};
 
-  ShellHub();
+  explicit ShellHub(std::chrono::milliseconds patience = kPatience);
   ~ShellHub();
   ShellHub(const ShellHub&) = delete;
   ShellHub& operator=(const ShellHub&) = delete;
@@ -46,8 +46,8 @@ class ShellHub {
   void remove_listener(const std::string& target, std::uint64_t number);
 
   /// Orders a shell from whoever listens for `target`, and gives the near end of it; bytes may be
-  /// written at once. `order.session` is filled here. Errors: NotFound if nobody listens,
-  /// ResourceExhausted.
+  /// written at once, and reading fails with DeadlineExceeded if nobody comes for the order in
+  /// time. `order.session` is filled here. Errors: NotFound if nobody listens, ResourceExhausted.
   Result<std::shared_ptr<ByteChannel>> open(const std::string& target, ShellOrder order);
 
   /// The far end: carries the session's bytes until either side is done. Blocks. Errors: NotFound
@@ -70,8 +70,13 @@ class ShellHub {
     std::uint64_t last_number = 0;
     bool closed = false;
   };
+  const std::chrono::milliseconds patience_;
   Guarded<State> state_;
 };
+
+/// Where a controller's hub has the terminals that agents of the reference offer, by their tasks'
+/// ids behind it. No worker's target begins so: those are names.
+inline constexpr char kTerminalTargets[] = "terminal of task ";
 
 /// What the side that has the shells needs: orders, and a way to carry their bytes.
 class ShellLink {

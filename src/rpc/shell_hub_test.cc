@@ -90,6 +90,18 @@ TEST(ShellHub, HangsUpWhenThePersonGoes) {
   carrying.join();
 }
 
+TEST(ShellHub, SaysThatNobodyCameForAnOrder) {
+  ShellHub hub(std::chrono::milliseconds(20));
+  std::string session;
+  hub.add_listener("t", [&](const ShellOrder& one) { session = one.session(); });
+  const auto near = hub.open("t", {});
+  ASSERT_TRUE(near.ok());
+  EXPECT_EQ(near.value()->read().error().code(), Code::DeadlineExceeded);
+  testing::PipePair pipes = testing::make_pipe_pair();
+  Thread late([&] { (void)hub.carry(session, *pipes.server); });
+  EXPECT_FALSE(pipes.client->read().ok()) << "whoever comes too late is sent away";
+}
+
 TEST(ShellHub, TheNewestListenerCountsAndThereIsALimit) {
   ShellHub hub;
   int first = 0;

@@ -53,7 +53,10 @@ Result<std::shared_ptr<rpc::ByteChannel>> ShellCarrier::open(const rpc::ShellOrd
     if (near.ok() || near.error().code() != Code::NotFound) return near;
     if (std::chrono::steady_clock::now() > deadline || !owns_(order.task_id()) ||
         !wait_for(stop, kAgain)) {
-      return error(Code::NotFound, "the agent of task {} opens no shells", order.task_id());
+      return error(Code::NotFound,
+                   "the agent of task {} opens no shells (one that is a reference CLI binary does "
+                   "only in attempts of 'cirrus task rerun --terminal')",
+                   order.task_id());
     }
   }
 }

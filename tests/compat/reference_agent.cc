@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 // A program that stands in for the reference CLI binary as agent: its command line, its calls in
 // their order, its masking of nothing, its two uploads of every log, its caches by address and its
-// artifacts by the call that is left when addresses are not to be had. Source: protocol §7 to §10,
-// agent specification §1, §2, §8, §13 to §16.
+// artifacts by the call that is left when addresses are not to be had, its terminals. Source:
+// protocol §7 to §11, agent specification §1, §2, §8, §13 to §16, §20.
 //
-// What it does not do: it knows script, cache and artifacts steps; scripts have no time limit.
+// What it does not do: it knows script, cache and artifacts steps and the wait at a terminal;
+// scripts have no time limit.
 #include <fcntl.h>
 #include <glob.h>
 #include <signal.h>
@@ -24,6 +25,7 @@
 
 #include "cirrus_agent.grpc.pb.h"
 #include "google/bytestream/bytestream.grpc.pb.h"
+#include "reference_terminal.h"
 
 namespace {
 
@@ -98,6 +100,7 @@ class Agent {
     const std::string directory = std::getenv("CIRRUS_WORKING_DIR");
     (void)::mkdir(directory.c_str(), 0755);
     if (::chdir(directory.c_str()) != 0) return 1;
+    offer_terminal(commands);
     bool failed = false;
     for (const api::Command& command : commands.commands()) {
       const bool always = command.execution_behaviour() == api::Command::ALWAYS;
@@ -113,6 +116,7 @@ class Agent {
       failed = failed || !good;
     }
     flush();
+    terminal_.reset();
     if (interrupted) {
       api::ReportAgentSignalRequest signal;
       signal.set_signal("terminated");
@@ -250,12 +254,61 @@ class Agent {
       good = upload_cache(command.upload_cache_instruction().cache_name(), log);
     } else if (command.has_artifacts_instruction()) {
       good = upload_artifacts(command, log);
+    } else if (command.has_wait_for_terminal_instruction()) {
+      good = wait_for_terminal(log);
     } else {
       log.write("unsupported instruction\n");
       good = false;
     }
     log.finish();
     return good;
+  }
+
+  /// At the start of the task, not when the step is reached.
+  void offer_terminal(const api::CommandsResponse& commands) {
+    for (const api::Command& command : commands.commands()) {
+      if (!command.has_wait_for_terminal_instruction() || terminal_) continue;
+      terminal_ = std::make_unique<cirrus::reference::Terminal>(
+          command.wait_for_terminal_instruction().terminal_server_address(),
+          cirrus::reference::Terminal::Reports{
+              [this](const std::string& locator, const std::string& secret) {
+                api::ReportTerminalAttachedRequest request;
+                request.set_locator(locator);
+                request.set_trusted_secret(secret);
+                api::ReportTerminalAttachedResponse response;
+                return unary(&api::CirrusCIService::Stub::ReportTerminalAttached, request,
+                             response);
+              },
+              [this] { return report_lifecycle(false); }});
+    }
+  }
+  bool report_lifecycle(bool expiring) {
+    api::ReportTerminalLifecycleRequest request;
+    if (expiring) {
+      request.mutable_expiring();
+    } else {
+      request.mutable_started();
+    }
+    api::ReportTerminalLifecycleResponse response;
+    return unary(&api::CirrusCIService::Stub::ReportTerminalLifecycle, request, response);
+  }
+  /// Until nobody has typed for a whole window.
+  bool wait_for_terminal(Log& log) {
+    const char* const given = std::getenv("CIRRUS_TERMINAL_EXPIRATION_WINDOW");
+    const int window = given == nullptr ? 900 : std::atoi(given);
+    while (!terminal_->was_connected() && !interrupted) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+    while (!interrupted) {
+      log.write("Waiting for " + std::to_string(window) + "s of inactivity\n");
+      report_lifecycle(true);
+      const int before = terminal_->activity();
+      for (int i = 0; i < window * 10 && !interrupted; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+      }
+      if (terminal_->activity() == before) return true;
+    }
+    return false;
   }
 
   bool run_script(const std::string& script, Log& log) {
@@ -421,6 +474,7 @@ class Agent {
   std::vector<std::string> missed_;
   api::HeartbeatResponse heartbeat_;
   google::protobuf::Empty none_;
+  std::unique_ptr<cirrus::reference::Terminal> terminal_;
 };
 
 }  // namespace

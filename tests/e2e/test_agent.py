@@ -271,6 +271,22 @@ class TaskShell(Case):
         audit = json.dumps(self.api("GET", "/api/v1/audit"))
         self.assertIn("task.shell", audit)
 
+    def test_a_task_waits_for_a_person_after_its_failure(self):
+        build = self.submit(NONE + "task:\n  name: t\n  env: {CIRRUS_TERMINAL_EXPIRATION_WINDOW: 1}\n"
+                            "  script: test -e mended\n")
+        self.wait_build(build, "failed")
+        failed = self.task(build, "t")["id"]
+        told = self.cli("task", "rerun", failed, "--terminal", check=0).stdout
+        task = self.task(build, "t")["id"]
+        self.assertIn(f"cirrus task shell {task}", told)
+        eventually(lambda: b"Waiting for somebody" in self.log_or_empty(task, "terminal"),
+                   "the failed task waits")
+        shell = self.cli("task", "shell", task, check=0, input="echo I am here\nexit\n")
+        self.assertIn("I am here", shell.stdout)
+        self.wait_build(build, "failed")
+        self.assertEqual([step["status"] for step in self.task(build, "t")["steps"]],
+                         ["failed", "completed"])
+
     def test_there_is_no_shell_in_a_task_that_does_not_run(self):
         build = self.wait_build(self.submit(NONE + "task:\n  name: t\n  script: echo\n"))
         answer = self.cli("task", "shell", build["tasks"][0]["id"])

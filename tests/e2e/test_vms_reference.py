@@ -85,6 +85,22 @@ class ReferenceAgents(VmCase):
         self.no_vm_is_left()
         self.assertEqual(self.log(task["id"], "last"), b"the end\n")
 
+    def test_a_person_types_into_a_terminal_of_a_guest(self):
+        self.start_with_agent()
+        build = self.submit(self.config("  env: {CIRRUS_TERMINAL_EXPIRATION_WINDOW: 5}\n"
+                                        "  script: exit 1\n"))
+        self.wait_build(build, "failed")
+        failed = self.task(build, "t")["id"]
+        task = self.cli("task", "rerun", failed, "--terminal", check=0).stdout.split()[-1]
+        eventually(lambda: b"Waiting for 5s" in self.log_or_empty(task, "terminal"),
+                   "the agent waits for somebody")
+        shell = self.cli("task", "shell", task, check=0, input="echo I am $(whoami)\nexit\n")
+        self.assertIn("I am admin", shell.stdout)
+        self.wait_build(build, "failed")
+        self.assertEqual([step["status"] for step in self.task(build, "t")["steps"]],
+                         ["failed", "completed"])
+        self.no_vm_is_left()
+
     def test_a_broken_connection_loses_nothing(self):
         self.start_with_agent()
         build = self.submit(self.config(
@@ -111,6 +127,26 @@ class ReferenceAgents(VmCase):
         worker.start()
         self.wait_build(build, "completed")
         self.assertTrue(self.log(task["id"]).endswith(b"begun\ndone\n"))
+        self.no_vm_is_left()
+
+    def test_a_killed_worker_finds_its_agents_terminal_again(self):
+        file = self.scratch / "worker.yml"
+        file.write_text("cancel-grace: 60s\n")
+        worker = self.start_with_agent(extra=("--file", str(file)))
+        build = self.submit(self.config("  script: exit 1\n"))
+        self.wait_build(build, "failed")
+        failed = self.task(build, "t")["id"]
+        task = self.cli("task", "rerun", failed, "--terminal", check=0).stdout.split()[-1]
+
+        def looks_around():
+            shell = self.cli("task", "shell", task, input="echo I am $(whoami)\nexit\n")
+            return "I am admin" in shell.stdout
+        eventually(looks_around, "a person gets in")
+        worker.kill()
+        worker.start()
+        eventually(looks_around, "a person gets in again")
+        self.api("POST", f"/api/v1/tasks/{task}/cancel")
+        self.wait_build(build)
         self.no_vm_is_left()
 
     def test_an_agent_that_dies_fails_its_task(self):

@@ -123,6 +123,11 @@ struct NewBuild {
   Actor actor;
 };
 
+/// What somebody who runs a task again wants of the new attempt.
+struct RerunWish {
+  bool terminal = false;  ///< it has a last step that waits for people at a terminal
+};
+
 /// Who may use the HTTP API, weakest first.
 enum class Role { Reader, Submitter, Operator, Admin };
 

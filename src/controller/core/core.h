@@ -43,7 +43,8 @@ class Core {
 
   /// Runs `command` on the loop. False after `stop`: it will not run, answer UNAVAILABLE yourself.
   [[nodiscard]] bool post(Command command);
-  /// Posts and waits for the answer: for start-up and tests, never from an edge's threads.
+  /// Posts and waits for the answer: for start-up, tests and threads that serve a single call,
+  /// never from those of an edge that serve many.
   template <typename T>
   Result<T> ask(std::function<void(State&, Reply<T>, Moment)> question);
 

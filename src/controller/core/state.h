@@ -124,7 +124,8 @@ class State {
   void submit(NewBuild build, Reply<model::BuildId> reply, Moment moment);
   void cancel_build(model::BuildId id, const Actor& actor, Reply<void> reply, Moment moment);
   void cancel_task(model::TaskId id, const Actor& actor, Reply<void> reply, Moment moment);
-  void rerun_task(model::TaskId id, const Actor& actor, Reply<model::TaskId> reply, Moment moment);
+  void rerun_task(model::TaskId id, const Actor& actor, Reply<model::TaskId> reply, Moment moment,
+                  RerunWish wish = {});
   /// New attempts of all tasks of the build that failed or were aborted, and another chance for
   /// what was skipped because of them. Answers their ids. Errors: FailedPrecondition if there is
   /// none, or if one of them still runs.
@@ -133,9 +134,13 @@ class State {
   /// Takes a build that has left memory back from the store, so that it can go on.
   void adopt_build(store::BuildRows rows, Moment moment);
   void trigger_task(model::TaskId id, const Actor& actor, Reply<void> reply, Moment moment);
-  /// Where a shell in this task has to be ordered: `pool/worker`. Audited. Errors: NotFound;
-  /// FailedPrecondition if it does not run.
-  void order_shell(model::TaskId id, const Actor& actor, Reply<std::string> reply, Moment moment);
+  struct ShellPlace {
+    std::string worker;  ///< `pool/worker`, for agents of ours
+    std::string absent;  ///< a sentence, for when neither it nor a terminal of the agent is there
+  };
+  /// Where a shell in this task has to be ordered. Audited. Errors: NotFound; FailedPrecondition
+  /// if it does not run.
+  void order_shell(model::TaskId id, const Actor& actor, Reply<ShellPlace> reply, Moment moment);
   /// For what a worker that listens for shells may listen: itself, `pool/worker`.
   void listen_for_shells(const WorkerCredential& credential, Reply<std::string> reply,
                          Moment moment);
@@ -365,14 +370,17 @@ class State {
   void want_stop(Task& task, Moment moment);
 
   // state_builds.cc
-  Task& add_attempt(Build& build, Node& node, int attempt, Moment moment);
+  Task& add_attempt(Build& build, Node& node, int attempt, Moment moment, RerunWish wish = {});
+  /// What the attempt's last step says: only its steps tell it apart from others of its node.
+  static bool has_terminal(const Task& task);
   void make_ready(Task& task, Moment moment);
   /// Why no pool takes a task of an untrusted build, and what helps; empty if one does.
   std::string refused_by_every_pool(const TaskSpec& spec) const;
   void advance(Build& build, Moment moment);
   void update_status_of(Build& build, Moment moment);
   /// New attempts for the nodes in `seeds`, and for what was skipped because of them.
-  std::vector<model::TaskId> reopen(Build& build, const std::set<int>& seeds, Moment moment);
+  std::vector<model::TaskId> reopen(Build& build, const std::set<int>& seeds, Moment moment,
+                                    RerunWish wish = {});
   /// Cancels what a newer build of the branch makes pointless; an untrusted one no trusted one.
   void cancel_outdated(const Build& newer, Moment moment);
   void enqueue(Task& task);

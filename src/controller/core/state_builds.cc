@@ -21,10 +21,16 @@ TaskContext State::context_of(const Task& task) const {
           index,
           static_cast<int>(build.nodes.size()),
           options_.http_url,
-          options_.open_secrets};
+          options_.open_secrets,
+          has_terminal(task) ? task.steps.back().name : std::string()};
 }
 
-State::Task& State::add_attempt(Build& build, Node& node, int attempt, Moment moment) {
+bool State::has_terminal(const Task& task) {
+  return task.steps.size() > task.spec->steps.size();
+}
+
+State::Task& State::add_attempt(Build& build, Node& node, int attempt, Moment moment,
+                                RerunWish wish) {
   const model::TaskId id{++last_task_id_};
   Task& task = tasks_[id];
   task.spec = node.spec;
@@ -45,6 +51,10 @@ State::Task& State::add_attempt(Build& build, Node& node, int attempt, Moment mo
   int position = 0;
   for (const TaskSpec::Step& step : node.spec->steps) {
     task.steps.push_back({id, position++, step.name, model::StepStatus::Created, 0});
+  }
+  if (wish.terminal) {
+    task.steps.push_back(
+        {id, position, free_step_name(*node.spec, "terminal"), model::StepStatus::Created, 0});
   }
   node.attempts.push_back(id);
   touch(task);
@@ -352,7 +362,7 @@ void State::cancel_task(model::TaskId id, const Actor& actor, Reply<void> reply,
 }
 
 void State::rerun_task(model::TaskId id, const Actor& actor, Reply<model::TaskId> reply,
-                       Moment moment) {
+                       Moment moment, RerunWish wish) {
   const auto refuse = [&](Error why) { answer<model::TaskId>(std::move(reply), std::move(why)); };
   Task* const task = find_task(id);
   if (task == nullptr) return refuse(error(Code::NotFound, "no task {}", id));
@@ -369,7 +379,7 @@ void State::rerun_task(model::TaskId id, const Actor& actor, Reply<model::TaskId
     return refuse(error(Code::FailedPrecondition, "task {} has not ended yet", id));
   }
   audit(actor.name, "task.rerun", id.to_string(), moment);
-  const model::TaskId fresh = reopen(build, {number}, moment).front();
+  const model::TaskId fresh = reopen(build, {number}, moment, wish).front();
   answer<model::TaskId>(std::move(reply), fresh);
 }
 
@@ -397,11 +407,12 @@ void State::rerun_build(model::BuildId id, const Actor& actor,
   answer<std::vector<model::TaskId>>(std::move(reply), reopen(*build, seeds, moment));
 }
 
-std::vector<model::TaskId> State::reopen(Build& build, const std::set<int>& seeds, Moment moment) {
+std::vector<model::TaskId> State::reopen(Build& build, const std::set<int>& seeds, Moment moment,
+                                         RerunWish wish) {
   std::vector<model::TaskId> fresh;
   for (const int number : seeds) {
     Node& node = build.nodes.at(number);
-    Task& task = add_attempt(build, node, current(node).record.attempt + 1, moment);
+    Task& task = add_attempt(build, node, current(node).record.attempt + 1, moment, wish);
     task.record.triggered = true;
     fresh.push_back(task.record.id);
   }
@@ -472,7 +483,7 @@ void State::run_again(Task& task, const std::string& why, Moment moment) {
     return;
   }
   // The new attempt first: the build must not be final for a moment in between.
-  Task& fresh = add_attempt(build, node, attempt + 1, moment);
+  Task& fresh = add_attempt(build, node, attempt + 1, moment, {has_terminal(task)});
   fresh.record.triggered = tasks_.at(old).record.triggered;
   fresh.record.lost_before = tasks_.at(old).record.lost_before + 1;
   Task& ended = tasks_.at(old);
@@ -492,7 +503,7 @@ bool State::run_elsewhere(Task& task, const std::string& why, Moment moment) {
   std::vector<model::TaskId> lost = lost_before(task);
   lost.push_back(task.record.id);
   if (workers_to_avoid(node, std::move(lost)).empty()) return false;
-  Task& fresh = add_attempt(build, node, task.record.attempt + 1, moment);
+  Task& fresh = add_attempt(build, node, task.record.attempt + 1, moment, {has_terminal(task)});
   fresh.record.triggered = task.record.triggered;
   fresh.record.lost_before = task.record.lost_before + 1;
   finish(task, model::TaskStatus::Aborted,
@@ -506,21 +517,36 @@ bool State::run_elsewhere(Task& task, const std::string& why, Moment moment) {
   return true;
 }
 
-void State::order_shell(model::TaskId id, const Actor& actor, Reply<std::string> reply,
+void State::order_shell(model::TaskId id, const Actor& actor, Reply<ShellPlace> reply,
                         Moment moment) {
   const auto found = tasks_.find(id);
   if (found == tasks_.end()) {
-    return answer<std::string>(std::move(reply), error(Code::NotFound, "no task {} runs", id));
+    return answer<ShellPlace>(std::move(reply), error(Code::NotFound, "no task {} runs", id));
   }
   const Task& task = found->second;
   if (task.record.status != model::TaskStatus::Executing || task.record.worker.empty()) {
-    return answer<std::string>(
+    return answer<ShellPlace>(
         std::move(reply),
         error(Code::FailedPrecondition,
               "task {} is not being executed, so there is nowhere to open a shell", id));
   }
   audit(actor.name, "task.shell", id.to_string(), moment);
-  answer<std::string>(std::move(reply), task.record.pool + "/" + task.record.worker);
+  ShellPlace place;
+  place.worker = task.record.pool + "/" + task.record.worker;
+  const auto worker = workers_.find({task.record.pool, task.record.worker});
+  if (worker == workers_.end() || !worker->second.record.instance.empty()) {
+    // An old one, or one that has just lost its connection.
+    place.absent = fmt::format("worker '{}' opens no shells now", place.worker);
+  } else if (has_terminal(task)) {
+    place.absent = fmt::format("the agent of task {} offers no terminal yet: try again", id);
+  } else {
+    place.absent = fmt::format(
+        "task {} runs on a worker of the reference, whose agents offer a terminal only if they are "
+        "told to at the start: when it has ended, run it again with 'cirrus task rerun {} "
+        "--terminal'",
+        id, id);
+  }
+  answer<ShellPlace>(std::move(reply), std::move(place));
 }
 
 void State::listen_for_shells(const WorkerCredential& credential, Reply<std::string> reply,

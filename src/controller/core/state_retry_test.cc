@@ -93,6 +93,42 @@ TEST(StateRetry, AnAvoidedWorkerIsBetterThanNobody) {
   EXPECT_EQ(slot->tasks().size(), 1U);
 }
 
+TEST(StateRetry, ALostAttemptWithATerminalIsFollowedByAnother) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  const auto id = h.submit({h.task(0, "a")});
+  const auto rerun_last = [&](RerunWish wish) {
+    const auto last = h.current(id, "a").id;
+    const auto fresh = h.ask<model::TaskId>([&](State& s, auto reply, Moment now) {
+      s.rerun_task(last, "test", std::move(reply), now, wish);
+    });
+    EXPECT_TRUE(fresh.ok());
+  };
+  EXPECT_FALSE(h.run_one("w", StepStatus::Failed).empty());
+  const std::size_t steps = h.current(id, "a").steps.size();
+  rerun_last({.terminal = true});
+  ASSERT_EQ(h.current(id, "a").steps.size(), steps + 1);
+  EXPECT_EQ(h.current(id, "a").steps.back().name, "terminal");
+  const auto lost = h.of(h.poll("w")->tasks().at(0));
+  ASSERT_TRUE(h.started("w", lost).ok());
+  h.restart();
+  h.pass(minutes(11));
+  EXPECT_EQ(h.current(id, "a").attempt, 3);
+  EXPECT_EQ(h.current(id, "a").steps.size(), steps + 1);
+  const auto again = h.of(h.poll("w")->tasks().at(0));
+  const auto commands = h.ask<api::CommandsResponse>(
+      [&](State& s, auto reply, Moment now) { s.initial_commands(again, std::move(reply), now); });
+  ASSERT_TRUE(commands.ok());
+  const api::Command& last = *commands.value().commands().rbegin();
+  EXPECT_TRUE(last.has_wait_for_terminal_instruction());
+  EXPECT_EQ(last.execution_behaviour(), api::Command::ALWAYS);
+  ASSERT_TRUE(h.ask<void>([&](State& s, auto reply, Moment now) {
+                 s.cancel_task(h.current(id, "a").id, "test", std::move(reply), now);
+               }).ok());
+  rerun_last({});
+  EXPECT_EQ(h.current(id, "a").steps.size(), steps) << "only who asks for it gets it";
+}
+
 TEST(StateRetry, LostAttemptsAreCountedApartFromThoseRunAgainByHand) {
   StateHarness h;
   ASSERT_TRUE(h.register_worker("w").ok());

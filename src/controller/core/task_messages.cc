@@ -94,6 +94,14 @@ api::CommandsResponse commands_message(const TaskContext& context) {
     message.add_secrets_to_mask(std::move(secret));
   }
   *message.mutable_commands() = context.spec.message.commands();
+  if (!context.terminal_step.empty()) {
+    // Last, and whatever came before. Where agents of the reference find the terminal server says
+    // the edge that knows how they reached it.
+    api::Command& wait = *message.add_commands();
+    wait.set_name(context.terminal_step);
+    wait.set_execution_behaviour(api::Command::ALWAYS);
+    wait.mutable_wait_for_terminal_instruction();
+  }
   message.set_servertoken(context.task.server_secret);
   message.set_timeout_in_seconds(context.spec.timeout.count());
   return message;

@@ -26,6 +26,8 @@ struct TaskContext {
   int total = 0;                ///< tasks in the build
   const std::string& http_url;  ///< base of the git endpoint
   const OpenSecrets& open_secrets;
+  /// The step in which the attempt waits for people at a terminal; empty: it does not.
+  std::string terminal_step;
 };
 
 /// The values agents must not show: the clone token and what was opened for the task.

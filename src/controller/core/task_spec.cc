@@ -144,6 +144,16 @@ std::string isolation_key(const api::Isolation& isolation) {
   return bytes;
 }
 
+std::string free_step_name(const TaskSpec& spec, const std::string& name) {
+  std::set<std::string> taken;
+  for (const TaskSpec::Step& step : spec.steps) taken.insert(step.name);
+  std::string candidate = name;
+  for (int number = 2; taken.contains(candidate); ++number) {
+    candidate = fmt::format("{}-{}", name, number);
+  }
+  return candidate;
+}
+
 std::shared_ptr<const TaskSpec> read_task_spec(api::Task task, const store::BuildRecord& build) {
   auto spec = std::make_shared<TaskSpec>();
   spec->name = task.name();

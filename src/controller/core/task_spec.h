@@ -43,6 +43,9 @@ struct TaskSpec {
 /// always the same ones. Empty for `none`, which nothing warms up. Source: protocol §5.6.
 std::string isolation_key(const api::Isolation& isolation);
 
+/// `name`, or `name-2`, ... : the first that no step of the task has.
+std::string free_step_name(const TaskSpec& spec, const std::string& name);
+
 /// Reads an evaluated task of `build`, whose priority and trust it has. Never fails: what cannot be
 /// run says so in `unrunnable`.
 std::shared_ptr<const TaskSpec> read_task_spec(api::Task task, const store::BuildRecord& build);

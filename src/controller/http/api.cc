@@ -7,12 +7,23 @@
 
 #include "controller/http/answers.h"
 #include "controller/http/event_streams.h"
+#include "controller/http/json_fields.h"
 #include "controller/http/json_views.h"
 #include "controller/http/problem.h"
 #include "controller/http/routes.h"
 #include "model/safe_name.h"
 
 namespace cirrus::controller::http {
+
+namespace {
+Result<core::RerunWish> rerun_wish(const std::string& body) {
+  const nlohmann::json object = CIRRUS_TRY(json_object(body));
+  CIRRUS_TRY(only_fields(object, {"terminal"}));
+  core::RerunWish wish;
+  wish.terminal = CIRRUS_TRY(bool_field(object, "terminal"));
+  return wish;
+}
+}  // namespace
 
 void Api::post(const Answer& answer, core::Core::Command command) {
   if (!core_.post(std::move(command))) {
@@ -272,10 +283,13 @@ void Api::route_tasks(net::ServerRequest& request, const Parts& parts, const Ans
                   });
     }
     if (parts[4] == "rerun") {
+      const Result<core::RerunWish> wish = rerun_wish(request.body);
+      if (!wish.ok()) return answer->respond(problem(wish.error()));
       // Looked up first: its build may have left memory.
-      return with_task(parts[3], answer, [this, answer, actor](const core::TaskView& task) {
-        rerun(task, actor, answer);
-      });
+      return with_task(parts[3], answer,
+                       [this, answer, actor, wish = wish.value()](const core::TaskView& task) {
+                         rerun(task, actor, wish, answer);
+                       });
     }
   }
   answer->respond(problem(404, "no such route"));
@@ -296,16 +310,17 @@ void Api::with_rows(model::BuildId build, const Answer& answer,
   if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
 }
 
-void Api::rerun(const core::TaskView& task, const core::Actor& actor, const Answer& answer) {
+void Api::rerun(const core::TaskView& task, const core::Actor& actor, core::RerunWish wish,
+                const Answer& answer) {
   with_rows(task.build, answer,
-            [id = task.id, actor, answer](core::State& state, core::Moment moment) {
+            [id = task.id, actor, wish, answer](core::State& state, core::Moment moment) {
               state.rerun_task(
                   id, actor,
                   [answer](const Result<model::TaskId>& fresh) {
                     if (!fresh.ok()) return answer->respond(problem(fresh.error()));
                     answer->respond(json_response(202, id_json(fresh.value().to_string())));
                   },
-                  moment);
+                  moment, wish);
             });
 }
 

@@ -64,7 +64,8 @@ class Api {
   void send_file(const core::TaskView& task, const std::string& name, const std::string& path,
                  const Answer& answer);
   void route_git(net::ServerRequest request, const Parts& parts, const Answer& answer);
-  void rerun(const core::TaskView& task, const core::Actor& actor, const Answer& answer);
+  void rerun(const core::TaskView& task, const core::Actor& actor, core::RerunWish wish,
+             const Answer& answer);
   void rerun_build(const std::string& id, const core::Actor& actor, const Answer& answer);
   void list_workers(const net::ServerRequest& request, const Answer& answer);
   // In api_service.cc: what runs and watches the controller itself.

@@ -47,16 +47,19 @@ void Shells::open(model::TaskId task, net::ServerRequest request, const Answer& 
                                      core::State& state, core::Moment moment) {
     state.order_shell(
         task, actor,
-        [this, answer, order, token = actor.token_id](const Result<std::string>& target) {
-          if (!target.ok()) return answer->respond(problem(target.error()));
+        [this, answer, order,
+         token = actor.token_id](const Result<core::State::ShellPlace>& place) {
+          if (!place.ok()) return answer->respond(problem(place.error()));
+          // An agent of the reference comes to us by itself; ours are reached through their worker.
           Result<std::shared_ptr<cirrus::rpc::ByteChannel>> channel =
-              hub_.open(target.value(), order);
+              hub_.open(cirrus::rpc::kTerminalTargets + order.task_id(), order);
+          if (!channel.ok() && channel.error().code() == Code::NotFound) {
+            channel = hub_.open(place.value().worker, order);
+          }
           if (!channel.ok()) {
-            // A reference worker, an old one, or one that has just lost its connection.
             const bool absent = channel.error().code() == Code::NotFound;
-            return answer->respond(
-                absent ? problem(409, "worker '" + target.value() + "' opens no shells now")
-                       : problem(channel.error()));
+            return answer->respond(absent ? problem(409, place.value().absent)
+                                          : problem(channel.error()));
           }
           const std::string id = random_hex(16);
           open_.with([&](Map& map) {
@@ -107,6 +110,9 @@ void Shells::output(const std::string& id, const std::string& token_id, const An
     const StopCallback cancel_on_stop(stop, [&channel] { channel->cancel(); });
     for (;;) {
       Result<std::string> bytes = channel->read();
+      if (!bytes.ok() && bytes.error().code() == Code::DeadlineExceeded) {
+        (void)body->write_blocking(bytes.error().to_string() + "\r\n", stop);
+      }
       if (!bytes.ok() || bytes.value().empty()) break;
       if (!body->write_blocking(std::move(bytes).value(), stop)) break;
     }

@@ -7,6 +7,7 @@
 #include "base/strings.h"
 #include "controller/rpc/call_metadata.h"
 #include "controller/rpc/log_streams.h"
+#include "rpc/peer.h"
 
 namespace cirrus::controller::rpc {
 
@@ -48,12 +49,14 @@ grpc::ServerUnaryReactor* AgentService::InitialCommands(grpc::CallbackServerCont
   announce_features(*context);
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   post_or_refuse(core_, reactor,
-                 [reactor, response, task = task_credential(*context)](core::State& state,
-                                                                       core::Moment moment) {
+                 [reactor, response, task = task_credential(*context),
+                  endpoint = header(*context, cirrus::rpc::kApiEndpoint)](core::State& state,
+                                                                          core::Moment moment) {
                    state.initial_commands(
                        task,
-                       [reactor, response](Result<api::CommandsResponse> commands) {
+                       [reactor, response, endpoint](Result<api::CommandsResponse> commands) {
                          if (commands.ok()) *response = std::move(commands).value();
+                         cirrus::rpc::name_terminal_server(*response, endpoint);
                          reactor->Finish(to_status(commands));
                        },
                        moment);
@@ -196,6 +199,34 @@ grpc::ServerUnaryReactor* AgentService::ReportAgentFinished(
                                         moment);
                  });
   return reactor;
+}
+
+grpc::ServerUnaryReactor* AgentService::ReportTerminalAttached(
+    grpc::CallbackServerContext* context, const api::ReportTerminalAttachedRequest* request,
+    api::ReportTerminalAttachedResponse*) {
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  post_or_refuse(
+      core_, reactor,
+      [this, reactor, task = task_credential(*context), locator = request->locator(),
+       secret = Secret(request->trusted_secret())](core::State& state, core::Moment moment) {
+        // As for blobs: only as long as the task runs.
+        state.blob_permit(
+            task,
+            [this, reactor, locator, secret](const Result<core::BlobPermit>& permit) {
+              if (!permit.ok()) return reactor->Finish(to_status(permit));
+              reactor->Finish(to_status(
+                  terminals_.claim(locator, secret.reveal(), permit.value().task.to_string(),
+                                   [gate = permit.value().gate] { return gate->open.load(); })));
+            },
+            moment);
+      });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* AgentService::ReportTerminalLifecycle(
+    grpc::CallbackServerContext* context, const api::ReportTerminalLifecycleRequest*,
+    api::ReportTerminalLifecycleResponse*) {
+  return beat(context);
 }
 
 }  // namespace cirrus::controller::rpc

@@ -4,6 +4,7 @@
 #include "cirrus_agent.grpc.pb.h"
 #include "controller/core/core.h"
 #include "controller/rpc/blob_streams.h"
+#include "rpc/terminal_hosts.h"
 
 namespace cirrus::controller::rpc {
 
@@ -14,8 +15,12 @@ namespace api = org::cirruslabs::ci::services::cirruscigrpc;
 /// and caches by `grpc://` addresses on it. All arguments must outlive it.
 class AgentService final : public api::CirrusCIService::CallbackService {
  public:
-  explicit AgentService(BlobParts parts)
-      : core_(parts.core), logs_(parts.stores.logs), pool_(parts.pool), parts_(parts) {}
+  AgentService(BlobParts parts, cirrus::rpc::TerminalHosts& terminals)
+      : core_(parts.core),
+        logs_(parts.stores.logs),
+        pool_(parts.pool),
+        parts_(parts),
+        terminals_(terminals) {}
 
   grpc::ServerUnaryReactor* InitialCommands(grpc::CallbackServerContext* context,
                                             const api::InitialCommandsRequest* request,
@@ -65,6 +70,12 @@ class AgentService final : public api::CirrusCIService::CallbackService {
   grpc::ServerUnaryReactor* GenerateCacheDownloadURLs(grpc::CallbackServerContext* context,
                                                       const api::CacheKey* request,
                                                       api::GenerateURLsResponse* response) override;
+  grpc::ServerUnaryReactor* ReportTerminalAttached(
+      grpc::CallbackServerContext* context, const api::ReportTerminalAttachedRequest* request,
+      api::ReportTerminalAttachedResponse* response) override;
+  grpc::ServerUnaryReactor* ReportTerminalLifecycle(
+      grpc::CallbackServerContext* context, const api::ReportTerminalLifecycleRequest* request,
+      api::ReportTerminalLifecycleResponse* response) override;
 
  private:
   using Keep = std::function<Status(blobs::ReportStore& reports, model::TaskId task)>;
@@ -78,6 +89,7 @@ class AgentService final : public api::CirrusCIService::CallbackService {
   blobs::LogStore& logs_;  // constant after construction
   WorkPool& pool_;         // constant after construction
   const BlobParts parts_;
+  cirrus::rpc::TerminalHosts& terminals_;  // constant after construction
 };
 
 }  // namespace cirrus::controller::rpc

@@ -10,6 +10,7 @@
 #include "controller/rpc/evaluator_service.h"
 #include "controller/rpc/workers_service.h"
 #include "rpc/grpc/shell_server.h"
+#include "rpc/grpc/terminal_server.h"
 
 namespace cirrus::controller::rpc {
 
@@ -31,11 +32,30 @@ std::shared_ptr<grpc::ServerCredentials> credentials_of(const RpcServerOptions& 
   return tls::TlsServerCredentials(with_files);
 }
 
+/// Whoever knows a terminal's secret may open a shell: the same question and the same entry in the
+/// audit as for an operator's token.
+Status admit_guest(core::Core& core, const std::string& task, const std::string& peer) {
+  const model::TaskId id = CIRRUS_TRY(model::TaskId::parse(task));
+  const core::Actor actor(fmt::format("holder of a terminal's secret at {}", peer_address(peer)));
+  CIRRUS_TRY(core.ask<core::State::ShellPlace>(
+      [id, actor](core::State& state, core::Reply<core::State::ShellPlace> reply,
+                  core::Moment moment) {
+        state.order_shell(id, actor, std::move(reply), moment);
+      }));
+  return {};
+}
+
 class Server final : public RpcServer {
  public:
   Server(core::Core& core, blobs::Stores& stores, WorkPool& pool, cirrus::rpc::ShellHub& shells)
-      : workers_(core),
-        agents_({core, stores, pool}),
+      : terminals_(shells, cirrus::rpc::kTerminalTargets),
+        terminal_hosts_(terminals_, newcomers_),
+        terminal_guests_(terminals_, newcomers_,
+                         [&core](const std::string& task, const std::string& peer) {
+                           return admit_guest(core, task, peer);
+                         }),
+        workers_(core),
+        agents_({core, stores, pool}, terminals_),
         bytes_({core, stores, pool}),
         evaluator_(core),
         shells_(shells, [&core](const cirrus::rpc::ShellServer::Metadata& metadata,
@@ -67,6 +87,8 @@ class Server final : public RpcServer {
     builder.RegisterService(&bytes_);
     builder.RegisterService(&evaluator_);
     builder.RegisterService(&shells_);
+    builder.RegisterService(&terminal_hosts_);
+    builder.RegisterService(&terminal_guests_);
     builder.AddListeningPort(address, credentials_of(options), &port_);
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || port_ == 0) {
@@ -90,6 +112,10 @@ class Server final : public RpcServer {
   }
 
  private:
+  cirrus::rpc::Newcomers newcomers_;
+  cirrus::rpc::TerminalHosts terminals_;
+  cirrus::rpc::TerminalServer terminal_hosts_;
+  cirrus::rpc::TerminalGuests terminal_guests_;
   WorkersService workers_;
   AgentService agents_;
   ByteStreamService bytes_;

@@ -16,6 +16,7 @@
 #include "rpc/grpc/shell_client.h"
 #include "rpc/grpc/shell_server.h"
 #include "rpc/grpc/status.h"
+#include "rpc/grpc/terminal_server.h"
 #include "rpc/grpc/tunnel_server.h"
 
 namespace cirrus::rpc {
@@ -220,7 +221,9 @@ class Server final : public GatewayServer {
       : service_(service),
         blobs_(service),
         vault_(service),
-        reference_agents_(service),
+        terminals_(service.shells(), ""),
+        terminal_hosts_(terminals_, newcomers_),
+        reference_agents_(service, terminals_),
         reference_bytes_(service),
         shells_(service.shells(), [&service](
                                       const ShellServer::Metadata& metadata,
@@ -239,6 +242,7 @@ class Server final : public GatewayServer {
     builder.RegisterService(&blobs_);
     builder.RegisterService(&vault_);
     builder.RegisterService(&shells_);
+    builder.RegisterService(&terminal_hosts_);
     builder.RegisterService(&reference_agents_);
     builder.RegisterService(&reference_bytes_);
     builder.SetMaxReceiveMessageSize(64 << 20);
@@ -263,6 +267,9 @@ class Server final : public GatewayServer {
   Service service_;
   BlobServer blobs_;
   VaultServer vault_;
+  Newcomers newcomers_;
+  TerminalHosts terminals_;
+  TerminalServer terminal_hosts_;
   ReferenceAgentServer reference_agents_;
   ReferenceByteStream reference_bytes_;
   ShellServer shells_;

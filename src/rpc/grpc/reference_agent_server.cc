@@ -165,8 +165,9 @@ class PassingArtifact {
 grpc::Status ReferenceAgentServer::InitialCommands(Context* context,
                                                    const pb::InitialCommandsRequest*,
                                                    pb::CommandsResponse* reply) {
-  return with_task(service_, *context, [reply](ReferenceTask& task) -> Status {
+  return with_task(service_, *context, [context, reply](ReferenceTask& task) -> Status {
     *reply = task.initial_commands();
+    name_terminal_server(*reply, header(*context, kApiEndpoint));
     return {};
   });
 }
@@ -331,6 +332,22 @@ grpc::Status ReferenceAgentServer::GenerateCacheDownloadURLs(Context* context,
     reply->add_urls(CIRRUS_TRY(cache_address(header(*context, kApiEndpoint))));
     return {};
   });
+}
+
+grpc::Status ReferenceAgentServer::ReportTerminalAttached(
+    Context* context, const pb::ReportTerminalAttachedRequest* request,
+    pb::ReportTerminalAttachedResponse*) {
+  const Result<std::shared_ptr<ReferenceTask>> task = task_of(service_, *context);
+  if (!task.ok()) return to_grpc(task.error());
+  return answer(terminals_.claim(request->locator(), request->trusted_secret(),
+                                 header(*context, kTaskId),
+                                 [here = std::weak_ptr(task.value())] { return !here.expired(); }));
+}
+
+grpc::Status ReferenceAgentServer::ReportTerminalLifecycle(
+    Context* context, const pb::ReportTerminalLifecycleRequest*,
+    pb::ReportTerminalLifecycleResponse*) {
+  return with_task(service_, *context, [](ReferenceTask&) { return Status(); });
 }
 
 grpc::Status ReferenceByteStream::Read(grpc::ServerContext* context,

@@ -7,6 +7,7 @@
 #include "google/bytestream/bytestream.grpc.pb.h"
 #include "rpc/gateway_service.h"
 #include "rpc/task_service.h"
+#include "rpc/terminal_hosts.h"
 
 namespace cirrus::rpc {
 
@@ -16,7 +17,9 @@ namespace cirrus::rpc {
 class ReferenceAgentServer final
     : public org::cirruslabs::ci::services::cirruscigrpc::CirrusCIService::Service {
  public:
-  explicit ReferenceAgentServer(GatewayService& service) : service_(service) {}
+  /// Both must outlive the server.
+  ReferenceAgentServer(GatewayService& service, TerminalHosts& terminals)
+      : service_(service), terminals_(terminals) {}
 
   using Context = grpc::ServerContext;
   using None = google::protobuf::Empty;
@@ -59,9 +62,16 @@ class ReferenceAgentServer final
                                None* reply) override;
   grpc::Status ReportAgentFinished(Context* context, const pb::ReportAgentFinishedRequest* request,
                                    pb::ReportAgentFinishedResponse* reply) override;
+  grpc::Status ReportTerminalAttached(Context* context,
+                                      const pb::ReportTerminalAttachedRequest* request,
+                                      pb::ReportTerminalAttachedResponse* reply) override;
+  grpc::Status ReportTerminalLifecycle(Context* context,
+                                       const pb::ReportTerminalLifecycleRequest* request,
+                                       pb::ReportTerminalLifecycleResponse* reply) override;
 
  private:
   GatewayService& service_;
+  TerminalHosts& terminals_;
 };
 
 /// The bytes of caches, at the addresses that ReferenceAgentServer names.

@@ -1,0 +1,138 @@
+"""People at terminals of agents that are reference CLI binaries.
+
+SPDX-License-Identifier: MIT
+Two programs stand in for the reference: a worker, and the agent that it starts. The controller and
+the client are real.
+"""
+import fcntl
+import os
+import pathlib
+import re
+import signal
+import struct
+import subprocess
+import termios
+import unittest
+
+from harness import CIRRUS, Case, eventually
+
+PROGRAMS = pathlib.Path(CIRRUS).resolve().parent / "tests" / "compat"
+CONFIG = """
+task:
+  name: t
+  persistent_worker: {}
+  env: {WHO: the-task, CIRRUS_TERMINAL_EXPIRATION_WINDOW: 8}
+  script: echo begun; test -e go
+"""
+
+
+class Person:
+    """`cirrus task shell` on a terminal of its own."""
+
+    def __init__(self, arguments, environment, columns, rows):
+        self.master, slave = os.openpty()
+        self.resize(columns, rows)
+        self.process = subprocess.Popen(
+            arguments, env=environment, stdin=slave, stdout=slave, stderr=slave,
+            start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        os.close(slave)
+        os.set_blocking(self.master, False)
+        self.seen = b""
+
+    def resize(self, columns, rows):
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, text):
+        os.write(self.master, text.encode())
+
+    def sees(self, pattern):
+        def look():
+            try:
+                self.seen += os.read(self.master, 4096)
+            except BlockingIOError:
+                pass
+            return re.search(pattern, self.seen)
+        return eventually(look, f"{pattern} is printed")
+
+    def leave(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+
+
+class ReferenceTerminals(Case):
+    def setUp(self):
+        super().setUp()
+        self.start_controller()
+        self.directory = self.scratch / "work"
+        ready = self.controller.ready
+        token = pathlib.Path(ready["registration_token_file"]).read_text().strip()
+        worker = subprocess.Popen(
+            [PROGRAMS / "reference_worker", ready["rpc_endpoint"], token, "stranger",
+             PROGRAMS / "reference_agent", self.directory],
+            env=self.environment(), stdin=subprocess.DEVNULL, start_new_session=True)
+        self.addCleanup(worker.wait)
+        self.addCleanup(worker.kill)
+        self.build_id = self.submit(CONFIG)
+        self.wait_build(self.build_id, "failed")
+        first = self.task(self.build_id, "t")
+        told = self.cli("task", "rerun", first["id"], "--terminal", check=0).stdout
+        self.assertIn("cirrus task shell ", told)
+        self.id = told.split()[-1]
+
+    def person(self, columns=80, rows=24):
+        environment = self.environment(
+            CIRRUS_API_URL=self.controller.ready["http_url"],
+            CIRRUS_API_TOKEN_FILE=self.controller.ready["admin_token_file"])
+        one = Person([CIRRUS, "task", "shell", self.id], environment, columns, rows)
+        self.addCleanup(one.leave)
+        return one
+
+    def when_offered(self):
+        """A word typed through a pipe, as soon as the agent offers its terminal."""
+        def ask():
+            done = self.cli("task", "shell", self.id, input="echo I am in $WHO\nexit\n")
+            return done if done.returncode == 0 else None
+        return eventually(ask, "the agent offers a terminal")
+
+    def test_a_person_types_looks_and_leaves(self):
+        shell = self.when_offered()
+        self.assertIn("I am in the-task", shell.stdout)
+        person = self.person(columns=101, rows=31)
+        person.type("stty size; echo pid=$$ in $PWD\n")
+        person.sees(rb"31 101\r\n")
+        found = person.sees(rb"pid=(\d+) in (\S+)")
+        self.assertEqual(found.group(2).decode(), str(self.directory))
+        person.resize(55, 22)
+        person.type("while [ \"$(stty size)\" != '22 55' ]; do sleep 0.05; done; echo smaller\n")
+        person.sees(rb"smaller\r\n")
+        person.type("exit\n")
+        self.assertEqual(person.process.wait(60), 0)
+        eventually(lambda: not os.path.exists(b"/proc/" + found.group(1)), "the shell is gone")
+        # Nobody is there any more: the wait ends, and the task as its steps say.
+        self.wait_build(self.build_id, "failed")
+        steps = {step["name"]: step["status"] for step in self.task(self.build_id, "t")["steps"]}
+        self.assertEqual(steps, {"main": "failed", "terminal": "completed"})
+        audit = self.api("GET", "/api/v1/audit?limit=1000&action=task.shell")["audit"]
+        self.assertGreaterEqual(len(audit), 2)
+        self.assertEqual({entry["subject"] for entry in audit}, {self.id})
+
+    def test_whoever_hangs_up_leaves_no_shell_behind(self):
+        self.when_offered()
+        person = self.person()
+        person.type("echo pid=$$ end\n")
+        pid = person.sees(rb"pid=(\d+) end").group(1)
+        person.process.send_signal(signal.SIGHUP)
+        self.assertEqual(person.process.wait(60), 0)
+        eventually(lambda: not os.path.exists(b"/proc/" + pid), "the shell is gone")
+
+    def test_a_restarted_controller_is_found_again(self):
+        self.when_offered()
+        self.controller.kill()
+        self.restart_controller()
+        self.assertIn("I am in the-task", self.when_offered().stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()
