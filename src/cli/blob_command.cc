@@ -123,13 +123,20 @@ int list_caches(const BlobFlags& flags) {
   if (!route.ok()) return report(route.error());
   const Result<ApiClient> api = ApiClient::create(flags.api);
   if (!api.ok()) return report(api.error());
-  const Result<json> answer = api.value().get(route.value());
-  if (!answer.ok()) return report(answer.error());
+  json caches = json::array();
+  for (std::string after;;) {
+    const Result<json> page = api.value().get(
+        route.value() + "?limit=5000" + (after.empty() ? "" : "&after=" + path_component(after)));
+    if (!page.ok()) return report(page.error());
+    for (const json& cache : page.value().value("caches", json::array())) caches.push_back(cache);
+    after = text_of(page.value(), "next_after");
+    if (after.empty()) break;
+  }
   if (flags.output == "json") {
-    std::printf("%s\n", answer.value().dump(2).c_str());
+    print_json({{"schema_version", 1}, {"caches", std::move(caches)}});
     return kOk;
   }
-  for (const json& cache : answer.value().value("caches", json::array())) {
+  for (const json& cache : caches) {
     std::printf("%10s  %s  task %-8s %s\n",
                 human_size(cache.value("size", std::uint64_t{0})).c_str(),
                 cache.value("created_at", "").c_str(), cache.value("task_id", "").c_str(),

@@ -76,9 +76,9 @@ void print_build(const BuildFlags& flags, const json& build) {
     std::printf("%s\n", document.dump(2).c_str());
     return;
   }
-  std::printf("build %s of %s: %s\n%s", build.value("id", "").c_str(),
+  std::printf("build %s of %s: %s%s\n%s", build.value("id", "").c_str(),
               build.value("repository", "").c_str(), build.value("status", "").c_str(),
-              render_table(build).c_str());
+              build.value("trusted", true) ? "" : " (not trusted)", render_table(build).c_str());
 }
 
 int submit(const BuildFlags& flags) {

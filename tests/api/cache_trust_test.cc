@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Caches apart by a build's trust.
+#include <set>
+
 #include "controller_case.h"
 
 namespace cirrus::controller {
@@ -30,6 +32,37 @@ class CacheTrust : public ControllerCase {
     return agent.read_cache(key, content).ok() ? content : "none";
   }
 };
+
+TEST_F(CacheTrust, ManyCachesAreListedInPages) {
+  ScriptedAgent writer = task_of(admin_, "w1");
+  std::set<std::string> written;
+  for (int i = 0; i < 7; ++i) {
+    const std::string key = "deps-" + std::to_string(i);
+    ASSERT_TRUE(writer.write_cache(key, {"x"}).ok());
+    written.insert(key);
+  }
+  const std::string route = "/api/v1/caches/acme/app";
+  EXPECT_TRUE(get(route)["next_after"].is_null());
+  for (const int size : {1, 2, 3, 7}) {
+    SCOPED_TRACE(size);
+    std::vector<std::string> seen;
+    int pages = 0;
+    for (json next = ""; !next.is_null() && pages < 20; ++pages) {
+      const std::string after = next.get<std::string>();
+      const json page =
+          get(route + "?limit=" + std::to_string(size) + (after.empty() ? "" : "&after=" + after));
+      for (const json& cache : page["caches"]) seen.push_back(cache["key"]);
+      next = page["next_after"];
+    }
+    EXPECT_EQ(pages, (7 + size - 1) / size);
+    EXPECT_EQ(seen.size(), 7U);
+    EXPECT_EQ(std::set<std::string>(seen.begin(), seen.end()), written);
+  }
+  for (const char* bad : {"limit=0", "limit=5001", "after=x", "after=1", "after=1-", "after=-",
+                          "after=1-2-3", "after=99999999999999999999-1"}) {
+    EXPECT_EQ(call("GET", route + "?" + bad).status, 400) << bad;
+  }
+}
 
 // T05: what somebody untrusted writes is never what a trusted build restores.
 TEST_F(CacheTrust, T05_AnUntrustedBuildsCacheNeverReachesATrustedOne) {

@@ -111,6 +111,8 @@ class Trust(Case):
                         environment=self.as_fork)
         self.assertRegex(said.stdout, r"^\d+\n$")
         self.assertIn("t: failed (its build is not trusted, and no pool", said.stderr)
+        self.assertIn(": failed (not trusted)\n",
+                      self.cli("build", "show", foreign["id"], check=0).stdout)
         own = self.submit_directory(bare)
         self.wait_build(own["id"], "completed")
         self.cli("pool", "set", "default", "--untrusted-isolations", "any", check=0)

@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <tuple>
 
 #include "base/digest.h"
 #include "base/fail_point.h"
@@ -284,7 +285,7 @@ Result<std::vector<CacheEntry>> CacheStore::list(const std::string& repository) 
       for (const auto& [key, entry] : caches->second) entries.push_back(entry);
     }
     std::sort(entries.begin(), entries.end(), [](const CacheEntry& a, const CacheEntry& b) {
-      return a.created_millis > b.created_millis;
+      return std::tie(b.created_millis, a.key) < std::tie(a.created_millis, b.key);
     });
     return entries;
   });

@@ -103,7 +103,7 @@ class CacheStore {
                              const std::string& task);
   /// Removing what is not there is success.
   Status remove(const std::string& repository, const std::string& key);
-  /// Of one repository, the newest first.
+  /// Of one repository, the newest first, those of one moment by their keys.
   Result<std::vector<CacheEntry>> list(const std::string& repository);
   /// Of all repositories; 0 before the first use.
   std::uint64_t total_bytes() const {

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Api: artifacts of tasks and caches of repositories.
+#include <charconv>
+#include <limits>
+
 #include <nlohmann/json.hpp>
 
 #include "base/strings.h"
 #include "controller/blobs/retention.h"
+#include "controller/http/answers.h"
 #include "controller/http/api.h"
 #include "controller/http/json_views.h"
 #include "controller/http/problem.h"
@@ -31,6 +35,53 @@ std::string attachment(const std::string& path) {
     }
   }
   return "attachment; filename=\"" + name + "\"";
+}
+
+/// Where a page of caches ended: so many of this moment were shown. Without their keys, which may
+/// be any bytes.
+struct CachePlace {
+  std::int64_t millis = std::numeric_limits<std::int64_t>::max();
+  std::size_t shown = 0;
+};
+
+/// `1764417300123-2`; empty: the beginning. Errors: InvalidArgument.
+Result<CachePlace> cache_place(const std::string& text) {
+  CachePlace place;
+  if (text.empty()) return place;
+  const char* const end = text.data() + text.size();
+  const auto first = std::from_chars(text.data(), end, place.millis);
+  const bool dash = first.ec == std::errc() && first.ptr != end && *first.ptr == '-';
+  const auto second = dash ? std::from_chars(first.ptr + 1, end, place.shown) : first;
+  if (!dash || second.ec != std::errc() || second.ptr != end) {
+    return error(Code::InvalidArgument, "'after' must be the 'next_after' of a page");
+  }
+  return place;
+}
+
+json page_of_caches(const std::vector<blobs::CacheEntry>& caches, const CachePlace& after,
+                    std::size_t most) {
+  json page = {{"schema_version", 1}, {"caches", json::array()}, {"next_after", nullptr}};
+  json& list = page["caches"];
+  CachePlace at;
+  std::string next;
+  for (const blobs::CacheEntry& cache : caches) {
+    if (cache.created_millis != at.millis) at = {cache.created_millis, 0};
+    ++at.shown;
+    const bool known =
+        at.millis > after.millis || (at.millis == after.millis && at.shown <= after.shown);
+    if (known) continue;
+    if (list.size() == most) {
+      page["next_after"] = next;
+      break;
+    }
+    next = fmt::format("{}-{}", at.millis, at.shown);
+    list.push_back({{"key", cache.key},
+                    {"size", cache.bytes},
+                    {"created_at", to_rfc3339(from_unix_millis(cache.created_millis))},
+                    {"used_at", to_rfc3339(from_unix_millis(cache.used_millis))},
+                    {"task_id", cache.created_by_task}});
+  }
+  return page;
 }
 }  // namespace
 
@@ -96,7 +147,7 @@ void Api::route_artifacts(const Parts& parts, const Answer& answer) {
   });
 }
 
-// GET and DELETE /api/v1/caches/{owner}/{name}[?key=…]
+// GET /api/v1/caches/{owner}/{name}[?limit=&after=]; DELETE …?key=
 void Api::route_caches(net::ServerRequest& request, const Parts& parts, const Answer& answer) {
   if (parts.size() != 5) return answer->respond(problem(404, "no such route"));
   const Result<model::RepositoryName> repository =
@@ -107,7 +158,12 @@ void Api::route_caches(net::ServerRequest& request, const Parts& parts, const An
   const bool removes = request.method == "DELETE";
   if (!removes && request.method != "GET") return answer->respond(problem(404, "no such route"));
   if (removes && key.empty()) return answer->respond(problem(400, "'key' says which cache"));
-  const bool queued = pool_.run([this, name, key, removes, answer](const StopToken&) {
+  const Result<std::int64_t> limit = number_of(request.query, "limit", 1000, 1, 5000);
+  if (!limit.ok()) return answer->respond(problem(limit.error()));
+  const Result<CachePlace> after = cache_place(text_of_query(request, "after"));
+  if (!after.ok()) return answer->respond(problem(after.error()));
+  const bool queued = pool_.run([this, name, key, removes, answer, after = after.value(),
+                                 most = static_cast<std::size_t>(limit.value())](const StopToken&) {
     if (removes) {
       const Status removed = stores_.caches.remove(name, key);
       if (!removed.ok()) return answer->respond(problem(removed.error()));
@@ -115,15 +171,7 @@ void Api::route_caches(net::ServerRequest& request, const Parts& parts, const An
     }
     const Result<std::vector<blobs::CacheEntry>> caches = stores_.caches.list(name);
     if (!caches.ok()) return answer->respond(problem(caches.error()));
-    json list = json::array();
-    for (const blobs::CacheEntry& cache : caches.value()) {
-      list.push_back({{"key", cache.key},
-                      {"size", cache.bytes},
-                      {"created_at", to_rfc3339(from_unix_millis(cache.created_millis))},
-                      {"used_at", to_rfc3339(from_unix_millis(cache.used_millis))},
-                      {"task_id", cache.created_by_task}});
-    }
-    answer->respond(json_response(200, dump({{"schema_version", 1}, {"caches", std::move(list)}})));
+    answer->respond(json_response(200, dump(page_of_caches(caches.value(), after, most))));
   });
   if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
 }
