@@ -134,6 +134,8 @@ class State {
   /// Takes a build that has left memory back from the store, so that it can go on.
   void adopt_build(store::BuildRows rows, Moment moment);
   void trigger_task(model::TaskId id, const Actor& actor, Reply<void> reply, Moment moment);
+
+  // Shells (state_shells.cc).
   struct ShellPlace {
     std::string worker;  ///< `pool/worker`, for agents of ours
     std::string absent;  ///< a sentence, for when neither it nor a terminal of the agent is there
