@@ -192,25 +192,30 @@ std::vector<std::pair<std::string, std::string>> credential_settings(const Clone
 }
 
 std::string git_config_text(const std::vector<std::pair<std::string, std::string>>& settings) {
-  const auto quoted = [](std::string_view value) {
-    std::string text = "\"";
+  const auto escaped = [](std::string_view value) {
+    std::string text;
     for (const char c : value) {
-      if (c == '\n') {
-        text += "\\n";
-        continue;
-      }
       if (c == '"' || c == '\\') text += '\\';
-      text += c;
+      text += c == '\n' ? std::string("\\n") : std::string(1, c);
     }
-    return text + '"';
+    return text;
   };
   std::string text;
+  std::string last;
   for (const auto& [key, value] : settings) {
     const std::size_t section = key.find('.');
     const std::size_t name = key.rfind('.');
-    text += "[" + key.substr(0, section);
-    if (name != section) text += " " + quoted(key.substr(section + 1, name - section - 1));
-    text += "]\n\t" + key.substr(name + 1) + " = " + quoted(value) + "\n";
+    std::string header = "[" + key.substr(0, section);
+    if (name != section) {
+      header += " \"" + escaped(key.substr(section + 1, name - section - 1)) + "\"";
+    }
+    header += "]\n";
+    if (std::exchange(last, header) != header) text += header;
+    // As git writes it, for scripts that look: quotes only where they are needed.
+    const bool quoted = value.find_first_of(";#") != std::string::npos || value.starts_with(' ') ||
+                        value.ends_with(' ');
+    const char* const quote = quoted ? "\"" : "";
+    text += "\t" + key.substr(name + 1) + " = " + quote + escaped(value) + quote + "\n";
   }
   return text;
 }

@@ -61,10 +61,15 @@ TEST(ClonePlan, RefusesNamesThatAreOptionsOrPatterns) {  // T07
   }
 }
 
-TEST(ClonePlan, WritesSettingsAsGitReadsThem) {
-  EXPECT_EQ(git_config_text({{"gc.auto", "0"}, {"branch.a \"b\" \\.x.merge", "c\n\"d\" \\ # e"}}),
-            "[gc]\n\tauto = \"0\"\n"
-            "[branch \"a \\\"b\\\" \\\\.x\"]\n\tmerge = \"c\\n\\\"d\\\" \\\\ # e\"\n");
+TEST(ClonePlan, WritesSettingsAsGitDoes) {
+  EXPECT_EQ(git_config_text({{"gc.auto", "0"},
+                             {"branch.a \"b\" \\.x.remote", "origin"},
+                             {"branch.a \"b\" \\.x.merge", "c\n\"d\" \\ e"},
+                             {"credential.https://h.helper", "!f() { x; # y"}}),
+            "[gc]\n\tauto = 0\n"
+            "[branch \"a \\\"b\\\" \\\\.x\"]\n\tremote = origin\n"
+            "\tmerge = c\\n\\\"d\\\" \\\\ e\n"
+            "[credential \"https://h\"]\n\thelper = \"!f() { x; # y\"\n");
 }
 
 }  // namespace
