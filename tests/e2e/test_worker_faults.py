@@ -5,6 +5,7 @@ SPDX-License-Identifier: MIT
 import ctypes
 import os
 import pathlib
+import pwd
 import re
 import shutil
 import signal
@@ -326,11 +327,17 @@ class Links(FaultCase):
     def test_t08_a_task_has_three_descriptors_and_a_directory_of_its_own(self):
         self.worker(settings="task-user: nobody\n", TMPDIR=str(self.shared))
         task = self.run_one("'ls -l /proc/self/fd | tail -n +2 | wc -l; stat -c \"%U %a\" .; "
-                            "id -G; echo $HOME; umask'")
+                            "id -G; stat -c %U $HOME; umask'")
         lines = self.log(task["id"]).decode().splitlines()
         # 0, 1, 2 and the directory `ls` reads.
         self.assertEqual(lines[-5:-3], ["4", "nobody 700"])
-        self.assertEqual(lines[-2], "/nonexistent")
+        self.assertEqual(lines[-2], "nobody")  # who has no home, so it is a place of the task
+
+    def test_a_user_with_a_home_is_at_home(self):
+        self.worker(settings="task-user: daemon\n", TMPDIR=str(self.shared))
+        task = self.run_one("echo $HOME")
+        home = pwd.getpwnam("daemon").pw_dir
+        self.assertTrue(self.log(task["id"]).decode().endswith(f"\n{home}\n"))
 
     def test_the_user_flag_makes_the_whole_worker_that_user(self):
         data = self.shared / "data"
