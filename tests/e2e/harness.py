@@ -153,8 +153,10 @@ class Case(unittest.TestCase):
         self.cookie = f"e2e-{self.scratch.name}"
 
     def tearDown(self):
-        failed = any(error for _, error in getattr(self._outcome, "errors", []) if error) or (
-            hasattr(self._outcome, "result") and not self._outcome.success)
+        # Older Pythons keep errors in the outcome, newer ones have told the result by now.
+        result = self._outcome.result
+        failed = any(error for _, error in getattr(self._outcome, "errors", []) if error) or any(
+            test is self for test, _ in [*result.failures, *result.errors])
         for daemon in reversed(self.daemons):
             daemon.stop()
         if failed:
