@@ -15,6 +15,8 @@ namespace cirrus::net {
 // Source: design, experience with libssh: larger writes leave truncated files.
 inline constexpr std::size_t kLargestWrite = 32 * 1024;
 inline constexpr int kLookMilliseconds = 100;
+/// The same for a stream, whose bytes the descriptor announces as a rule.
+inline constexpr int kLookAgainMilliseconds = 1000;
 
 struct FreeChannel {
   void operator()(ssh_channel channel) const { ssh_channel_free(channel); }

@@ -186,7 +186,8 @@ class Stream final : public SshStream {
       std::array<pollfd, 3> polled{{{ssh_get_fd(session_), POLLIN, 0},
                                     {want_local ? fd : -1, POLLIN, 0},
                                     {waker_.fd(), POLLIN, 0}}};
-      if (::poll(polled.data(), polled.size(), -1) < 0 && errno != EINTR) {
+      // Never for ever: what the library holds in its own buffers no descriptor tells of.
+      if (::poll(polled.data(), polled.size(), kLookAgainMilliseconds) < 0 && errno != EINTR) {
         return errno_error(errno, "cannot wait for the connection");
       }
       if (polled[1].revents == 0) continue;
