@@ -228,7 +228,7 @@ class Case(unittest.TestCase):
             environment["CIRRUS_API_TOKEN_FILE"] = self.controller.ready["admin_token_file"]
         environment.update(options.pop("environment", {}))
         if "input" not in options:
-            options["stdin"] = subprocess.DEVNULL
+            options.setdefault("stdin", subprocess.DEVNULL)
         done = subprocess.run([CIRRUS, *arguments], env=environment,
                               capture_output=True, text=True, timeout=PATIENCE * 2, **options)
         if check is not None:
