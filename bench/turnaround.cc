@@ -9,6 +9,18 @@
 namespace cirrus::bench {
 namespace {
 
+Status wait_completed(const Stack& stack, const char* noun, const std::string& path) {
+  for (;;) {
+    const nlohmann::json answer = CIRRUS_TRY(stack.get(path));
+    const std::string status = (answer.contains(noun) ? answer[noun] : answer).value("status", "");
+    if (status == "completed") return {};
+    if (status == "failed" || status == "aborted") {
+      return error(Code::Internal, "the {} ended as {}", noun, status);
+    }
+    (void)wait_for(StopToken(), std::chrono::milliseconds(20));
+  }
+}
+
 int run(bool full) {
   const Result<Stack> stack = Stack::start("slot=16");
   if (!stack.ok()) return give_up(stack.error());
@@ -22,26 +34,12 @@ int run(bool full) {
   const Result<nlohmann::json> build = stack.value().submit(config);
   if (!build.ok()) return give_up(build.error());
   const std::string id = build.value().value("id", "");
-  const auto status_of = [&stack](const std::string& path,
-                                  const char* noun) -> Result<std::string> {
-    const nlohmann::json answer = CIRRUS_TRY(stack.value().get(path));
-    return (answer.contains(noun) ? answer[noun] : answer).value("status", "");
-  };
   // The last task is a small answer; asking for all of them again and again would be measured too.
   const std::string last = build.value()["tasks"][count - 1].value("id", "");
-  for (std::string path = "/api/v1/tasks/" + last, noun = "task";;) {
-    const Result<std::string> status = status_of(path, noun.c_str());
-    if (!status.ok()) return give_up(status.error());
-    if (status.value() == "failed" || status.value() == "aborted") {
-      return give_up(error(Code::Internal, "the {} ended as {}", noun, status.value()));
-    }
-    if (status.value() == "completed") {
-      if (noun == "build") break;
-      path = "/api/v1/builds/" + id;
-      noun = "build";
-      continue;
-    }
-    (void)wait_for(StopToken(), std::chrono::milliseconds(20));
+  for (const auto& [noun, path] :
+       {std::pair("task", "/api/v1/tasks/" + last), std::pair("build", "/api/v1/builds/" + id)}) {
+    const Status completed = wait_completed(stack.value(), noun, path);
+    if (!completed.ok()) return give_up(completed.error());
   }
   const double seconds = std::chrono::duration<double>(system_clock().now() - start).count();
   print_figure("tasks_per_second", static_cast<double>(count) / seconds, "1/s", count);

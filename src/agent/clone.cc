@@ -64,6 +64,7 @@ class TaskRun::Clone {
     outcome_ = run_.run_process(step_, std::move(arguments), std::move(environment));
     return outcome_.succeeded;
   }
+
   bool prepare() {
     step_.log.write("Cloning " + request_.url.clean + " into " + run_.working_directory_.string() +
                     ".\n");

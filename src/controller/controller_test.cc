@@ -374,12 +374,9 @@ TEST_F(ControllerTest, T04_ACancelledTaskStoresUntilItsWorkerHasStoppedItAndNoLo
   submit(kConfig);
   ScriptedWorker w = worker();
   ASSERT_TRUE(w.register_now().ok());
-  api::PollResponse response;
-  ASSERT_TRUE(w.poll(response).ok());
-  ASSERT_EQ(response.tasks_to_start_size(), 1);
-  const auto task = response.tasks_to_start(0);
+  const auto task = take_one(w);
+  ASSERT_FALSE(task.task_id().empty());
   w.running = {task.task_id()};
-  ASSERT_TRUE(w.started(task).ok());
   ScriptedAgent a = agent(task);
   ASSERT_TRUE(a.update({{"one", api::EXECUTING}}).ok());
   call("POST", "/api/v1/tasks/" + task.task_id() + "/cancel");
@@ -392,13 +389,8 @@ TEST_F(ControllerTest, T04_ACancelledTaskStoresUntilItsWorkerHasStoppedItAndNoLo
 TEST_F(ControllerTest, T04_CachesComeBackToLaterTasksOfTheirRepositoryOnly) {
   const auto next_task = [&](ScriptedWorker& w, const std::string& repository) {
     submit(kConfig, {{"repository", repository}});
-    api::PollResponse response;
-    EXPECT_TRUE(w.poll(response).ok());
-    EXPECT_EQ(response.tasks_to_start_size(), 1);
-    if (response.tasks_to_start().empty()) return api::PollResponse::AgentAwareTask();
-    const auto task = response.tasks_to_start(0);
-    w.running.push_back(task.task_id());
-    EXPECT_TRUE(w.started(task).ok());
+    const auto task = take_one(w);
+    if (!task.task_id().empty()) w.running.push_back(task.task_id());
     return task;
   };
   ScriptedWorker before = worker("before");

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "net/http_types.h"
 
-#include "base/utf8.h"
-
 namespace cirrus::net {
 
 std::string_view ServerRequest::header(const std::string& lower_case_name) const {
@@ -33,10 +31,6 @@ bool EventStream::send(std::string_view event, std::string_view data, std::strin
   }
   text += '\n';
   return stream_->write(std::move(text));
-}
-
-bool is_utf8(std::string_view bytes) {
-  return cirrus::is_utf8(bytes);
 }
 
 std::map<std::string, std::string> parse_query(std::string_view query) {

@@ -93,8 +93,6 @@ class EventStream {
 
 /// The decoded parts of a query string. Bad escapes are kept as they are.
 std::map<std::string, std::string> parse_query(std::string_view query);
-/// Whether the bytes are well-formed UTF-8 (no surrogates, nothing over-long).
-bool is_utf8(std::string_view bytes);
 
 using cirrus::base64_decode;
 using cirrus::base64_encode;

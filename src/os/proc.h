@@ -28,6 +28,10 @@ Fd open_pidfd(pid_t pid);
 /// a walk over all processes (about 10 µs each). Processes we may not read are left out.
 std::vector<pid_t> processes_with_variable(std::string_view key, std::string_view value);
 
+/// The entries of a directory that are numbers: processes of `/proc`, threads of `task`,
+/// descriptors of `fd`. Empty if it cannot be read.
+std::vector<int> numbers_in(const std::string& directory);
+
 /// Pids of the children of `pid`, dead ones included; nullopt if the kernel does not keep such
 /// lists or there is no such process. One that begins or ends meanwhile may be missing. Costs one
 /// file per thread of `pid`, however many processes there are. Source: proc_pid_children(5).

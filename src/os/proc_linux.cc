@@ -44,21 +44,20 @@ std::optional<Stat> read_stat(pid_t pid) {
   return stat;
 }
 
-/// The entries of a directory that are numbers: processes of `/proc`, threads of `task`.
-std::vector<pid_t> numbers_in(const std::string& directory) {
-  std::vector<pid_t> pids;
+}  // namespace
+
+std::vector<int> numbers_in(const std::string& directory) {
+  std::vector<int> numbers;
   DIR* list = ::opendir(directory.c_str());
-  if (list == nullptr) return pids;
+  if (list == nullptr) return numbers;
   while (const dirent* entry = ::readdir(list)) {
     char* end = nullptr;
-    const long pid = std::strtol(entry->d_name, &end, 10);
-    if (end != entry->d_name && *end == '\0' && pid > 0) pids.push_back(static_cast<pid_t>(pid));
+    const long number = std::strtol(entry->d_name, &end, 10);
+    if (end != entry->d_name && *end == '\0') numbers.push_back(static_cast<int>(number));
   }
   ::closedir(list);
-  return pids;
+  return numbers;
 }
-
-}  // namespace
 
 std::optional<std::uint64_t> process_start_time(pid_t pid) {
   const std::optional<Stat> stat = read_stat(pid);

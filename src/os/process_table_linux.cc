@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 // Linux half: /proc, waitid(WNOWAIT) and pidfd. A Darwin twin uses sysctl(KERN_PROC_ALL).
-#include <dirent.h>
 #include <poll.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -35,25 +34,13 @@ std::optional<ProcessEntry> read_entry(pid_t pid) {
   return entry;
 }
 
-template <typename Visit>
-void for_each_number_in(const std::string& directory, const Visit& visit) {
-  DIR* list = ::opendir(directory.c_str());
-  if (list == nullptr) return;
-  while (const dirent* entry = ::readdir(list)) {
-    char* end = nullptr;
-    const long number = std::strtol(entry->d_name, &end, 10);
-    if (end != entry->d_name && *end == '\0') visit(static_cast<int>(number));
-  }
-  ::closedir(list);
-}
-
 }  // namespace
 
 std::vector<ProcessEntry> process_table() {
   std::vector<ProcessEntry> table;
-  for_each_number_in("/proc", [&table](pid_t pid) {
+  for (const pid_t pid : numbers_in("/proc")) {
     if (const std::optional<ProcessEntry> entry = read_entry(pid)) table.push_back(*entry);
-  });
+  }
   return table;
 }
 
@@ -89,19 +76,18 @@ std::vector<pid_t> holders_of_pipe(int fd) {
   struct stat ours {};
   if (::fstat(fd, &ours) != 0) return holders;
   const std::string wanted = "pipe:[" + std::to_string(ours.st_ino) + "]";
-  for_each_number_in("/proc", [&](pid_t pid) {
-    if (pid == ::getpid()) return;
+  for (const pid_t pid : numbers_in("/proc")) {
+    if (pid == ::getpid()) continue;
     const std::string directory = "/proc/" + std::to_string(pid) + "/fd";
-    bool holds = false;
-    for_each_number_in(directory, [&](int number) {
+    const std::vector<int> numbers = numbers_in(directory);
+    const bool holds = std::any_of(numbers.begin(), numbers.end(), [&](int number) {
       char target[64];
       const ssize_t length =
           ::readlink((directory + "/" + std::to_string(number)).c_str(), target, sizeof target);
-      holds = holds ||
-              (length > 0 && std::string_view(target, static_cast<std::size_t>(length)) == wanted);
+      return length > 0 && std::string_view(target, static_cast<std::size_t>(length)) == wanted;
     });
     if (holds) holders.push_back(pid);
-  });
+  }
   return holders;
 }
 

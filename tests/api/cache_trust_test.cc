@@ -19,12 +19,8 @@ class CacheTrust : public ControllerCase {
     EXPECT_EQ(answer.status, 201) << answer.body;
     ScriptedWorker w = worker(worker_name);
     EXPECT_TRUE(w.register_now().ok());
-    api::PollResponse response;
-    EXPECT_TRUE(w.poll(response).ok());
-    EXPECT_EQ(response.tasks_to_start_size(), 1);
-    const auto task = response.tasks_to_start(0);
+    const auto task = take_one(w);
     w.running = {task.task_id()};
-    EXPECT_TRUE(w.started(task).ok());
     return agent(task);
   }
   static std::string read(ScriptedAgent& agent, const std::string& key) {

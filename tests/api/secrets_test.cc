@@ -33,12 +33,8 @@ class Secrets : public ControllerCase {
   api::CommandsResponse commands() {
     ScriptedWorker w = worker();
     EXPECT_TRUE(w.register_now().ok());
-    api::PollResponse response;
-    EXPECT_TRUE(w.poll(response).ok());
-    EXPECT_EQ(response.tasks_to_start_size(), 1);
-    task_ = response.tasks_to_start(0);
+    task_ = take_one(w);
     w.running = {task_.task_id()};
-    EXPECT_TRUE(w.started(task_).ok());
     api::CommandsResponse told;
     EXPECT_TRUE(agent(task_).initial_commands(told).ok());
     return told;

@@ -29,26 +29,17 @@ class ReferenceTerminal : public ControllerTest {
                     "w1");
     ASSERT_TRUE(worker_->register_now().ok());
     submit(kConfig);
-    const Assigned first = take();
+    const Assigned first = take_one(*worker_, 60);
     agent(first).finished({{"terminal", api::FAILED}, {"last", api::COMPLETED}});
     ASSERT_TRUE(worker_->stopped(first).ok());
     first_ = first.task_id();
-  }
-  Assigned take() { return take_by(*worker_); }
-  static Assigned take_by(ScriptedWorker& one) {
-    api::PollResponse response;
-    EXPECT_TRUE(one.poll(response, 60).ok());
-    EXPECT_EQ(response.tasks_to_start_size(), 1);
-    if (response.tasks_to_start_size() != 1) return {};
-    EXPECT_TRUE(one.started(response.tasks_to_start(0)).ok());
-    return response.tasks_to_start(0);
   }
   /// The task once more, as somebody wants it who would like to look around.
   Assigned take_with_terminal() {
     const net::HttpResponse again =
         call("POST", "/api/v1/tasks/" + first_ + "/rerun", {{"terminal", true}});
     EXPECT_EQ(again.status, 202) << again.body;
-    return take();
+    return take_one(*worker_, 60);
   }
   std::shared_ptr<grpc::Channel> channel() { return channel_to(controller_->rpc_endpoint()); }
   StatusCode attached(const Assigned& task, const std::string& locator, const std::string& secret) {
@@ -140,7 +131,7 @@ TEST_F(ReferenceTerminal, AnOrdinaryAttemptHasNoneAndSaysHowToGetOne) {
   EXPECT_EQ(call("POST", "/api/v1/tasks/" + first_ + "/rerun", {{"terminal", "yes"}}).status, 400);
   EXPECT_EQ(call("POST", "/api/v1/tasks/" + first_ + "/rerun", {{"terminals", true}}).status, 400);
   ASSERT_EQ(call("POST", "/api/v1/tasks/" + first_ + "/rerun").status, 202);
-  const Assigned task = take();
+  const Assigned task = take_one(*worker_, 60);
   api::CommandsResponse commands;
   ASSERT_TRUE(agent(task).initial_commands(commands).ok());
   EXPECT_EQ(commands.commands_size(), 2);
@@ -216,7 +207,7 @@ TEST_F(ReferenceTerminal, OnlyItsOwnAgentCanSayWhoseATerminalIs) {
   ScriptedWorker second = worker("w2");
   ASSERT_TRUE(second.register_now().ok());
   submit(kConfig);
-  const Assigned other = take_by(second);
+  const Assigned other = take_one(second, 60);
   EXPECT_EQ(attached(other, locator, "s3cret"), StatusCode::FAILED_PRECONDITION);
   EXPECT_EQ(order(task).status, 201);
   EXPECT_EQ(order(other).status, 409);

@@ -2,6 +2,7 @@
 #include "controller/http/admission.h"
 
 #include "base/strings.h"
+#include "base/utf8.h"
 #include "controller/http/problem.h"
 #include "controller/http/routes.h"
 
@@ -100,7 +101,7 @@ Result<std::vector<std::string>> split_path(const std::string& path) {
     return error(Code::InvalidArgument, "the path is not absolute");
   for (const std::string& part : split(std::string_view(path).substr(1), '/')) {
     parts.push_back(CIRRUS_TRY(net::percent_decode(part)));
-    if (!net::is_utf8(parts.back())) {
+    if (!is_utf8(parts.back())) {
       return error(Code::InvalidArgument, "the path is not UTF-8");
     }
   }

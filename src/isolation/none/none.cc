@@ -349,15 +349,14 @@ class None final : public NoneIsolation {
   }
 
   void make_ready(const LaunchRequest& request, const StopToken& stop) {
-    std::optional<Result<IdleAgent>> made;
-    if (wait_for(stop, kHeadStart)) made.emplace(start(request));
+    Result<IdleAgent> agent = wait_for(stop, kHeadStart)
+                                  ? start(request)
+                                  : Result<IdleAgent>(error(Code::Cancelled, "stopped"));
     const std::lock_guard lock(mutex_);
     making_ = false;
-    if (!made) return;
-    Result<IdleAgent>& agent = *made;
     if (agent.ok()) {
       ready_ = std::move(agent).value();
-    } else {
+    } else if (!stop.stop_requested()) {
       log_warning("no agent could be kept ready", {{"error", agent.error()}});
     }
   }

@@ -114,7 +114,7 @@ grpc::Status BlobServer::WriteCache(grpc::ServerContext* context,
   const EndOnStop end_on_stop(lease.value().stop, *context);
   const Status stored =
       receive_cache(*lease.value().service, lease.value().stop, message.open().key(), *reader);
-  return stored.ok() ? grpc::Status::OK : to_grpc(stored.error());
+  return to_grpc(stored);
 }
 
 grpc::Status BlobServer::DeleteCache(grpc::ServerContext*, const gw::DeleteCacheCall* request,
@@ -123,7 +123,7 @@ grpc::Status BlobServer::DeleteCache(grpc::ServerContext*, const gw::DeleteCache
   if (!lease.ok()) return to_grpc(lease.error());
   const Status deleted =
       lease.value().service->delete_cache(request->key(), lease.value().stop, answer_deadline());
-  return deleted.ok() ? grpc::Status::OK : to_grpc(deleted.error());
+  return to_grpc(deleted);
 }
 
 grpc::Status BlobServer::WriteArtifacts(grpc::ServerContext* context,
@@ -145,7 +145,7 @@ grpc::Status BlobServer::WriteArtifacts(grpc::ServerContext* context,
     add_files(message.open(), set);
   }
   const Status stored = receive_artifacts(*lease.value().service, lease.value().stop, set, *reader);
-  return stored.ok() ? grpc::Status::OK : to_grpc(stored.error());
+  return to_grpc(stored);
 }
 
 }  // namespace cirrus::rpc

@@ -41,15 +41,11 @@ Result<std::shared_ptr<ReferenceTask>> task_of(GatewayService& service,
   return service.reference_task(header(context, kTaskId), header(context, kClientSecret));
 }
 
-grpc::Status answer(const Status& status) {
-  return status.ok() ? grpc::Status::OK : to_grpc(status.error());
-}
-
 /// Does something for the task that calls.
 template <typename Body>
 grpc::Status with_task(GatewayService& service, const grpc::ServerContext& context, Body&& body) {
   const Result<std::shared_ptr<ReferenceTask>> task = task_of(service, context);
-  return task.ok() ? answer(std::forward<Body>(body)(*task.value())) : to_grpc(task.error());
+  return task.ok() ? to_grpc(std::forward<Body>(body)(*task.value())) : to_grpc(task.error());
 }
 
 /// Keeps what happened, as `fill` writes it into the event.
@@ -339,9 +335,9 @@ grpc::Status ReferenceAgentServer::ReportTerminalAttached(
     pb::ReportTerminalAttachedResponse*) {
   const Result<std::shared_ptr<ReferenceTask>> task = task_of(service_, *context);
   if (!task.ok()) return to_grpc(task.error());
-  return answer(terminals_.claim(request->locator(), request->trusted_secret(),
-                                 header(*context, kTaskId),
-                                 [here = std::weak_ptr(task.value())] { return !here.expired(); }));
+  return to_grpc(
+      terminals_.claim(request->locator(), request->trusted_secret(), header(*context, kTaskId),
+                       [here = std::weak_ptr(task.value())] { return !here.expired(); }));
 }
 
 grpc::Status ReferenceAgentServer::ReportTerminalLifecycle(

@@ -17,4 +17,8 @@ inline grpc::Status to_grpc(const Error& failure) {
   return grpc::Status(static_cast<grpc::StatusCode>(failure.code()), failure.to_string());
 }
 
+inline grpc::Status to_grpc(const Status& status) {
+  return status.ok() ? grpc::Status::OK : to_grpc(status.error());
+}
+
 }  // namespace cirrus::rpc

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "rpc/grpc/terminal_server.h"
 
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -9,6 +8,7 @@
 #include <grpcpp/alarm.h>
 
 #include "base/guarded.h"
+#include "rpc/grpc/queued_reactor.h"
 #include "rpc/grpc/status.h"
 #include "rpc/shell_frames.h"
 
@@ -24,14 +24,16 @@ Error no_hello() {
   return error(Code::FailedPrecondition, "the first message must be a hello");
 }
 
-/// One host's stream. Owns itself from the call's start to OnDone. What others hold of it is its
-/// Mailbox, which outlives it. Order of locks: a mailbox's, then those of TerminalHosts.
-class HostReactor final : public grpc::ServerBidiReactor<HostControlRequest, HostControlResponse> {
+/// One host's stream. Order of locks: a mailbox's, then those of TerminalHosts.
+class HostReactor final
+    : public QueuedReactor<HostReactor,
+                           grpc::ServerBidiReactor<HostControlRequest, HostControlResponse>,
+                           HostControlResponse> {
  public:
   HostReactor(TerminalHosts& hosts, Result<Newcomers::Place> place, TerminalTiming timing)
-      : hosts_(hosts), timing_(timing), mailbox_(std::make_shared<Mailbox>()) {
-    const std::lock_guard lock(mailbox_->mutex);
-    mailbox_->reactor = this;
+      : hosts_(hosts), timing_(timing) {
+    const std::lock_guard lock(mailbox()->mutex);
+    mailbox()->reactor = this;
     if (!place.ok()) {
       finish(to_grpc(place.error()));
       return;
@@ -42,9 +44,9 @@ class HostReactor final : public grpc::ServerBidiReactor<HostControlRequest, Hos
   }
 
   void OnReadDone(bool ok) override {
-    const std::shared_ptr<Mailbox> box = mailbox_;  // Finish may end this object
+    const std::shared_ptr<Mailbox> box = mailbox();  // Finish may end this object
     const std::lock_guard lock(box->mutex);
-    if (finished_) return;
+    if (finished()) return;
     if (!ok) return finish(grpc::Status::OK);
     if (!locator_.empty()) {
       return finish(to_grpc(error(Code::FailedPrecondition, "a host says one hello and no more")));
@@ -66,40 +68,12 @@ class HostReactor final : public grpc::ServerBidiReactor<HostControlRequest, Hos
     look_in(timing_.claim);
     StartRead(&incoming_);
   }
-  void OnWriteDone(bool ok) override {
-    const std::shared_ptr<Mailbox> box = mailbox_;
-    const std::lock_guard lock(box->mutex);
-    writing_ = false;
-    outbox_.pop_front();
-    if (ok) return write_next();
-    finish(grpc::Status::CANCELLED);
-  }
-  void OnCancel() override {
-    const std::shared_ptr<Mailbox> box = mailbox_;
-    const std::lock_guard lock(box->mutex);
-    finish(grpc::Status::CANCELLED);
-  }
-  void OnDone() override {
-    {
-      const std::lock_guard lock(mailbox_->mutex);
-      mailbox_->reactor = nullptr;
-    }
-    if (!locator_.empty()) hosts_.remove(locator_);
-    delete this;
-  }
 
  private:
-  struct Mailbox {
-    std::mutex mutex;
-    HostReactor* reactor = nullptr;  // guarded by mutex; null once the stream is done
-
-    template <typename Body>
-    void use(Body&& body) {
-      const std::lock_guard lock(mutex);
-      if (reactor != nullptr) std::forward<Body>(body)(*reactor);
-    }
-  };
-
+  void on_finish() override { alarm_.reset(); }
+  void on_gone() override {
+    if (!locator_.empty()) hosts_.remove(locator_);
+  }
   static grpc::Status over() {
     return to_grpc(error(Code::NotFound, "the task of this terminal has ended, or has another"));
   }
@@ -108,7 +82,7 @@ class HostReactor final : public grpc::ServerBidiReactor<HostControlRequest, Hos
   /// A new alarm each time: one that rings cannot be set.
   void look_in(std::chrono::milliseconds delay) {
     alarm_ = std::make_unique<grpc::Alarm>();
-    alarm_->Set(in(delay), [box = mailbox_, round = ++round_](bool rang) {
+    alarm_->Set(in(delay), [box = mailbox(), round = ++round_](bool rang) {
       if (!rang) return;
       box->use([round](HostReactor& reactor) {
         if (reactor.round_ == round) reactor.look();
@@ -116,7 +90,7 @@ class HostReactor final : public grpc::ServerBidiReactor<HostControlRequest, Hos
     });
   }
   void look() {
-    if (finished_) return;
+    if (finished()) return;
     if (locator_.empty()) return finish(to_grpc(error(Code::DeadlineExceeded, "no hello came")));
     switch (hosts_.standing(locator_)) {
       case TerminalHosts::Standing::Claimed: return look_in(timing_.look);
@@ -132,38 +106,18 @@ class HostReactor final : public grpc::ServerBidiReactor<HostControlRequest, Hos
     request.set_token(order.session());
     request.mutable_requested_dimensions()->set_width_columns(order.columns());
     request.mutable_requested_dimensions()->set_height_rows(order.rows());
-    send(std::move(response));
-  }
-  void send(HostControlResponse response) {
-    if (finished_) return;
     // Whoever reads nothing gets nothing: its shells end by the orderer's patience.
-    if (outbox_.size() > TerminalHosts::kMostTokens) return;
-    outbox_.push_back(std::move(response));
-    write_next();
-  }
-  void write_next() {
-    if (writing_ || finished_ || outbox_.empty()) return;
-    writing_ = true;
-    StartWrite(&outbox_.front());
-  }
-  void finish(const grpc::Status& status) {
-    if (std::exchange(finished_, true)) return;
-    alarm_.reset();
-    Finish(status);
+    if (queued() <= TerminalHosts::kMostTokens) send(std::move(response));
   }
 
   TerminalHosts& hosts_;
   const TerminalTiming timing_;
-  const std::shared_ptr<Mailbox> mailbox_;
   HostControlRequest incoming_;
   // Guarded by the mailbox's mutex:
   Newcomers::Place place_;  // until the hello
   std::string locator_;     // empty: no hello yet
   std::unique_ptr<grpc::Alarm> alarm_;
   std::uint64_t round_ = 0;
-  std::deque<HostControlResponse> outbox_;
-  bool writing_ = false;
-  bool finished_ = false;
 };
 
 /// Ends a call that does not say who it is in time.
@@ -287,10 +241,6 @@ class GuestTerminal final : public ByteChannel {
   Stream& stream_;
 };
 
-grpc::Status answer(const Status& status) {
-  return status.ok() ? grpc::Status::OK : to_grpc(status.error());
-}
-
 }  // namespace
 
 grpc::ServerBidiReactor<HostControlRequest, HostControlResponse>* TerminalServer::ControlChannel(
@@ -302,9 +252,9 @@ grpc::Status TerminalServer::DataChannel(grpc::ServerContext* context,
                                          HostedShell::Stream* stream) {
   HostDataRequest first;
   const Status greeted = read_hello(*context, *stream, newcomers_, timing_.hello, first);
-  if (!greeted.ok()) return answer(greeted);
+  if (!greeted.ok()) return to_grpc(greeted);
   HostedShell shell(*context, *stream);
-  return answer(hosts_.carry(first.hello().locator(), first.hello().token(), shell));
+  return to_grpc(hosts_.carry(first.hello().locator(), first.hello().token(), shell));
 }
 
 grpc::Status TerminalGuests::TerminalChannel(grpc::ServerContext* context,
@@ -325,7 +275,7 @@ grpc::Status TerminalGuests::TerminalChannel(grpc::ServerContext* context,
     join_channels(*shell, guest, StopToken());
     return {};
   };
-  return answer(serve());
+  return to_grpc(serve());
 }
 
 }  // namespace cirrus::rpc

@@ -26,7 +26,7 @@ grpc::Status serve_tunnel(GatewayService& service, grpc::ServerContext& context,
   }
   Channel channel(context, stream, "the agent closed the tunnel", check_later);
   const Status served = service.serve_tunnel(message.open(), channel);
-  return served.ok() ? grpc::Status::OK : to_grpc(served.error());
+  return to_grpc(served);
 }
 
 }  // namespace cirrus::rpc

@@ -131,6 +131,17 @@ class ScriptedWorker {
   const std::string name_;
 };
 
+/// The one task that `worker` is given next, started. An empty one, and a failure of the test, if
+/// there is none.
+inline api::PollResponse::AgentAwareTask take_one(ScriptedWorker& worker, int seconds = 30) {
+  api::PollResponse response;
+  EXPECT_TRUE(worker.poll(response, seconds).ok());
+  EXPECT_EQ(response.tasks_to_start_size(), 1);
+  if (response.tasks_to_start_size() != 1) return {};
+  EXPECT_TRUE(worker.started(response.tasks_to_start(0)).ok());
+  return response.tasks_to_start(0);
+}
+
 class ScriptedAgent {
  public:
   ScriptedAgent(const std::string& endpoint, std::string task_id, std::string secret)
