@@ -156,7 +156,8 @@ class Case(unittest.TestCase):
         # Older Pythons keep errors in the outcome, newer ones have told the result by now.
         result = self._outcome.result
         failed = any(error for _, error in getattr(self._outcome, "errors", []) if error) or any(
-            test is self for test, _ in [*result.failures, *result.errors])
+            getattr(test, "test_case", test) is self  # a failed subtest names its test
+            for test, _ in [*result.failures, *result.errors])
         for daemon in reversed(self.daemons):
             daemon.stop()
         if failed:

@@ -2,6 +2,8 @@
 
 SPDX-License-Identifier: MIT
 """
+import contextlib
+import fcntl
 import os
 import pathlib
 import re
@@ -11,6 +13,14 @@ import unittest
 
 from harness import eventually
 from vm_case import VmCase
+
+
+def open_files(pid):
+    found = []
+    for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(entry))
+    return found
 
 
 class Vms(VmCase):
@@ -28,6 +38,21 @@ class Vms(VmCase):
                          [["vetu", verb] for verb in
                           ("pull", "clone", "set", "set", "run", "stop", "delete")])
         self.assertEqual(self.trace()[2][3:], ["--cpu", "2"])
+
+    def test_a_look_at_a_vm_does_not_keep_it_from_starting(self):
+        """Of the stand-in itself: a worker asks for the address while the VM's `run` begins."""
+        subprocess.run([self.programs / "vetu", "clone", f"guest-{self.port}", "v"],
+                       env=self.environment(), check=True)
+        lock = self.scratch / "vms" / "v" / "lock"
+        with open(lock, "a") as look:
+            fcntl.flock(look, fcntl.LOCK_SH)
+            run = subprocess.Popen([self.programs / "vetu", "run", "v"], env=self.environment(),
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            eventually(lambda: str(lock) in open_files(run.pid), "the VM wants its lock")
+        eventually((lock.parent / "pid").exists, "the VM runs")
+        for verb in ("stop", "delete"):
+            subprocess.run([self.programs / "vetu", verb, "v"], env=self.environment(), check=True)
+        run.wait()
 
     def test_tart_too_with_its_own_words(self):
         self.start_worker()

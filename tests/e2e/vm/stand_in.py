@@ -15,11 +15,13 @@ CIRRUS_VM_UNAME  what `uname -s -m` says in guests
 CIRRUS_VM_QEMU   a directory with `kernel` and `initrd`: the VMs are emulated machines
 CIRRUS_VM_AGENTS a directory whose agents are in the guests' image
 """
+import contextlib
 import fcntl
 import hashlib
 import os
 import pathlib
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -76,7 +78,7 @@ def fail(words, code=1):
 
 
 def running(vm):
-    """Whether the VM's `run` holds its lock; a shared look does not disturb it."""
+    """Whether the VM's `run` holds its lock."""
     with open(vm / "lock", "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -101,11 +103,21 @@ def port_and_address(vm):
     return "22", f"127.78.{digest[0]}.{1 + digest[1] % 254}"
 
 
+def take(lock):
+    """The lock for a `run`; somebody's look (`running`) has it for a moment, another `run` longer."""
+    patience = time.monotonic() + 10
+    while time.monotonic() < patience:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.01)
+    return False
+
+
 def run(vm):
     lock = open(vm / "lock", "a")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not take(lock):
         fail("the VM is already running", 2)
     (vm / "pid").write_text(str(os.getpid()))
     os.set_inheritable(lock.fileno(), True)
@@ -134,7 +146,16 @@ def stop(vm):
     if not running(vm):
         fail("the VM is not running", 2)
     # A guest without an init of its own has nothing to be asked; `unshare` ignores other signals.
-    os.kill(int((vm / "pid").read_text()), signal.SIGKILL)
+    pid = int((vm / "pid").read_text())
+    guests = []
+    with contextlib.suppress(OSError):
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        guests = [os.pidfd_open(int(child)) for child in children]
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    # What is inside dies after it; until then the guest's port is taken.
+    for guest in guests:
+        select.select([guest], [], [], 10)
     while running(vm):
         time.sleep(0.01)
 
