@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "agent/resource_monitor.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace cirrus::agent {
@@ -41,8 +42,12 @@ void ResourceMonitor::look() {
       if (state.problem.empty()) state.problem = usage.error().to_string();
       return;
     }
-    if (now - state.last < kShortestSpan) return;
-    const double span = std::chrono::duration<double>(now - std::exchange(state.last, now)).count();
+    // The shortest task has a point all the same.
+    if (now - state.last < kShortestSpan && state.charts.cpu_chart_size() > 0) return;
+    const double span = std::chrono::duration<double>(
+                            std::max<Monotonic::duration>(now - state.last, kShortestSpan))
+                            .count();
+    state.last = now;
     const double spent =
         usage.value().cpu_seconds - std::exchange(state.last_cpu, usage.value().cpu_seconds);
     const auto second = static_cast<std::uint32_t>(

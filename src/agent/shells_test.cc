@@ -52,7 +52,11 @@ class OnePerson final : public rpc::ShellLink {
   std::string printed_;
 };
 
-class ShellTasks : public testing::TaskFixture {};
+class ShellTasks : public testing::TaskFixture {
+ protected:
+  // What the profile of whoever runs the tests does, and waits for, is not of interest here.
+  void SetUp() override { variable("HOME") = work().string(); }
+};
 
 TEST_F(ShellTasks, HaveATerminalOfTheOrderedSizeInTheTasksSurroundings) {
   OnePerson person;
