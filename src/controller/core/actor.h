@@ -30,6 +30,8 @@ struct Actor {
   std::string token_id;
   std::vector<std::string> repositories = {"*"};
   bool trusted = true;
+  /// As forges say it, and so tasks are told: `admin`, `write` or `none`.
+  std::string permission = "admin";
 
   /// Errors: PermissionDenied, naming the repository, if the token does not cover it.
   Status check_may_act_on(std::string_view repository) const;

@@ -24,6 +24,9 @@ inline core::Actor actor_of(const net::ServerRequest& request) {
   actor.repositories =
       caller == nullptr ? std::vector<std::string>() : caller->identity.repositories;
   actor.trusted = caller != nullptr && caller->identity.trusted;
+  actor.permission = !actor.trusted                               ? "none"
+                     : caller->identity.role == core::Role::Admin ? "admin"
+                                                                  : "write";
   return actor;
 }
 

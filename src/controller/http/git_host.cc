@@ -20,6 +20,7 @@ namespace {
 constexpr std::chrono::minutes kTransferLimit{30};
 constexpr std::chrono::seconds kLookLimit{20};
 constexpr std::size_t kFileLimit = 4U << 20U;
+constexpr std::size_t kChangesLimit = 16U << 20U;
 
 /// Settings that clients cannot change. Given by environment, so that no file of a repository has
 /// to be trusted or written.
@@ -134,6 +135,34 @@ Result<GitHost::Configuration> GitHost::read_configuration(const model::Reposito
     if (text) return Configuration{name, *std::move(text)};
   }
   return error(Code::NotFound, "commit {} has no .cirrus.yml", commit);
+}
+
+Result<std::vector<std::string>> GitHost::changed_files(const model::RepositoryName& repository,
+                                                        const std::string& commit,
+                                                        const std::string& base, bool since_parting,
+                                                        const StopToken& stop) const {
+  const std::string path = paths_.repository(repository).string();
+  const std::string between = base + (since_parting ? "..." : "..") + commit;
+  const std::vector<std::vector<std::string>> attempts = {
+      {"diff", "--name-only", "--no-renames", "-z", between, "--"},
+      {"diff", "--name-only", "--no-renames", "-z", commit + "^1.." + commit, "--"},
+      {"ls-tree", "-r", "--name-only", "-z", commit}};  // the first commit of all
+  for (auto attempt = attempts.begin() + (base.empty() ? 1 : 0); attempt != attempts.end();
+       ++attempt) {
+    std::vector<std::string> arguments = {"--git-dir", path};
+    arguments.insert(arguments.end(), attempt->begin(), attempt->end());
+    const os::CommandOutput shown =
+        CIRRUS_TRY(run_git(std::move(arguments), stop, kChangesLimit + 1));
+    if (!shown.status.success()) continue;
+    if (shown.output.size() > kChangesLimit) {
+      return error(Code::ResourceExhausted,
+                   "the names of the changed files take more than {} bytes", kChangesLimit);
+    }
+    std::vector<std::string> names = split(shown.output, '\0');
+    if (!names.empty() && names.back().empty()) names.pop_back();
+    return names;
+  }
+  return std::vector<std::string>();
 }
 
 std::unique_ptr<lang::SourceTree> GitHost::tree(const model::RepositoryName& repository,

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "base/stop.h"
@@ -36,6 +37,13 @@ class GitHost {
   };
   Result<Configuration> read_configuration(const model::RepositoryName& repository,
                                            const std::string& commit, const StopToken& stop) const;
+  /// Blocks. The files that differ between `base` and `commit`, old and new names of renamed ones;
+  /// without a base, or with one that is not there, those that the commit itself changed. From the
+  /// point where the two parted if `since_parting`. None if the commit is not there.
+  /// Errors: ResourceExhausted if there are too many.
+  Result<std::vector<std::string>> changed_files(const model::RepositoryName& repository,
+                                                 const std::string& commit, const std::string& base,
+                                                 bool since_parting, const StopToken& stop) const;
   /// The files at a commit, for the language. Its methods block.
   std::unique_ptr<lang::SourceTree> tree(const model::RepositoryName& repository,
                                          const std::string& commit, StopToken stop) const;

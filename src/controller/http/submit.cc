@@ -91,6 +91,38 @@ std::map<std::string, std::string> build_environment(const core::NewBuild& build
   return environment;
 }
 
+/// Who submits, and the last success on the branch. What a trusted token says itself counts: it may
+/// speak for a forge.
+void add_known(core::NewBuild& build, const std::optional<store::GreenBuild>& green) {
+  std::map<std::string, std::string>& environment = build.environment;
+  if (!build.actor.trusted) {
+    environment.erase("CIRRUS_USER_COLLABORATOR");
+    environment.erase("CIRRUS_USER_PERMISSION");
+  }
+  environment.emplace("CIRRUS_USER_COLLABORATOR", build.actor.trusted ? "true" : "false");
+  environment.emplace("CIRRUS_USER_PERMISSION", build.actor.permission);
+  if (!green || build.commit.empty()) return;
+  environment.emplace("CIRRUS_LAST_GREEN_BUILD_ID", green->id.to_string());
+  environment.emplace("CIRRUS_LAST_GREEN_CHANGE", green->commit);
+}
+
+/// Source: configuration §10.3.
+Result<std::vector<std::string>> affected_files(const core::NewBuild& build,
+                                                const model::RepositoryName& repository,
+                                                const GitHost& git, const StopToken& stop) {
+  const auto value_of = [&build](const char* name) {
+    const auto found = build.environment.find(name);
+    return found == build.environment.end() ? std::string() : found->second;
+  };
+  const bool pull_request = !value_of("CIRRUS_PR").empty();
+  const std::string base = value_of(pull_request ? "CIRRUS_BASE_SHA" : "CIRRUS_LAST_GREEN_CHANGE");
+  // Not a word for git.
+  if (base.empty() || !model::check_commit(base).ok()) {
+    return git.changed_files(repository, build.commit, "", false, stop);
+  }
+  return git.changed_files(repository, build.commit, base, pull_request, stop);
+}
+
 /// Takes out what the build may not see. Warnings name file and line, so that old files, whose
 /// values only the hosted service could open, run on and say what they lack.
 void remove_secrets(SubmitRequest& request, const secrets::SecretBox& box, bool trusted,
@@ -148,6 +180,13 @@ void Submission::submit(std::string body, core::Actor actor,
         if (!allowed.ok()) return responder->respond(problem(allowed.error()));
         std::unique_ptr<lang::SourceTree> files = std::make_unique<lang::MemorySourceTree>();
         std::string path = ".cirrus.yml";
+        request.build.actor = actor;
+        const Result<std::optional<store::GreenBuild>> green =
+            core_.store().last_green(request.build.repository, request.build.branch);
+        if (!green.ok()) return responder->respond(problem(green.error()));
+        add_known(request.build, green.value());
+        lang::EvaluateOptions options = lang::controller_options();
+        options.environment = build_environment(request.build);
         if (!request.build.commit.empty()) {
           const Result<model::RepositoryName> repository =
               model::RepositoryName::create(request.build.repository);
@@ -165,9 +204,11 @@ void Submission::submit(std::string body, core::Actor actor,
             request.config = std::move(found).value().text;
           }
           files = git_.tree(repository.value(), request.build.commit, stop);
+          Result<std::vector<std::string>> affected =
+              affected_files(request.build, repository.value(), git_, stop);
+          if (!affected.ok()) return responder->respond(problem(affected.error()));
+          options.affected_files = std::move(affected).value();
         }
-        lang::EvaluateOptions options = lang::controller_options();
-        options.environment = build_environment(request.build);
         lang::Outcome outcome = lang::evaluate(request.config, *files, options);
         if (outcome.error) {
           if (outcome.error->path.empty() || outcome.error->path == ".cirrus.yml") {
@@ -178,7 +219,6 @@ void Submission::submit(std::string body, core::Actor actor,
         }
         request.build.tasks = std::move(outcome.evaluation.tasks);
         request.build.issues = std::move(outcome.evaluation.issues);
-        request.build.actor = actor;
         remove_secrets(request, secrets_, actor.trusted, path);
         if (request.build.commit.empty()) {
           for (core::api::Task& task : request.build.tasks) drop_clone(task);

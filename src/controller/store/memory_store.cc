@@ -118,6 +118,20 @@ Result<std::vector<model::BuildId>> MemoryStore::list_builds(std::int64_t before
   });
 }
 
+Result<std::optional<GreenBuild>> MemoryStore::last_green(const std::string& repository,
+                                                          const std::string& branch) {
+  return rows_.with([&](const Rows& rows) -> std::optional<GreenBuild> {
+    for (auto entry = rows.builds.rbegin(); entry != rows.builds.rend(); ++entry) {
+      const BuildRecord& build = entry->second;
+      if (build.status == model::BuildStatus::Completed && build.trusted && !build.commit.empty() &&
+          build.repository == repository && build.branch == branch) {
+        return GreenBuild{build.id, build.commit};
+      }
+    }
+    return std::nullopt;
+  });
+}
+
 Result<std::vector<AuditRecord>> MemoryStore::list_audit(const AuditQuery& query) {
   return rows_.with([&](const Rows& rows) {
     std::vector<AuditRecord> newest;
@@ -165,7 +179,9 @@ bool MemoryStore::may_go(const Rows& rows, const BuildRecord& build) {
   if (build.status != model::BuildStatus::Completed) return true;
   return std::any_of(rows.builds.upper_bound(build.id), rows.builds.end(), [&](const auto& newer) {
     return newer.second.status == model::BuildStatus::Completed &&
-           newer.second.repository == build.repository && newer.second.branch == build.branch;
+           newer.second.repository == build.repository && newer.second.branch == build.branch &&
+           newer.second.trusted >= build.trusted &&
+           (!newer.second.commit.empty() || build.commit.empty());
   });
 }
 

@@ -19,6 +19,8 @@ class MemoryStore final : public Store {
   Result<std::optional<model::BuildId>> build_of(model::TaskId id) override;
   Result<std::optional<TaskRecord>> read_task(model::TaskId id) override;
   Result<std::vector<model::BuildId>> list_builds(std::int64_t before, int limit) override;
+  Result<std::optional<GreenBuild>> last_green(const std::string& repository,
+                                               const std::string& branch) override;
   Result<std::vector<AuditRecord>> list_audit(const AuditQuery& query) override;
   Result<std::vector<RemovedBuildRecord>> list_removable(const RemovalQuery& query) override;
   Result<std::optional<RemovedBuildRecord>> read_removed(model::BuildId id) override;

@@ -82,6 +82,13 @@ struct BuildRecord {
   std::string submitted_by;  ///< id of that token; empty: unknown, or the controller itself
 };
 
+/// Of a build that succeeded, what later ones of its branch are told.
+struct GreenBuild {
+  model::BuildId id;
+  std::string commit;
+  friend bool operator==(const GreenBuild&, const GreenBuild&) = default;
+};
+
 /// What a task is, the same for all its attempts. `node` numbers the tasks of one build.
 struct DefinitionRecord {
   model::BuildId build;

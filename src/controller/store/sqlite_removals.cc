@@ -77,7 +77,8 @@ Result<std::vector<RemovedBuildRecord>> list_removable(Database& database,
       "NOT EXISTS (SELECT 1 FROM tasks t WHERE t.build = b.id AND "
       "(t.holds_worker = 1 OR t.status BETWEEN 1 AND 3)) AND "
       "(b.status <> 2 OR EXISTS (SELECT 1 FROM builds g WHERE g.status = 2 AND "
-      "g.repository = b.repository AND g.branch = b.branch AND g.id > b.id)) AND {}",
+      "g.repository = b.repository AND g.branch = b.branch AND g.id > b.id AND "
+      "g.trusted >= b.trusted AND (length(g.commit_id) > 0 OR length(b.commit_id) = 0))) AND {}",
       order)));
   rows.bind(query.finished_before_ms).bind(query.newest_kept).bind(query.limit);
   std::vector<RemovedBuildRecord> found;

@@ -379,6 +379,22 @@ class SqliteStore final : public Store {
     return ids;
   }
 
+  Result<std::optional<GreenBuild>> last_green(const std::string& repository,
+                                               const std::string& branch) override {
+    const std::lock_guard lock(reading_mutex_);
+    // The status as a number, so that the partial index is used.
+    Statement row = CIRRUS_TRY(
+        reading_.prepare("SELECT id, commit_id FROM builds WHERE status = 2 AND repository = ? AND "
+                         "branch = ? AND trusted = 1 AND length(commit_id) > 0 "
+                         "ORDER BY id DESC LIMIT 1"));
+    row.bind(repository).bind(branch);
+    if (!CIRRUS_TRY(row.step())) return std::optional<GreenBuild>();
+    GreenBuild build;
+    build.id = model::BuildId{row.next_int()};
+    build.commit = row.next_text();
+    return std::optional(std::move(build));
+  }
+
   Result<std::vector<AuditRecord>> list_audit(const AuditQuery& query) override {
     const std::lock_guard lock(reading_mutex_);
     // Texts are stored as blobs, so what they are compared with is one, too.

@@ -32,6 +32,10 @@ class Store {
   virtual Result<std::optional<TaskRecord>> read_task(model::TaskId id) = 0;
   /// Newest first, ids below `before` (0: from the newest), at most `limit`.
   virtual Result<std::vector<model::BuildId>> list_builds(std::int64_t before, int limit) = 0;
+  /// The newest build of a branch that completed, has a commit and is trusted; nullopt: none is
+  /// kept.
+  virtual Result<std::optional<GreenBuild>> last_green(const std::string& repository,
+                                                       const std::string& branch) = 0;
   /// Newest first.
   virtual Result<std::vector<AuditRecord>> list_audit(const AuditQuery& query) = 0;
 

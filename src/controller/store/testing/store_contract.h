@@ -227,6 +227,29 @@ inline std::string ids_of(const Result<std::vector<RemovedBuildRecord>>& builds)
 }
 }  // namespace
 
+TEST_P(StoreContract, KnowsTheLastTrustedSuccessOfABranch) {
+  EXPECT_EQ(store().last_green("local/hello", "main").value(), std::nullopt);
+  const auto add = [&](std::int64_t id, const std::string& branch, const std::string& commit,
+                       model::BuildStatus status, bool trusted) {
+    BuildRows rows = ended_build(id, branch, id, status);
+    rows.build.commit = commit;
+    rows.build.trusted = trusted;
+    ASSERT_TRUE(store().apply(changes_of(rows)).ok());
+  };
+  add(1, "main", "aa", model::BuildStatus::Completed, true);
+  add(2, "main", "bb", model::BuildStatus::Completed, true);
+  add(3, "main", "cc", model::BuildStatus::Completed, false);
+  add(4, "main", "", model::BuildStatus::Completed, true);
+  add(5, "main", "dd", model::BuildStatus::Failed, true);
+  add(6, "other", "ee", model::BuildStatus::Completed, true);
+  const GreenBuild green{model::BuildId{2}, "bb"};
+  EXPECT_EQ(store().last_green("local/hello", "main").value(), green);
+  EXPECT_EQ(store().last_green("local/hello", "topic").value(), std::nullopt);
+  EXPECT_EQ(store().last_green("local/other", "main").value(), std::nullopt);
+  // Nor does retention take it for a newer one that counts less: without trust, without a commit.
+  EXPECT_EQ(ids_of(store().list_removable({1000, 0, 10})), "1 5 ");
+}
+
 TEST_P(StoreContract, OffersForRemovalOnlyWhatIsOverAndNotTheLastGoodOfItsBranch) {
   using model::BuildStatus;
   using model::TaskStatus;
