@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A controller whose disk fills up: caches and artifacts are refused, everything else is taken.
 #include <atomic>
+#include <filesystem>
 
 #include "controller/testing/controller_fixture.h"
 
@@ -62,6 +63,53 @@ TEST_F(ControllerDisk, UploadsAreRefusedWithTheReasonWhileLogsAndResultsAreTaken
   EXPECT_TRUE(a.finished({{"main", api::COMPLETED}, {"more", api::COMPLETED}}).ok());
   EXPECT_EQ(get("/api/v1/builds/1")["build"]["status"], "completed");
   EXPECT_EQ(get("/readyz")["uploads"], "taken");
+}
+
+TEST_F(ControllerDisk, AReportThatComesAfterLostBytesIsRefusedUntilTheyAreBack) {
+  ScriptedWorker w = worker();
+  ASSERT_TRUE(w.register_now().ok());
+  submit(kConfig);
+  api::PollResponse response;
+  ASSERT_TRUE(w.poll(response).ok());
+  const auto task = response.tasks_to_start(0);
+  ASSERT_TRUE(w.started(task).ok());
+  ASSERT_TRUE(agent(task).stream("main", {"hello\n"}, "0").ok());
+  // As if the machine had lost its power: the file is shorter than what was acknowledged.
+  const auto log = directory_.path() / "data" / "logs" / task.task_id() / "main";
+  std::filesystem::resize_file(log, 2);
+  restart();
+  ScriptedAgent a = agent(task);
+  for (const api::Status status : {api::EXECUTING, api::COMPLETED}) {
+    EXPECT_EQ(a.update({{"main", status}}, {"6 main"}).error_code(), grpc::StatusCode::DATA_LOSS);
+  }
+  EXPECT_EQ(get("/api/v1/builds/1")["build"]["tasks"][0]["steps"][0]["status"], "created");
+  ASSERT_TRUE(a.stream("main", {"llo\n"}, "2").ok());
+  EXPECT_TRUE(a.update({{"main", api::COMPLETED}}, {"6 main", "no number", "7", "0 more"}).ok());
+  EXPECT_EQ(call("GET", "/api/v1/tasks/" + task.task_id() + "/logs/main").body, "hello\n");
+  // Nobody waits for bytes of a task that has ended: they were dropped.
+  call("POST", "/api/v1/tasks/" + task.task_id() + "/cancel");
+  ScriptedWorker again = worker();
+  again.session_token = w.session_token;
+  ASSERT_TRUE(again.stopped(task).ok());
+  EXPECT_TRUE(a.update({{"more", api::COMPLETED}}, {"100 more"}).ok());
+}
+
+TEST_F(ControllerDisk, ALongLogIsSyncedNowAndThenAndSaysSo) {
+  ScriptedWorker w = worker();
+  ASSERT_TRUE(w.register_now().ok());
+  submit(kConfig);
+  api::PollResponse response;
+  ASSERT_TRUE(w.poll(response).ok());
+  const auto task = response.tasks_to_start(0);
+  ASSERT_TRUE(w.started(task).ok());
+  ScriptedAgent a = agent(task);
+  const std::string piece(kMebibyte, 'x');
+  ASSERT_TRUE(a.stream("main", std::vector<std::string>(20, piece), "0").ok());
+  EXPECT_EQ(a.last_synced, "");
+  ASSERT_TRUE(a.stream("main", std::vector<std::string>(20, piece), "20971520").ok());
+  EXPECT_EQ(a.last_synced, "41943040");
+  ASSERT_TRUE(a.stream("main", {piece}, "41943040").ok());
+  EXPECT_EQ(a.last_synced, "");
 }
 
 }  // namespace cirrus::controller

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <functional>
 
 #include <gtest/gtest.h>
 
@@ -20,6 +21,15 @@ using rpc::testing::FakeTaskService;
 
 Monotonic soon() {
   return system_clock().now() + std::chrono::seconds(20);
+}
+
+bool eventually(const std::function<bool()>& condition) {
+  const Monotonic deadline = soon();
+  while (!condition()) {
+    if (system_clock().now() >= deadline) return false;
+    (void)wait_for(StopToken(), std::chrono::milliseconds(2));
+  }
+  return true;
 }
 
 // Remembers what the gateway answered.
@@ -260,6 +270,41 @@ TEST_F(TaskGatewayTest, LosesNothingWhenStreamsBreakAndTheControllerIsAway) {
   ASSERT_TRUE(wait_forwarded());
   EXPECT_EQ(stored("main"), "0123456789");
   EXPECT_EQ(trace().back(), "finished");
+}
+
+TEST_F(TaskGatewayTest, AControllerThatLostAcknowledgedBytesGetsThemAgain) {
+  open();
+  attach();
+  const std::string bytes(3U << 20U, 'x');
+  log("main", 0, bytes);
+  ASSERT_TRUE(eventually([&] { return answers_->stored("main") == bytes.size(); }));
+  ASSERT_TRUE(eventually([&] { return stored("main") == bytes; }));
+  // Its machine loses its power: what was not synced is gone.
+  service_.state().update([](auto& state) { state.logs["main"].resize(1000); });
+  update(1, "main", rpc::pb::COMPLETED, bytes.size());
+  finished(2);
+  ASSERT_TRUE(wait_forwarded());
+  EXPECT_EQ(stored("main"), bytes);
+  EXPECT_EQ(trace().back(), "finished");
+}
+
+TEST_F(TaskGatewayTest, WhatTheControllersDiskHasIsKeptNoLonger) {
+  service_.state().update([](auto& state) { state.synced["main"] = 2U << 20U; });
+  open();
+  attach();
+  log("main", 0, std::string(3U << 20U, 'x'));
+  ASSERT_TRUE(eventually([&] { return stored("main").size() == 3U << 20U; }));
+  update(1, "main", rpc::pb::EXECUTING, 3U << 20U);
+  ASSERT_TRUE(eventually([&] { return !trace().empty() && trace().back().starts_with("update"); }));
+  // A disk that breaks its word: the bytes are counted, and the log says which are missing.
+  service_.state().update([](auto& state) { state.logs["main"].clear(); });
+  update(2, "main", rpc::pb::COMPLETED, 3U << 20U);
+  finished(3);
+  ASSERT_TRUE(wait_forwarded());
+  const std::string log = stored("main");
+  ASSERT_EQ(log.size(), 3U << 20U);
+  EXPECT_TRUE(log.starts_with("(bytes lost with the controller's disk)\n("));
+  EXPECT_EQ(log.find('x'), 2U << 20U);
 }
 
 TEST_F(TaskGatewayTest, ARestartedWorkerForwardsWhatIsOnDisk) {

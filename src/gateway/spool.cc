@@ -12,6 +12,11 @@
 #include "os/sparse.h"
 
 namespace cirrus::gateway {
+namespace {
+
+constexpr std::string_view kLost = "(bytes lost with the controller's disk)\n";
+
+}  // namespace
 
 Result<Spool> Spool::open(const std::filesystem::path& directory, const std::string& step) {
   const std::filesystem::path path = directory / file_name_of_step(step);
@@ -46,6 +51,9 @@ Result<std::string> Spool::read(std::uint64_t offset, std::size_t limit) const {
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return errno_error(errno, "cannot read the spool of '{}'", step_);
     bytes.resize(static_cast<std::size_t>(got));
+    for (std::size_t i = 0; i < bytes.size() && offset + i < discarded_; ++i) {
+      bytes[i] = kLost[(offset + i) % kLost.size()];
+    }
     return bytes;
   }
 }

@@ -25,7 +25,8 @@ class Spool {
   Status append(std::string_view bytes);
   /// At most `limit` bytes from `offset`; empty at the end.
   Result<std::string> read(std::uint64_t offset, std::size_t limit) const;
-  /// Gives the disk blocks below `offset` back, in whole MiB. What was there reads as zeros.
+  /// Gives the disk blocks below `offset` back, in whole MiB. Whoever asks for them all the same
+  /// (its own were lost) reads as many bytes of a sentence that says so.
   void discard_before(std::uint64_t offset);
 
  private:

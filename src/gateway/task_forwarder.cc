@@ -108,6 +108,7 @@ void TaskGateway::forward(const StopToken& stop) {
       }
       crash_point("gateway.result.sent");
       if (sent.ok()) event_forwarded(work.event.sequence());
+      if (!sent.ok() && sent.error().code() == Code::DataLoss) doubt_logs(work.event);
     } else {
       sent = options_.log_offsets ? send_log(work.step, stop)
                                   : send_log_to_reference_server(work.step, stop);
@@ -130,19 +131,28 @@ void TaskGateway::forward(const StopToken& stop) {
   }
 }
 
+// The controller has less than it acknowledged: what it has, its next streams say.
+void TaskGateway::doubt_logs(const gw::AgentMessage::Event& event) {
+  log_warning("the controller lost log bytes: sending them again", {{"task", task_id()}});
+  state_.update([&](State& state) {
+    for (const auto& position : event.after()) {
+      StepLog& log = state.logs[position.step()];
+      log.upstream = 0;
+      log.unsure = true;
+    }
+  });
+}
+
 void TaskGateway::log_stored(const std::string& step, std::uint64_t offset) {
-  Spool* spool = nullptr;
   std::shared_ptr<rpc::AgentConnection> resume;
   state_.update([&](State& state) {
     StepLog& log = state.logs[step];
     log.upstream = std::min(offset, log.spooled);
-    spool = log.spool.get();
     if (!state.reading_paused) return;
     if (waiting_bytes(state) > options_.spool_quota / 2) return;
     state.reading_paused = false;
     resume = state.connection;
   });
-  if (spool != nullptr && options_.log_offsets) spool->discard_before(offset);
   if (resume) resume->resume_reading();
 }
 
@@ -188,13 +198,15 @@ Status TaskGateway::send_log(const std::string& step, const StopToken& stop) {
     if (written.ok()) sent += bytes.value().size();
     if (system_clock().now() >= end_of_segment) break;
   }
-  const Result<std::uint64_t> stored = stream->finish();
+  const Result<rpc::LogAck> ack = stream->finish();
   crash_point("gateway.log.sent");
-  if (stored.ok()) {
-    log_stored(step, stored.value());
+  if (ack.ok()) {
+    log_stored(step, ack.value().stored);
+    // The rest stays: a controller that lost its machine's power comes back with less.
+    spool->discard_before(std::min(ack.value().synced, ack.value().stored));
     return {};
   }
-  if (stored.error().code() == Code::FailedPrecondition) {
+  if (ack.error().code() == Code::FailedPrecondition) {
     // The controller has less than we believed: go back to what it says, and send again.
     const Result<std::optional<std::uint64_t>> position = stream->stored();
     if (position.ok() && position.value()) log_stored(step, *position.value());
@@ -202,7 +214,7 @@ Status TaskGateway::send_log(const std::string& step, const StopToken& stop) {
                  step);
   }
   state_.with([&](State& state) { state.logs[step].unsure = true; });
-  return stored.error();
+  return ack.error();
 }
 
 // A reference server: one live stream while bytes come, then the whole log once more at the end
@@ -241,7 +253,7 @@ Status TaskGateway::send_log_to_reference_server(const std::string& step, const 
     sent += bytes.value().size();
     log_stored(step, sent);
   }
-  const Result<std::uint64_t> finished = stream->finish();
+  const Result<rpc::LogAck> finished = stream->finish();
   if (!finished.ok()) return finished.error();
   if (!ended) return {};
   std::uint64_t position = 0;
@@ -258,12 +270,26 @@ Status TaskGateway::send_log_to_reference_server(const std::string& step, const 
   return {};
 }
 
+rpc::LogPositions TaskGateway::acknowledged_before(const gw::AgentMessage::Event& event) {
+  rpc::LogPositions after;
+  if (!options_.log_offsets) return after;
+  state_.with([&](const State& state) {
+    for (const auto& position : event.after()) {
+      const auto log = state.logs.find(position.step());
+      if (log == state.logs.end()) continue;
+      after[position.step()] = std::min<std::uint64_t>(position.offset(), log->second.spooled);
+    }
+  });
+  return after;
+}
+
 Status TaskGateway::send_event(const gw::AgentMessage::Event& event, const StopToken& stop) {
   using Event = gw::AgentMessage::Event;
   const Monotonic deadline = in(kCallTime);
+  const rpc::LogPositions after = acknowledged_before(event);
   switch (event.event_case()) {
-    case Event::kUpdates: return service_.report_updates(event.updates(), stop, deadline);
-    case Event::kFinished: return service_.report_finished(event.finished(), stop, deadline);
+    case Event::kUpdates: return service_.report_updates(event.updates(), after, stop, deadline);
+    case Event::kFinished: return service_.report_finished(event.finished(), after, stop, deadline);
     case Event::kWarning: return service_.report_warning(event.warning(), stop, deadline);
     case Event::kError: return service_.report_error(event.error(), stop, deadline);
     case Event::kSignal: return service_.report_signal(event.signal(), stop, deadline);

@@ -173,6 +173,8 @@ class TaskGateway final : public std::enable_shared_from_this<TaskGateway> {
   Status send_log_to_reference_server(const std::string& step, const StopToken& stop);
   Status send_event(const gw::AgentMessage::Event& event, const StopToken& stop);
   void log_stored(const std::string& step, std::uint64_t offset);
+  void doubt_logs(const gw::AgentMessage::Event& event);
+  rpc::LogPositions acknowledged_before(const gw::AgentMessage::Event& event);
   void event_forwarded(std::uint64_t sequence);
 
   const TaskGatewayOptions options_;

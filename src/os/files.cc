@@ -47,12 +47,19 @@ Status write_file(const std::filesystem::path& path, std::string_view content, u
     ::unlink(temporary.c_str());
     return std::move(done).note("writing '{}'", path.string());
   }
-  if (durable) {
-    const Fd directory =
-        CIRRUS_TRY(open_file(path.parent_path().empty() ? "." : path.parent_path(), O_RDONLY));
-    if (::fsync(directory.get()) != 0) return errno_error(errno, "cannot sync the directory");
-  }
-  return {};
+  return durable ? sync_directory(path.parent_path().empty() ? "." : path.parent_path()) : Status();
+}
+
+Status sync_directory(const std::filesystem::path& path) {
+  const Fd directory = CIRRUS_TRY(open_file(path, O_RDONLY));
+  if (::fsync(directory.get()) == 0) return {};
+  return errno_error(errno, "cannot sync the directory '{}'", path.string());
+}
+
+void begin_sync([[maybe_unused]] int fd) {
+#ifdef __linux__
+  (void)::sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+#endif
 }
 
 Status make_directories(const std::filesystem::path& path, unsigned mode) {

@@ -18,6 +18,10 @@ Result<std::string> read_file(const std::filesystem::path& path, std::size_t lim
 /// sees the old or the new content. `durable` also syncs file and directory to the disk.
 Status write_file(const std::filesystem::path& path, std::string_view content, unsigned mode = 0600,
                   bool durable = false);
+/// Waits until the disk has the directory's entries.
+Status sync_directory(const std::filesystem::path& path);
+/// Has the system begin to write the file's bytes to the disk, where it can; does not wait.
+void begin_sync(int fd);
 
 /// Makes a directory and its parents. Only a directory it creates gets `mode`.
 Status make_directories(const std::filesystem::path& path, unsigned mode = 0700);

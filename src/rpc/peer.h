@@ -23,6 +23,8 @@ inline constexpr char kDraining[] = "cirrus-draining";
 inline constexpr char kLeaving[] = "cirrus-leaving";
 inline constexpr char kLogOffset[] = "cirrus-log-offset";
 inline constexpr char kLogStored[] = "cirrus-log-stored";
+inline constexpr char kLogSynced[] = "cirrus-log-synced";
+inline constexpr char kLogAfter[] = "cirrus-log-after-bin";
 
 /// What a peer can do beyond the reference: a set of names, `hold,commands,...` on the wire.
 /// Absent metadata is the empty set: a reference peer.

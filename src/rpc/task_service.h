@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,6 +37,16 @@ struct TaskCredential {
   Secret server_secret;
 };
 
+/// By step, how many bytes of its log come before a report.
+using LogPositions = std::map<std::string, std::uint64_t>;
+
+/// What a server has of one step's log, in bytes from its beginning.
+struct LogAck {
+  std::uint64_t stored = 0;
+  /// Of these, what its disk has for certain: it will never ask for them again. 0: it does not say.
+  std::uint64_t synced = 0;
+};
+
 /// One open log upload of one step.
 class LogStream {
  public:
@@ -44,8 +55,8 @@ class LogStream {
   /// not count. Blocks until the server answered.
   virtual Result<std::optional<std::uint64_t>> stored() = 0;
   virtual Status write(std::string_view bytes) = 0;
-  /// Half-closes and waits. The server's total of stored bytes of this step.
-  virtual Result<std::uint64_t> finish() = 0;
+  /// Half-closes and waits.
+  virtual Result<LogAck> finish() = 0;
 };
 
 class TaskService : public BlobService {
@@ -53,10 +64,15 @@ class TaskService : public BlobService {
   virtual Result<pb::CommandsResponse> initial_commands(const pb::InitialCommandsRequest& request,
                                                         const StopToken& stop,
                                                         Monotonic deadline) = 0;
+  /// `after`: what the server has acknowledged. Errors: DataLoss if it has less now (its machine
+  /// lost its power): ask with `open_log` for what, and send that again first.
   virtual Status report_updates(const pb::ReportCommandUpdatesRequest& request,
-                                const StopToken& stop, Monotonic deadline) = 0;
+                                const LogPositions& after, const StopToken& stop,
+                                Monotonic deadline) = 0;
+  /// The same.
   virtual Status report_finished(const pb::ReportAgentFinishedRequest& request,
-                                 const StopToken& stop, Monotonic deadline) = 0;
+                                 const LogPositions& after, const StopToken& stop,
+                                 Monotonic deadline) = 0;
   virtual Status report_warning(const pb::ReportAgentProblemRequest& request, const StopToken& stop,
                                 Monotonic deadline) = 0;
   virtual Status report_error(const pb::ReportAgentProblemRequest& request, const StopToken& stop,

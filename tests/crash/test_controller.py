@@ -67,6 +67,10 @@ class T17_KilledAtEveryDurableWrite(TwoTasks):
     def test_while_the_first_tokens_are_made(self):
         self.kill_at_each(2)
 
+    @kills_at("logs.sync.before")
+    def test_before_a_log_is_synced(self):
+        self.kill_at_each(3)
+
     @kills_at("logs.write.before", "logs.write.after")
     def test_at_every_write_of_a_log(self):
         self.kill_at_each(4)

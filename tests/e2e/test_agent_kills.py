@@ -2,6 +2,7 @@
 
 SPDX-License-Identifier: MIT
 """
+import os
 import pathlib
 import random
 import unittest
@@ -54,6 +55,13 @@ class Kills(Case):
                 pass
         return total
 
+    def lose_what_was_not_synced(self):
+        """As when the controller's machine loses its power: a step that goes on, and has fewer bytes
+        than are synced at once (32 MiB), may lose any of them."""
+        [log] = (self.scratch / "controller" / "logs").glob("*/main")
+        self.assertLess(log.stat().st_size, 32 * MIB)
+        os.truncate(log, log.stat().st_size // 3)
+
     def run_killing(self, seed, *whom):
         """Each of `whom` is killed when three more MiB of the log have come."""
         command = f"python3 {self.scratch}/writer.py {seed} {self.count}"
@@ -65,6 +73,8 @@ class Kills(Case):
                 self.worker.kill()
             if "controller" in name:
                 self.controller.kill()
+                if "power" in name:
+                    self.lose_what_was_not_synced()
                 self.restart_controller()
             if "worker" in name:
                 self.worker.start()
@@ -80,6 +90,10 @@ class Kills(Case):
 
     def test_killed_controllers_cost_no_byte_of_a_fast_log(self):
         self.run_killing(2, "controller", "controller", "controller")
+
+    def test_a_controller_that_loses_its_power_gets_the_bytes_again(self):
+        self.count = 300
+        self.run_killing(4, "controller without power", "controller without power")
 
     def test_both_killed_in_turn_and_together_cost_no_byte_of_a_fast_log(self):
         self.run_killing(3, "worker", "controller", "worker and controller")

@@ -67,6 +67,31 @@ TEST_F(LogStoreTest, AReplacementShowsOnlyWhenCommitted) {
   EXPECT_EQ(logs_.open(kTask, "main").value()->stored(), 9U);
 }
 
+TEST_F(LogStoreTest, KeepsNothingOfStepsThatNobodyWritesOrWatches) {
+  auto first = logs_.open(kTask, "main").value();
+  auto again = logs_.open(kTask, "main").value();
+  auto watcher = logs_.watch(kTask, "main", [] {});
+  auto other = logs_.watch(kTask, "other", [] {});
+  EXPECT_EQ(logs_.in_use(), 2U);
+  first.reset();
+  again.reset();
+  EXPECT_EQ(logs_.in_use(), 2U);
+  watcher.reset();
+  EXPECT_EQ(logs_.in_use(), 1U);
+  other.reset();
+  EXPECT_EQ(logs_.in_use(), 0U);
+}
+
+TEST_F(LogStoreTest, SyncsWhatIsThereAndOnlyThat) {
+  auto file = logs_.open(kTask, "main").value();
+  ASSERT_TRUE(file->append("abc").ok());
+  EXPECT_EQ(file->sync().value(), 3U);
+  EXPECT_TRUE(logs_.sync(kTask, "main").ok());
+  EXPECT_TRUE(logs_.sync(kTask, "never").ok());
+  EXPECT_TRUE(logs_.sync(kTask).ok());
+  EXPECT_TRUE(logs_.sync(model::TaskId{77}).ok());
+}
+
 TEST_F(LogStoreTest, WakesWatchersUntilTheyLetGo) {
   int calls = 0;
   auto handle = logs_.watch(kTask, "main", [&] { ++calls; });

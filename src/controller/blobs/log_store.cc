@@ -14,6 +14,22 @@
 #include "os/files.h"
 
 namespace cirrus::controller::blobs {
+namespace {
+
+/// The file's bytes and its name.
+Status sync_file(const std::filesystem::path& path) {
+  const Result<os::Fd> fd = os::open_file(path, O_RDONLY | O_NOFOLLOW);
+  if (!fd.ok()) return fd.error().code() == Code::NotFound ? Status() : Status(fd.error());
+  CIRRUS_TRY(fail_point("logs.sync.before"));
+  if (::fsync(fd.value().get()) != 0) return errno_error(errno, "the disk does not take a log");
+  return os::sync_directory(path.parent_path());
+}
+
+}  // namespace
+
+LogFile::~LogFile() {
+  LogStore::release(*store_.entries_, key_);
+}
 
 std::uint64_t LogFile::stored() const {
   return state_.with([](const State& state) { return state.size; });
@@ -52,6 +68,19 @@ Result<std::uint64_t> LogFile::append_at(std::uint64_t offset, std::string_view 
   return total;
 }
 
+Result<std::uint64_t> LogFile::sync() {
+  // Not under the lock: others write on meanwhile. The descriptor stays as long as this object.
+  const auto [fd, size] =
+      state_.with([](const State& state) { return std::pair(state.fd.get(), state.size); });
+  CIRRUS_TRY(fail_point("logs.sync.before"));
+  if (::fdatasync(fd) != 0) return errno_error(errno, "the disk does not take a log");
+  return size;
+}
+
+void LogFile::begin_sync() {
+  state_.with([](const State& state) { os::begin_sync(state.fd.get()); });
+}
+
 LogReplacement::~LogReplacement() {
   if (fd_.valid()) ::unlink(temporary_.c_str());
 }
@@ -64,6 +93,7 @@ Status LogReplacement::append(std::string_view bytes) {
 
 Status LogReplacement::commit() {
   CIRRUS_TRY(fail_point("logs.replace.before"));
+  if (::fdatasync(fd_.get()) != 0) return errno_error(errno, "the disk does not take a log");
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
     return errno_error(errno, "cannot put a saved log in place");
   }
@@ -81,7 +111,7 @@ std::string LogStore::key_of(model::TaskId task, std::string_view step) {
 
 Result<std::shared_ptr<LogFile>> LogStore::open(model::TaskId task, std::string_view step) {
   const std::string key = key_of(task, step);
-  std::shared_ptr<LogFile> file = entries_.with([&](auto& entries) {
+  std::shared_ptr<LogFile> file = entries_->with([&](auto& entries) {
     Entry& entry = entries[key];
     std::shared_ptr<LogFile> known = entry.file.lock();
     if (known) return known;
@@ -138,15 +168,46 @@ Result<std::uint64_t> LogStore::size(model::TaskId task, std::string_view step) 
   return static_cast<std::uint64_t>(facts.st_size);
 }
 
+Status LogStore::sync(model::TaskId task, std::string_view step) const {
+  return sync_file(paths_.log(task, step));
+}
+
+Status LogStore::sync(model::TaskId task) const {
+  std::error_code failure;
+  for (const auto& entry : std::filesystem::directory_iterator(paths_.logs_of(task), failure)) {
+    CIRRUS_TRY(sync_file(entry.path()));
+  }
+  if (!failure || failure == std::errc::no_such_file_or_directory) return {};
+  return error(Code::Internal, "cannot list the logs of task {}: {}", task, failure.message());
+}
+
 std::shared_ptr<void> LogStore::watch(model::TaskId task, std::string_view step, Watcher watcher) {
   auto shared = std::make_shared<Watcher>(std::move(watcher));
-  entries_.with([&](auto& entries) { entries[key_of(task, step)].watchers.push_back(shared); });
-  return shared;
+  const std::string key = key_of(task, step);
+  entries_->with([&](auto& entries) { entries[key].watchers.push_back(shared); });
+  void* const address = shared.get();
+  return {address, [entries = entries_, key, shared = std::move(shared)](void*) mutable {
+            shared.reset();
+            release(*entries, key);
+          }};
+}
+
+std::size_t LogStore::in_use() const {
+  return entries_->with([](const auto& entries) { return entries.size(); });
+}
+
+void LogStore::release(Entries& entries, const std::string& key) {
+  entries.with([&](auto& all) {
+    const auto found = all.find(key);
+    if (found == all.end() || !found->second.file.expired()) return;
+    std::erase_if(found->second.watchers, [](const auto& watcher) { return watcher.expired(); });
+    if (found->second.watchers.empty()) all.erase(found);
+  });
 }
 
 void LogStore::notify(const std::string& key) {
   std::vector<std::shared_ptr<Watcher>> watchers;
-  entries_.with([&](auto& entries) {
+  entries_->with([&](auto& entries) {
     const auto found = entries.find(key);
     if (found == entries.end()) return;
     auto& registered = found->second.watchers;
@@ -160,7 +221,7 @@ void LogStore::notify(const std::string& key) {
 }
 
 void LogStore::forget_file(const std::string& key) {
-  entries_.with([&](auto& entries) {
+  entries_->with([&](auto& entries) {
     const auto found = entries.find(key);
     if (found != entries.end()) found->second.file.reset();
   });

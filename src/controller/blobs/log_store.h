@@ -24,6 +24,9 @@ class LogStore;
 /// sees what the other stored. Thread-safe.
 class LogFile {
  public:
+  ~LogFile();
+  LogFile(const LogFile&) = delete;
+  LogFile& operator=(const LogFile&) = delete;
   /// Bytes stored so far.
   std::uint64_t stored() const;
   /// Adds at the end. Returns the bytes stored then. Errors: ResourceExhausted (disk full), ...
@@ -31,6 +34,10 @@ class LogFile {
   /// Stores bytes whose first one is byte `offset` of the log; what is stored already is dropped.
   /// Errors: FailedPrecondition if bytes before `offset` are missing.
   Result<std::uint64_t> append_at(std::uint64_t offset, std::string_view bytes);
+  /// Waits until the disk has what is stored now, and returns how much that is.
+  Result<std::uint64_t> sync();
+  /// Has the system begin to write what is stored, without waiting.
+  void begin_sync();
 
  private:
   friend class LogStore;
@@ -54,7 +61,7 @@ class LogReplacement {
   ~LogReplacement();
   Status append(std::string_view bytes);
   std::uint64_t size() const { return size_; }
-  /// Puts the new text in place of the old one.
+  /// Puts the new text, once the disk has it, in place of the old one.
   Status commit();
 
  private:
@@ -74,9 +81,8 @@ class LogReplacement {
   std::uint64_t size_ = 0;
 };
 
-/// All logs. Thread-safe. Written bytes survive the process, not a power cut: the agents' worker
-/// still has them until the task's end is acknowledged, and syncing every chunk would cost more
-/// than the log is worth.
+/// All logs. Thread-safe. Written bytes survive the process at once, and a power cut once they are
+/// synced: at the end of their step at the latest. Until then their worker keeps them.
 class LogStore {
  public:
   explicit LogStore(Paths paths) : paths_(std::move(paths)) {}
@@ -91,6 +97,10 @@ class LogStore {
   Result<std::string> read(model::TaskId task, std::string_view step, std::uint64_t offset,
                            std::size_t limit) const;
   Result<std::uint64_t> size(model::TaskId task, std::string_view step) const;
+  /// Waits until the disk has what is stored of a step's log. One that does not exist is no error.
+  Status sync(model::TaskId task, std::string_view step) const;
+  /// The same of every step.
+  Status sync(model::TaskId task) const;
   /// Since the process started.
   std::uint64_t bytes_written() const { return bytes_written_; }
 
@@ -98,6 +108,8 @@ class LogStore {
   /// Calls `watcher` after bytes of that step arrived, from the writer's thread, until the
   /// returned handle is dropped (a call may still be under way then).
   std::shared_ptr<void> watch(model::TaskId task, std::string_view step, Watcher watcher);
+  /// Steps that are written or watched now.
+  std::size_t in_use() const;
 
  private:
   friend class LogFile;
@@ -106,13 +118,17 @@ class LogStore {
     std::weak_ptr<LogFile> file;
     std::vector<std::weak_ptr<Watcher>> watchers;
   };
+  using Entries = Guarded<std::map<std::string, Entry>>;
   static std::string key_of(model::TaskId task, std::string_view step);
+  /// Drops the entry of a step that nobody writes or watches any more.
+  static void release(Entries& entries, const std::string& key);
   void notify(const std::string& key);
   void forget_file(const std::string& key);
 
   const Paths paths_;                            // constant after construction
   std::atomic<std::uint64_t> bytes_written_{0};  // a figure; orders nothing
-  Guarded<std::map<std::string, Entry>> entries_;
+  // Shared with the handles of watchers, which may live longer than this.
+  const std::shared_ptr<Entries> entries_ = std::make_shared<Entries>();
 };
 
 }  // namespace cirrus::controller::blobs

@@ -68,23 +68,30 @@ grpc::ServerUnaryReactor* AgentService::ReportCommandUpdates(
     grpc::CallbackServerContext* context, const api::ReportCommandUpdatesRequest* request,
     api::ReportCommandUpdatesResponse*) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  post_or_refuse(
-      core_, reactor,
-      [reactor, task = task_credential(*context), updates = updates_of(request->updates())](
-          core::State& state, core::Moment moment) {
-        state.step_updates(task, updates, finish_with_status(reactor), moment);
-      });
+  ReportedLogs logs = ReportedLogs::of(*context);
+  std::vector<core::StepUpdate> updates = updates_of(request->updates());
+  for (const core::StepUpdate& update : updates) {
+    if (model::is_final(update.status)) logs.steps.emplace(update.name, 0);
+  }
+  syncer_.after_sync(logs, reactor, [this, reactor, task = logs.task, updates] {
+    post_or_refuse(core_, reactor,
+                   [reactor, task, updates](core::State& state, core::Moment moment) {
+                     state.step_updates(task, updates, finish_with_status(reactor), moment);
+                   });
+  });
   return reactor;
 }
 
 grpc::ServerReadReactor<api::LogEntry>* AgentService::StreamLogs(
     grpc::CallbackServerContext* context, api::UploadLogsResponse* response) {
-  return new StreamLogsReactor(core_, logs_, pool_, *context, *response);  // deletes itself
+  // deletes itself
+  return new StreamLogsReactor(core_, logs_, pool_, syncer_, *context, *response);
 }
 
 grpc::ServerReadReactor<api::LogEntry>* AgentService::SaveLogs(grpc::CallbackServerContext* context,
                                                                api::UploadLogsResponse* response) {
-  return new SaveLogsReactor(core_, logs_, pool_, *context, *response);  // deletes itself
+  // deletes itself
+  return new SaveLogsReactor(core_, logs_, pool_, syncer_, *context, *response);
 }
 
 grpc::ServerUnaryReactor* AgentService::beat(grpc::CallbackServerContext* context) {
@@ -188,16 +195,19 @@ grpc::ServerUnaryReactor* AgentService::ReportAgentFinished(
     grpc::CallbackServerContext* context, const api::ReportAgentFinishedRequest* request,
     api::ReportAgentFinishedResponse*) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  post_or_refuse(core_, reactor,
-                 [this, reactor, task = task_credential(*context),
-                  results = updates_of(request->command_results()),
-                  report = *request](core::State& state, core::Moment moment) {
-                   const Keep figures = [report](blobs::ReportStore& reports, model::TaskId id) {
-                     return reports.put_figures(id, report);
-                   };
-                   state.agent_finished(task, results, then_keep(reactor, task.id, figures),
-                                        moment);
-                 });
+  ReportedLogs logs = ReportedLogs::of(*context);
+  logs.all = true;
+  syncer_.after_sync(logs, reactor, [this, reactor, task = logs.task, report = *request] {
+    post_or_refuse(core_, reactor,
+                   [this, reactor, task, results = updates_of(report.command_results()), report](
+                       core::State& state, core::Moment moment) {
+                     const Keep figures = [report](blobs::ReportStore& reports, model::TaskId id) {
+                       return reports.put_figures(id, report);
+                     };
+                     state.agent_finished(task, results, then_keep(reactor, task.id, figures),
+                                          moment);
+                   });
+  });
   return reactor;
 }
 

@@ -4,6 +4,7 @@
 #include "cirrus_agent.grpc.pb.h"
 #include "controller/core/core.h"
 #include "controller/rpc/blob_streams.h"
+#include "controller/rpc/log_syncer.h"
 #include "rpc/terminal_hosts.h"
 
 namespace cirrus::controller::rpc {
@@ -15,10 +16,11 @@ namespace api = org::cirruslabs::ci::services::cirruscigrpc;
 /// and caches by `grpc://` addresses on it. All arguments must outlive it.
 class AgentService final : public api::CirrusCIService::CallbackService {
  public:
-  AgentService(BlobParts parts, cirrus::rpc::TerminalHosts& terminals)
+  AgentService(BlobParts parts, LogSyncer& syncer, cirrus::rpc::TerminalHosts& terminals)
       : core_(parts.core),
         logs_(parts.stores.logs),
         pool_(parts.pool),
+        syncer_(syncer),
         parts_(parts),
         terminals_(terminals) {}
 
@@ -88,6 +90,7 @@ class AgentService final : public api::CirrusCIService::CallbackService {
   core::Core& core_;       // constant after construction
   blobs::LogStore& logs_;  // constant after construction
   WorkPool& pool_;         // constant after construction
+  LogSyncer& syncer_;      // constant after construction
   const BlobParts parts_;
   cirrus::rpc::TerminalHosts& terminals_;  // constant after construction
 };

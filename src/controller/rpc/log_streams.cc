@@ -4,9 +4,16 @@
 #include <algorithm>
 
 #include "controller/rpc/call_metadata.h"
+#include "rpc/peer.h"
 
 namespace cirrus::controller::rpc {
 namespace {
+
+// Ours: so much of a long log its worker keeps although it is stored. Syncing every segment would
+// make a fast log as slow as the disk is for small writes.
+constexpr std::uint64_t kSyncEvery = 32U << 20U;
+// Ours: what is about a whole segment of a fast log goes to the disk at leisure.
+constexpr std::uint64_t kLongSegment = 2U << 20U;
 
 std::string masked(model::Masker& masker, const std::string& bytes) {
   std::string out;
@@ -22,23 +29,19 @@ std::string rest_of(model::Masker& masker) {
 
 }  // namespace
 
-LogReactor::LogReactor(core::Core& core, blobs::LogStore& logs, WorkPool& pool,
+LogReactor::LogReactor(core::Core& core, blobs::LogStore& logs, WorkPool& pool, LogSyncer& syncer,
                        grpc::CallbackServerContext& context, api::UploadLogsResponse& response)
-    : logs_(logs), context_(context), core_(core), pool_(pool), response_(response) {
+    : logs_(logs),
+      context_(context),
+      core_(core),
+      pool_(pool),
+      syncer_(syncer),
+      response_(response) {
   StartRead(&entry_);
 }
 
 void LogReactor::OnReadDone(bool ok) {
-  if (!ok) {
-    // Half-closed by the client, or gone.
-    if (context_.IsCancelled()) return end(grpc::Status::CANCELLED);
-    if (!opened_) {
-      return end({grpc::StatusCode::INVALID_ARGUMENT, "the stream ended before its key"});
-    }
-    const Result<std::uint64_t> stored = complete();
-    if (stored.ok()) response_.set_bytes_logged(static_cast<std::int64_t>(stored.value()));
-    return end(to_disk_status(stored));
-  }
+  if (!ok) return finish_input();
   if (!opened_) {
     if (!entry_.has_key()) {
       return end({grpc::StatusCode::INVALID_ARGUMENT, "the first message must be a key"});
@@ -50,6 +53,23 @@ void LogReactor::OnReadDone(bool ok) {
     if (!taken.ok()) return end(to_disk_status(taken));
   }
   StartRead(&entry_);
+}
+
+void LogReactor::finish_input() {
+  // Half-closed by the client, or gone.
+  if (context_.IsCancelled()) return end(grpc::Status::CANCELLED);
+  if (!opened_) {
+    return end({grpc::StatusCode::INVALID_ARGUMENT, "the stream ended before its key"});
+  }
+  if (!waits()) return acknowledge();
+  if (syncer_.run([this] { acknowledge(); })) return;
+  end({grpc::StatusCode::UNAVAILABLE, "too many logs wait for the disk: try again"});
+}
+
+void LogReactor::acknowledge() {
+  const Result<std::uint64_t> stored = complete();
+  if (stored.ok()) response_.set_bytes_logged(static_cast<std::int64_t>(stored.value()));
+  end(to_disk_status(stored));
 }
 
 void LogReactor::begin(const std::string& step) {
@@ -92,6 +112,7 @@ Status StreamLogsReactor::open_target(const std::string& step) {
     return error(Code::FailedPrecondition, "log bytes {} to {} of step '{:.80}' are missing",
                  stored, *offset, step);
   }
+  first_offset_ = *offset;
   next_offset_ = offset;
   return {};
 }
@@ -106,10 +127,20 @@ Status StreamLogsReactor::take(const std::string& bytes) {
   return {};
 }
 
+bool StreamLogsReactor::waits() const {
+  return next_offset_ && counts() && first_offset_ / kSyncEvery != *next_offset_ / kSyncEvery;
+}
+
 Result<std::uint64_t> StreamLogsReactor::complete() {
   if (!next_offset_) {
     if (counts()) CIRRUS_TRY(file_->append(rest_of(*masker_)));
     return file_->stored();
+  }
+  if (waits()) {
+    const std::uint64_t synced = CIRRUS_TRY(file_->sync());
+    context_.AddTrailingMetadata(cirrus::rpc::kLogSynced, std::to_string(synced));
+  } else if (*next_offset_ - first_offset_ >= kLongSegment) {
+    file_->begin_sync();
   }
   // Late bytes are acknowledged although they were dropped, else they would come again for ever.
   return counts() ? file_->stored() : std::max(file_->stored(), *next_offset_);

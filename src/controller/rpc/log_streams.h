@@ -12,6 +12,7 @@
 #include "cirrus_agent.pb.h"
 #include "controller/blobs/log_store.h"
 #include "controller/core/core.h"
+#include "controller/rpc/log_syncer.h"
 #include "model/secrets.h"
 
 namespace cirrus::controller::rpc {
@@ -28,14 +29,16 @@ class LogReactor : public grpc::ServerReadReactor<api::LogEntry> {
   void OnDone() final { delete this; }
 
  protected:
-  LogReactor(core::Core& core, blobs::LogStore& logs, WorkPool& pool,
+  LogReactor(core::Core& core, blobs::LogStore& logs, WorkPool& pool, LogSyncer& syncer,
              grpc::CallbackServerContext& context, api::UploadLogsResponse& response);
   ~LogReactor() override = default;
 
   /// On the pool. An error ends the call with it.
   virtual Status open_target(const std::string& step) = 0;
   virtual Status take(const std::string& bytes) = 0;
-  /// After the last chunk, unless the call was cancelled; returns what to acknowledge.
+  /// After the last chunk, unless the call was cancelled: whether `complete` waits for the disk.
+  virtual bool waits() const = 0;
+  /// Then; returns what to acknowledge.
   virtual Result<std::uint64_t> complete() = 0;
   bool counts() const { return permit_.gate->open; }
   const core::LogPermit& permit() const { return permit_; }
@@ -45,10 +48,13 @@ class LogReactor : public grpc::ServerReadReactor<api::LogEntry> {
 
  private:
   void begin(const std::string& step);
+  void finish_input();
+  void acknowledge();
   void end(const grpc::Status& status);
 
   core::Core& core_;
   WorkPool& pool_;
+  LogSyncer& syncer_;
   api::UploadLogsResponse& response_;
   api::LogEntry entry_;
   core::LogPermit permit_;
@@ -56,20 +62,23 @@ class LogReactor : public grpc::ServerReadReactor<api::LogEntry> {
 };
 
 /// Live bytes. With `cirrus-log-offset` every byte has its place: repeats are dropped, gaps
-/// refused, and `bytes_logged` acknowledges what is stored. Without it (a reference agent) bytes
-/// are masked and appended.
+/// refused, and `bytes_logged` acknowledges what is stored; every 32 MiB the sender also hears that
+/// the disk has them (`cirrus-log-synced`), and may forget them. Without it (a reference agent)
+/// bytes are masked and appended.
 class StreamLogsReactor final : public LogReactor {
  public:
-  StreamLogsReactor(core::Core& core, blobs::LogStore& logs, WorkPool& pool,
+  StreamLogsReactor(core::Core& core, blobs::LogStore& logs, WorkPool& pool, LogSyncer& syncer,
                     grpc::CallbackServerContext& context, api::UploadLogsResponse& response)
-      : LogReactor(core, logs, pool, context, response) {}
+      : LogReactor(core, logs, pool, syncer, context, response) {}
 
  private:
   Status open_target(const std::string& step) override;
   Status take(const std::string& bytes) override;
+  bool waits() const override;
   Result<std::uint64_t> complete() override;
 
   std::shared_ptr<blobs::LogFile> file_;
+  std::uint64_t first_offset_ = 0;
   std::optional<std::uint64_t> next_offset_;
   std::optional<model::Masker> masker_;
 };
@@ -77,13 +86,14 @@ class StreamLogsReactor final : public LogReactor {
 /// The whole log of a step again, which replaces what was streamed once it is complete.
 class SaveLogsReactor final : public LogReactor {
  public:
-  SaveLogsReactor(core::Core& core, blobs::LogStore& logs, WorkPool& pool,
+  SaveLogsReactor(core::Core& core, blobs::LogStore& logs, WorkPool& pool, LogSyncer& syncer,
                   grpc::CallbackServerContext& context, api::UploadLogsResponse& response)
-      : LogReactor(core, logs, pool, context, response) {}
+      : LogReactor(core, logs, pool, syncer, context, response) {}
 
  private:
   Status open_target(const std::string& step) override;
   Status take(const std::string& bytes) override;
+  bool waits() const override { return true; }
   Result<std::uint64_t> complete() override;
 
   std::optional<blobs::LogReplacement> replacement_;

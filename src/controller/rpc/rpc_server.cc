@@ -54,8 +54,9 @@ class Server final : public RpcServer {
                          [&core](const std::string& task, const std::string& peer) {
                            return admit_guest(core, task, peer);
                          }),
-        workers_(core),
-        agents_({core, stores, pool}, terminals_),
+        syncer_(core, stores.logs),
+        workers_(core, syncer_),
+        agents_({core, stores, pool}, syncer_, terminals_),
         bytes_({core, stores, pool}),
         evaluator_(core),
         shells_(shells, [&core](const cirrus::rpc::ShellServer::Metadata& metadata,
@@ -116,6 +117,7 @@ class Server final : public RpcServer {
   cirrus::rpc::TerminalHosts terminals_;
   cirrus::rpc::TerminalServer terminal_hosts_;
   cirrus::rpc::TerminalGuests terminal_guests_;
+  LogSyncer syncer_;
   WorkersService workers_;
   AgentService agents_;
   ByteStreamService bytes_;

@@ -139,11 +139,16 @@ grpc::ServerUnaryReactor* WorkersService::TaskFailed(grpc::CallbackServerContext
                                                      const api::TaskFailedRequest* request,
                                                      google::protobuf::Empty*) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  post_or_refuse(core_, reactor,
-                 [reactor, worker = worker_credential(*context), task = task_credential(*context),
-                  message = request->message()](core::State& state, core::Moment moment) {
-                   state.task_failed(worker, task, message, finish_with_status(reactor), moment);
-                 });
+  ReportedLogs logs = ReportedLogs::of(*context);
+  logs.all = true;
+  syncer_.after_sync(logs, reactor,
+                     [this, reactor, task = logs.task, worker = worker_credential(*context),
+                      message = request->message()] {
+                       post_or_refuse(core_, reactor, [=](core::State& state, core::Moment moment) {
+                         state.task_failed(worker, task, message, finish_with_status(reactor),
+                                           moment);
+                       });
+                     });
   return reactor;
 }
 

@@ -3,16 +3,17 @@
 
 #include "cirrus_workers.grpc.pb.h"
 #include "controller/core/core.h"
+#include "controller/rpc/log_syncer.h"
 
 namespace cirrus::controller::rpc {
 
 namespace api = org::cirruslabs::ci::services::cirruscigrpc;
 
 /// Register, Poll and the task reports of workers. Every method decodes, posts, and answers when
-/// the core completes. `core` must outlive it.
+/// the core completes. Both must outlive it.
 class WorkersService final : public api::CirrusWorkersService::CallbackService {
  public:
-  explicit WorkersService(core::Core& core) : core_(core) {}
+  WorkersService(core::Core& core, LogSyncer& syncer) : core_(core), syncer_(syncer) {}
 
   grpc::ServerUnaryReactor* Register(grpc::CallbackServerContext* context,
                                      const api::RegisterRequest* request,
@@ -37,7 +38,8 @@ class WorkersService final : public api::CirrusWorkersService::CallbackService {
                                               api::QueryRunningTasksResponse* response) override;
 
  private:
-  core::Core& core_;  // constant after construction
+  core::Core& core_;   // constant after construction
+  LogSyncer& syncer_;  // constant after construction
 };
 
 }  // namespace cirrus::controller::rpc

@@ -105,11 +105,15 @@ class GrpcLogStream final : public LogStream {
     if (writer_->Write(entry)) return {};
     return error(Code::Unavailable, "the log stream broke");
   }
-  Result<std::uint64_t> finish() override {
+  Result<LogAck> finish() override {
     finished_ = true;
     (void)writer_->WritesDone();
     CIRRUS_TRY(from_grpc(writer_->Finish()));
-    return static_cast<std::uint64_t>(response_.bytes_logged());
+    LogAck ack{static_cast<std::uint64_t>(response_.bytes_logged())};
+    const std::string synced = first_value(call_.context.GetServerTrailingMetadata(), kLogSynced);
+    // What is no number is not said.
+    (void)std::from_chars(synced.data(), synced.data() + synced.size(), ack.synced);
+    return ack;
   }
 
  private:
@@ -138,17 +142,17 @@ class GrpcTaskService final : public TaskService {
         unary(&pb::CirrusCIService::Stub::InitialCommands, request, response, stop, deadline));
     return response;
   }
-  Status report_updates(const pb::ReportCommandUpdatesRequest& request, const StopToken& stop,
-                        Monotonic deadline) override {
+  Status report_updates(const pb::ReportCommandUpdatesRequest& request, const LogPositions& after,
+                        const StopToken& stop, Monotonic deadline) override {
     pb::ReportCommandUpdatesResponse response;
     return unary(&pb::CirrusCIService::Stub::ReportCommandUpdates, request, response, stop,
-                 deadline);
+                 deadline, after);
   }
-  Status report_finished(const pb::ReportAgentFinishedRequest& request, const StopToken& stop,
-                         Monotonic deadline) override {
+  Status report_finished(const pb::ReportAgentFinishedRequest& request, const LogPositions& after,
+                         const StopToken& stop, Monotonic deadline) override {
     pb::ReportAgentFinishedResponse response;
     return unary(&pb::CirrusCIService::Stub::ReportAgentFinished, request, response, stop,
-                 deadline);
+                 deadline, after);
   }
   Status report_warning(const pb::ReportAgentProblemRequest& request, const StopToken& stop,
                         Monotonic deadline) override {
@@ -239,9 +243,12 @@ class GrpcTaskService final : public TaskService {
 
   template <typename Method, typename Request, typename Response>
   Status unary(Method method, Request request, Response& response, const StopToken& stop,
-               Monotonic deadline) {
+               Monotonic deadline, const LogPositions& after = {}) {
     Call call(stop, deadline);
     prepare(call);
+    for (const auto& [step, bytes] : after) {
+      call.context.AddMetadata(kLogAfter, std::to_string(bytes) + " " + step);
+    }
     *request.mutable_task_identification() = identification(credential_);
     return from_grpc(((*control_).*method)(&call.context, request, &response));
   }

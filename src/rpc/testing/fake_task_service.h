@@ -17,8 +17,9 @@ namespace cirrus::rpc::testing {
 class FakeTaskService final : public TaskService {
  public:
   struct State {
-    std::map<std::string, std::string> logs;   ///< stored bytes by step
-    std::map<std::string, std::string> saved;  ///< by SaveLogs
+    std::map<std::string, std::string> logs;      ///< stored bytes by step
+    std::map<std::string, std::uint64_t> synced;  ///< what its disk has of them
+    std::map<std::string, std::string> saved;     ///< by SaveLogs
     std::vector<std::string> trace;
     std::vector<pb::ReportCommandUpdatesRequest> updates;
     int finished = 0;
@@ -28,6 +29,14 @@ class FakeTaskService final : public TaskService {
     std::vector<std::size_t> break_after;
     bool counts_bytes = true;
     pb::CommandsResponse commands;
+
+    Status has(const LogPositions& positions) const {
+      for (const auto& [step, bytes] : positions) {
+        const auto log = logs.find(step);
+        if (log == logs.end() || log->second.size() < bytes) return error(Code::DataLoss, "short");
+      }
+      return {};
+    }
   };
 
   Guarded<State>& state() { return state_; }
@@ -40,10 +49,11 @@ class FakeTaskService final : public TaskService {
       return state.commands;
     });
   }
-  Status report_updates(const pb::ReportCommandUpdatesRequest& request, const StopToken&,
-                        Monotonic) override {
+  Status report_updates(const pb::ReportCommandUpdatesRequest& request, const LogPositions& after,
+                        const StopToken&, Monotonic) override {
     return state_.update([&](State& state) -> Status {
       if (state.down) return *state.down;
+      CIRRUS_TRY(state.has(after));
       state.updates.push_back(request);
       for (const auto& update : request.updates()) {
         state.trace.push_back("update " + update.name() + " " + pb::Status_Name(update.status()));
@@ -51,10 +61,11 @@ class FakeTaskService final : public TaskService {
       return {};
     });
   }
-  Status report_finished(const pb::ReportAgentFinishedRequest&, const StopToken&,
-                         Monotonic) override {
-    return state_.update([](State& state) -> Status {
+  Status report_finished(const pb::ReportAgentFinishedRequest&, const LogPositions& after,
+                         const StopToken&, Monotonic) override {
+    return state_.update([&](State& state) -> Status {
       if (state.down) return *state.down;
+      CIRRUS_TRY(state.has(after));
       ++state.finished;
       state.trace.push_back("finished");
       return {};
@@ -131,10 +142,11 @@ class FakeTaskService final : public TaskService {
       take(bytes);
       return {};
     }
-    Result<std::uint64_t> finish() override {
+    Result<LogAck> finish() override {
       if (failure_) return *failure_;
-      return service_.state_.with(
-          [&](State& state) -> std::uint64_t { return state.logs[step_].size(); });
+      return service_.state_.with([&](State& state) {
+        return LogAck{state.logs[step_].size(), state.synced[step_]};
+      });
     }
 
    private:

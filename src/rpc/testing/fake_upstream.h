@@ -108,13 +108,13 @@ class FakeUpstream final : public Upstream {
                                                   Monotonic deadline) override {
       return service_.initial_commands(request, stop, deadline);
     }
-    Status report_updates(const pb::ReportCommandUpdatesRequest& request, const StopToken& stop,
-                          Monotonic deadline) override {
-      return service_.report_updates(request, stop, deadline);
+    Status report_updates(const pb::ReportCommandUpdatesRequest& request, const LogPositions& after,
+                          const StopToken& stop, Monotonic deadline) override {
+      return service_.report_updates(request, after, stop, deadline);
     }
-    Status report_finished(const pb::ReportAgentFinishedRequest& request, const StopToken& stop,
-                           Monotonic deadline) override {
-      return service_.report_finished(request, stop, deadline);
+    Status report_finished(const pb::ReportAgentFinishedRequest& request, const LogPositions& after,
+                           const StopToken& stop, Monotonic deadline) override {
+      return service_.report_finished(request, after, stop, deadline);
     }
     Status report_warning(const pb::ReportAgentProblemRequest& request, const StopToken& stop,
                           Monotonic deadline) override {

@@ -150,14 +150,20 @@ class ScriptedAgent {
         task_id_(std::move(task_id)),
         secret_(std::move(secret)) {}
 
+  /// What the last stream said of it; empty: nothing.
+  std::string last_synced;
+
   grpc::Status initial_commands(api::CommandsResponse& response) {
     grpc::ClientContext context;
     identify(context);
     return stub_->InitialCommands(&context, {}, &response);
   }
-  grpc::Status update(const std::vector<std::pair<std::string, api::Status>>& states) {
+  /// `after` as our gateway says it: by step, the bytes that were acknowledged.
+  grpc::Status update(const std::vector<std::pair<std::string, api::Status>>& states,
+                      const std::vector<std::string>& after = {}) {
     grpc::ClientContext context;
     identify(context);
+    for (const std::string& position : after) context.AddMetadata("cirrus-log-after-bin", position);
     api::ReportCommandUpdatesRequest request;
     for (const auto& [name, status] : states) {
       api::CommandResult& result = *request.add_updates();
@@ -319,6 +325,10 @@ class ScriptedAgent {
     writer->WritesDone();
     const grpc::Status status = writer->Finish();
     if (stored != nullptr) *stored = response.bytes_logged();
+    const auto synced = context.GetServerTrailingMetadata().find("cirrus-log-synced");
+    last_synced = synced == context.GetServerTrailingMetadata().end()
+                      ? std::string()
+                      : std::string(synced->second.data(), synced->second.size());
     return status;
   }
 
