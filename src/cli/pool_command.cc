@@ -21,6 +21,7 @@ struct PoolFlags : ApiCommandFlags {
   std::string worker_names;
   std::string hold;
   std::string untrusted;
+  std::string record_shells;
   bool trusted_only = false;
   std::int64_t lost_after = -1;
   std::int64_t overlap = 86400;
@@ -36,6 +37,7 @@ json settings_of(const PoolFlags& flags) {
   if (!flags.hold.empty()) body["hold_reference_polls"] = flags.hold == "yes";
   if (flags.trusted_only) body["untrusted_isolations"] = json::array();
   if (!flags.untrusted.empty()) body["untrusted_isolations"] = split(flags.untrusted, ',');
+  if (!flags.record_shells.empty()) body["record_shells"] = flags.record_shells == "yes";
   return body;
 }
 
@@ -84,10 +86,13 @@ int list(const PoolFlags& flags, const ApiClient& api) {
     print_json(answer.value());
     return kOk;
   }
-  std::vector<std::vector<std::string>> rows = {{"POOL", "WORKERS", "CONNECTED", "STATE", "TAKES"}};
+  std::vector<std::vector<std::string>> rows = {
+      {"POOL", "WORKERS", "CONNECTED", "STATE", "SHELLS", "TAKES"}};
   for (const json& pool : answer.value().value("pools", json::array())) {
     rows.push_back({text_of(pool, "name"), text_of(pool, "workers"), text_of(pool, "connected"),
-                    pool.value("paused", false) ? "paused" : "running", untrusted_text(pool)});
+                    pool.value("paused", false) ? "paused" : "running",
+                    pool.value("record_shells", false) ? "recorded" : "not recorded",
+                    untrusted_text(pool)});
   }
   std::printf("%s", render_columns(rows).c_str());
   return kOk;
@@ -121,11 +126,12 @@ int show(const PoolFlags& flags, const ApiClient& api, bool only_tokens) {
   if (!only_tokens) {
     std::printf(
         "pool %s: %s, %s of %s workers connected, lost after %lld s, reference polls %s, "
-        "takes %s\n",
+        "shells %s, takes %s\n",
         text_of(pool, "name").c_str(), pool.value("paused", false) ? "paused" : "running",
         text_of(pool, "connected").c_str(), text_of(pool, "workers").c_str(),
         static_cast<long long>(pool.value("lost_after_ms", std::int64_t{0}) / 1000),
         pool.value("hold_reference_polls", true) ? "held" : "not held",
+        pool.value("record_shells", false) ? "recorded" : "not recorded",
         untrusted_text(pool).c_str());
   }
   std::printf("%s", render_tokens(pool).c_str());
@@ -202,6 +208,11 @@ void add_pool_commands(CLI::App& root, Invocation& invocation) {
                      "container, tart, vetu, parallels, with commas")
         ->type_name("LIST")
         ->excludes(only);
+    command
+        ->add_option("--record-shells", flags.record_shells,
+                     "yes or no (default): keep what people's shells in its tasks show, with the "
+                     "tasks' logs")
+        ->check(CLI::IsMember({"yes", "no"}));
   };
   CLI::App* const create = add_api_command(
       *pool, invocation, flags, "create", "Make a pool",

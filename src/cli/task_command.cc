@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// `cirrus task list|show|logs|why|cancel|rerun|trigger`.
+// `cirrus task list|show|logs|why|shell|shells|annotations|cancel|rerun|trigger`.
 #include <cstdio>
 
 #include <CLI/CLI.hpp>
@@ -18,6 +18,7 @@ struct TaskFlags {
   ApiFlags api;
   std::string id;
   std::string step;
+  std::string recorded_shell;
   std::string output = "text";
   bool follow = false;
   bool terminal = false;
@@ -83,9 +84,18 @@ Status follow_step(const ApiClient& api, const std::string& id, const std::strin
       });
 }
 
+int print_recorded_shell(const TaskFlags& flags, const ApiClient& api) {
+  const Result<std::string> shown = api.get_text("/api/v1/tasks/" + path_component(flags.id) +
+                                                 "/shells/" + path_component(flags.recorded_shell));
+  if (!shown.ok()) return report(shown.error());
+  print(shown.value());
+  return kOk;
+}
+
 int logs(const TaskFlags& flags) {
   const Result<ApiClient> api = ApiClient::create(flags.api);
   if (!api.ok()) return report(api.error());
+  if (!flags.recorded_shell.empty()) return print_recorded_shell(flags, api.value());
   const Result<json> task = fetch(api.value(), flags.id);
   if (!task.ok()) return report(task.error());
   std::vector<std::string> steps;
@@ -152,6 +162,27 @@ int shell(const TaskFlags& flags) {
   const Result<ApiClient> api = ApiClient::create(flags.api);
   if (!api.ok()) return report(api.error());
   return open_task_shell(api.value(), flags.id);
+}
+
+/// Those whose pool recorded them.
+int shells(const TaskFlags& flags) {
+  const Result<ApiClient> api = ApiClient::create(flags.api);
+  if (!api.ok()) return report(api.error());
+  const Result<json> answer =
+      api.value().get("/api/v1/tasks/" + path_component(flags.id) + "/shells");
+  if (!answer.ok()) return report(answer.error());
+  if (flags.output == "json") {
+    print_json(answer.value());
+    return kOk;
+  }
+  if (answer.value().contains("expired")) complain(text_of(answer.value(), "expired"));
+  std::vector<std::vector<std::string>> rows = {{"SHELL", "OPENED BY", "AT", "BYTES"}};
+  for (const json& one : answer.value().value("shells", json::array())) {
+    rows.push_back({text_of(one, "number"), text_of(one, "opened_by"), text_of(one, "opened_at"),
+                    text_of(one, "size")});
+  }
+  std::printf("%s", render_columns(rows).c_str());
+  return kOk;
 }
 
 /// `path:line:column: level: message`, as compilers say it.
@@ -260,10 +291,20 @@ void add_task_commands(CLI::App& root, Invocation& invocation) {
   add("show", "Show one task and its steps", "cirrus task show 7", show);
   CLI::App* logs_command =
       add("logs", "Print a task's logs", "cirrus task logs 7 main --follow", logs);
-  logs_command->add_option("step", flags.step, "one step (default: all)");
-  logs_command->add_flag("--follow", flags.follow, "go on until the step has ended");
+  CLI::Option* const step = logs_command->add_option("step", flags.step, "one step (default: all)");
+  CLI::Option* const follow =
+      logs_command->add_flag("--follow", flags.follow, "go on until the step has ended");
+  logs_command
+      ->add_option("--shell", flags.recorded_shell,
+                   "what a recorded shell showed, by its number in 'cirrus task shells'")
+      ->type_name("NUMBER")
+      ->excludes(step)
+      ->excludes(follow);
   add("why", "Say why a task does not run", "cirrus task why 7", why);
-  add("shell", "Open a shell in a running task (audited)", "cirrus task shell 7", shell);
+  add("shell", "Open a shell in a running task (audited; recorded if its pool asks for it)",
+      "cirrus task shell 7", shell);
+  add("shells", "List a task's recorded shells, which 'cirrus task logs --shell' prints",
+      "cirrus task shells 7", shells);
   add("annotations", "Print what a task's reports of tests and linters found",
       "cirrus task annotations 7", annotations);
   add("cancel", "Stop a task", "cirrus task cancel 7", cancel);

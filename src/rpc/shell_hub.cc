@@ -44,8 +44,9 @@ Status put(Guarded<Lane>& lane, std::string_view bytes) {
 
 /// Both lanes; shared by the near end, the far end and the hub.
 struct ShellHub::Pending {
-  Guarded<Lane> inward;   // from the person to the task
-  Guarded<Lane> outward;  // from the task to the person
+  Guarded<Lane> inward;                               // from the person to the task
+  Guarded<Lane> outward;                              // from the task to the person
+  std::function<Status(std::string_view)> on_output;  // constant once the order is out
   Monotonic opened = std::chrono::steady_clock::now();
 
   /// Waits until somebody has come for the order, or it is over.
@@ -63,6 +64,17 @@ struct ShellHub::Pending {
   }
   void end_outward() {
     outward.update([](Lane& l) { l.ended = true; });
+  }
+  /// Gives the tap what comes, and to the person why it cannot have it. False: the shell is over.
+  bool pass_tap(std::string_view bytes) {
+    const Status taken = on_output ? on_output(bytes) : Status();
+    if (taken.ok()) return true;
+    outward.update([&taken](Lane& l) {
+      l.bytes += "\r\n" + taken.error().to_string() + "\r\n";
+      l.ended = true;
+    });
+    break_all();
+    return false;
   }
   void break_all() {
     for (Guarded<Lane>* lane : {&inward, &outward}) lane->update([](Lane& l) { l.broken = true; });
@@ -95,7 +107,10 @@ class FarEnd final : public ByteChannel {
  public:
   explicit FarEnd(std::shared_ptr<Pending> shell) : shell_(std::move(shell)) {}
   Result<std::string> read() override { return take(shell_->inward); }
-  Status write(std::string_view bytes) override { return put(shell_->outward, bytes); }
+  Status write(std::string_view bytes) override {
+    if (!shell_->pass_tap(bytes)) return error(Code::Unavailable, "the shell has ended");
+    return put(shell_->outward, bytes);
+  }
   void finish_writing() override { shell_->end_outward(); }
   void cancel() override { shell_->break_all(); }
 
@@ -128,9 +143,12 @@ void ShellHub::remove_listener(const std::string& target, std::uint64_t number) 
   });
 }
 
-Result<std::shared_ptr<ByteChannel>> ShellHub::open(const std::string& target, ShellOrder order) {
+Result<std::shared_ptr<ByteChannel>> ShellHub::open(const std::string& target, ShellOrder order,
+                                                    ShellTap tap) {
   order.set_session(random_hex(32));
   auto shell = std::make_shared<Pending>();
+  shell->outward.with([&tap](Lane& l) { l.bytes = std::move(tap.notice); });
+  shell->on_output = std::move(tap.on_output);
   using OnOrder = std::function<void(const ShellOrder&)>;
   const OnOrder on_order = CIRRUS_TRY(state_.with([&](State& state) -> Result<OnOrder> {
     const Monotonic now = std::chrono::steady_clock::now();

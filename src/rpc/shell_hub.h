@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/clock.h"
 #include "base/guarded.h"
@@ -22,6 +23,14 @@
 namespace cirrus::rpc {
 
 using ShellOrder = shell::v1::ShellOrder;
+
+/// Who gets what a shell shows before the person does: a recording.
+struct ShellTap {
+  std::string notice = {};  ///< what the person reads first; not given to `on_output`
+  /// Called for all that comes from the far end, by the thread that carries it; may block. An error
+  /// ends the shell: its text is the last that the person reads.
+  std::function<Status(std::string_view)> on_output = {};
+};
 
 /// Thread-safe. Everything ends with `close`, which the owner calls before it goes.
 class ShellHub {
@@ -48,7 +57,8 @@ class ShellHub {
   /// Orders a shell from whoever listens for `target`, and gives the near end of it; bytes may be
   /// written at once, and reading fails with DeadlineExceeded if nobody comes for the order in
   /// time. `order.session` is filled here. Errors: NotFound if nobody listens, ResourceExhausted.
-  Result<std::shared_ptr<ByteChannel>> open(const std::string& target, ShellOrder order);
+  Result<std::shared_ptr<ByteChannel>> open(const std::string& target, ShellOrder order,
+                                            ShellTap tap = {});
 
   /// The far end: carries the session's bytes until either side is done. Blocks. Errors: NotFound
   /// if no such session waits.

@@ -77,6 +77,52 @@ TEST(ShellHub, JoinsWhoOrdersAndWhoCarries) {
   EXPECT_EQ(hub.open("t", order).error().code(), Code::NotFound);
 }
 
+TEST(ShellHub, ATapHearsWhatTheShellShowsBeforeThePersonDoes) {
+  ShellHub hub;
+  std::string session;
+  hub.add_listener("t", [&](const ShellOrder& one) { session = one.session(); });
+  Guarded<std::string> kept;
+  ShellTap tap;
+  tap.notice = "you are heard\r\n";
+  tap.on_output = [&kept](std::string_view bytes) {
+    kept.with([&](std::string& all) { all += bytes; });
+    return Status();
+  };
+  const auto near = hub.open("t", {}, std::move(tap));
+  ASSERT_TRUE(near.ok());
+  ASSERT_TRUE(near.value()->write("secret").ok());
+  testing::PipePair pipes = testing::make_pipe_pair();
+  Thread carrying([&] { (void)hub.carry(session, *pipes.server); });
+  EXPECT_EQ(pipes.client->read().value(), "secret");
+  EXPECT_EQ(near.value()->read().value(), "you are heard\r\n");
+  ASSERT_TRUE(pipes.client->write("shown\x80\xff").ok());
+  EXPECT_EQ(near.value()->read().value(), "shown\x80\xff");
+  EXPECT_EQ(kept.with([](const std::string& all) { return all; }), "shown\x80\xff");
+  // Also what nobody reads any more.
+  ASSERT_TRUE(pipes.client->write(" and more").ok());
+  pipes.client->finish_writing();
+  carrying.join();
+  EXPECT_EQ(kept.with([](const std::string& all) { return all; }), "shown\x80\xff and more");
+}
+
+TEST(ShellHub, ATapThatCannotTakeMoreEndsTheShellWithItsReason) {
+  ShellHub hub;
+  std::string session;
+  hub.add_listener("t", [&](const ShellOrder& one) { session = one.session(); });
+  ShellTap tap;
+  tap.on_output = [](std::string_view) -> Status { return error(Code::Internal, "disk full"); };
+  const auto near = hub.open("t", {}, std::move(tap));
+  ASSERT_TRUE(near.ok());
+  testing::PipePair pipes = testing::make_pipe_pair();
+  Thread carrying([&] { (void)hub.carry(session, *pipes.server); });
+  ASSERT_TRUE(pipes.client->write("never shown").ok());
+  EXPECT_EQ(near.value()->read().value(), "\r\ndisk full\r\n");
+  EXPECT_EQ(near.value()->read().value(), "");
+  EXPECT_FALSE(near.value()->write("typed").ok());
+  carrying.join();
+  EXPECT_FALSE(pipes.client->read().ok()) << "the far end is told";
+}
+
 TEST(ShellHub, HangsUpWhenThePersonGoes) {
   ShellHub hub;
   std::string session;

@@ -106,8 +106,8 @@ Result<std::string> TerminalHosts::task_of(const std::string& locator,
 }
 
 Result<std::shared_ptr<ByteChannel>> TerminalHosts::open(const std::string& task,
-                                                         const ShellOrder& order) {
-  return hub_.open(prefix_ + task, order);
+                                                         const ShellOrder& order, ShellTap tap) {
+  return hub_.open(prefix_ + task, order, std::move(tap));
 }
 
 void TerminalHosts::order(Entries& entries, const std::string& locator, const ShellOrder& order) {

@@ -64,7 +64,8 @@ class TerminalHosts {
   /// The task of a host, for whoever knows its secret. Errors: NotFound; Unauthenticated.
   Result<std::string> task_of(const std::string& locator, std::string_view secret) const;
   /// Orders a shell from the task's host. Errors: as ShellHub::open.
-  Result<std::shared_ptr<ByteChannel>> open(const std::string& task, const ShellOrder& order);
+  Result<std::shared_ptr<ByteChannel>> open(const std::string& task, const ShellOrder& order,
+                                            ShellTap tap = {});
   /// The host's end of an order, whose session is `token`. Blocks. Errors: NotFound.
   Status carry(const std::string& locator, const std::string& token, ByteChannel& peer);
 

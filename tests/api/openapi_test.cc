@@ -3,13 +3,10 @@
 // is served that it does not list.
 #include <set>
 
-#include <grpcpp/create_channel.h>
-
 #include "base/clock.h"
 #include "controller/http/routes.h"
 #include "controller_case.h"
-#include "rpc/grpc/shell_client.h"
-#include "rpc/shell_frames.h"
+#include "shell_worker.h"
 #include "yaml/tree.h"
 
 namespace cirrus::controller {
@@ -162,9 +159,9 @@ TEST_F(OpenApi, ListsExactlyTheRoutesThatAreServedWithTheirRoles) {
 TEST_F(OpenApi, EveryRouteRefusesAsDocumented) {
   const std::string reader = token_of_role("reader");
   const json before = get("/api/v1/audit")["audit"];
-  const std::map<std::string, std::string> nobody = {{"pool", "nowhere"}, {"name", "nobody"},
-                                                     {"step", "none"},    {"path...", "a"},
-                                                     {"id", "987654321"}, {"owner", "no"}};
+  const std::map<std::string, std::string> nobody = {
+      {"pool", "nowhere"}, {"name", "nobody"}, {"step", "none"}, {"path...", "a"},
+      {"id", "987654321"}, {"owner", "no"},    {"number", "1"}};
   for (const http::Route& route : http::routes()) {
     SCOPED_TRACE(std::string(route.method) + " " + route.pattern);
     std::string method = route.method;
@@ -295,38 +292,15 @@ TEST_F(OpenApi, ShellsAnswerAsDocumented) {
   ScriptedWorker w = worker();
   ASSERT_TRUE(w.register_now().ok());
   submit("task:\n  persistent_worker: {}\n  main_script: echo\n");
+  ASSERT_EQ(call("POST", "/api/v1/pools/default", R"({"record_shells":true})").status, 202);
   api::PollResponse response;
   ASSERT_TRUE(w.poll(response).ok());
   ASSERT_EQ(response.tasks_to_start_size(), 1);
   const auto task = response.tasks_to_start(0);
   ASSERT_TRUE(w.started(task).ok());
 
-  // A worker whose shells answer what is typed and wait for whoever came to leave.
-  const auto channel =
-      grpc::CreateChannel(controller_->rpc_endpoint().substr(std::string_view("http://").size()),
-                          grpc::InsecureChannelCredentials());
-  const std::unique_ptr<cirrus::rpc::ShellLink> link = cirrus::rpc::make_shell_client(
-      [channel] { return channel; },
-      [&] {
-        return cirrus::rpc::CallMetadata{
-            {"registration-token", first_token(controller_->registration_token_file())},
-            {"session-token", w.session_token},
-            {"worker-name", "w1"}};
-      });
-  std::vector<Thread> shells;
-  Thread listening([&](const StopToken& stop) {
-    (void)link->listen(stop, [&](const cirrus::rpc::ShellOrder& shell) {
-      shells.emplace_back([&link, session = shell.session()] {
-        auto person = link->carry(session);
-        if (!person.ok()) return;
-        (void)person.value()->read();  // what is typed, or that they have left
-        (void)person.value()->write("hello");
-        person.value()->finish_writing();
-        while (person.value()->read().value_or("") != "") {
-        }
-      });
-    });
-  });
+  const ShellWorker shells(controller_->rpc_endpoint(),
+                           first_token(controller_->registration_token_file()), w);
 
   const auto operation = [](const std::string& path, const char* method) -> const json& {
     return document()["paths"][path][method];
@@ -349,8 +323,17 @@ TEST_F(OpenApi, ShellsAnswerAsDocumented) {
       call("POST", first + "/input", cirrus::rpc::input_frame("date\n"));
   EXPECT_EQ(typed.status, 204) << typed.body;
   const net::HttpResponse shown = call("GET", first + "/output");
-  EXPECT_EQ(shown.body, "hello");
+  EXPECT_TRUE(shown.body.ends_with("\r\nhello")) << shown.body;
   expect_documented(operation("/api/v1/shells/{id}/output", "get"), shown);
+  const std::string records = "/api/v1/tasks/" + task.task_id() + "/shells";
+  const net::HttpResponse listed = call("GET", records);
+  EXPECT_EQ(json::parse(listed.body)["shells"].size(), 1U) << listed.body;
+  expect_documented(operation("/api/v1/tasks/{id}/shells", "get"), listed);
+  for (const auto& [number, status] : std::map<std::string, long>{{"1", 200}, {"2", 404}}) {
+    const net::HttpResponse kept = call("GET", records + "/" + number);
+    EXPECT_EQ(kept.status, status) << kept.body;
+    expect_documented(operation("/api/v1/tasks/{id}/shells/{number}", "get"), kept);
+  }
   EXPECT_EQ(call("DELETE", open()).status, 204);
 
   // Nobody else's shell, and none in a task that is not there.
@@ -370,8 +353,6 @@ TEST_F(OpenApi, ShellsAnswerAsDocumented) {
   expect_documented(operation("/api/v1/tasks/{id}/shell", "post"),
                     call("POST", "/api/v1/tasks/987654321/shell", "{}"));
   EXPECT_EQ(call("DELETE", second).status, 204);
-  listening.request_stop();
-  listening.join();
 }
 
 }  // namespace cirrus::controller

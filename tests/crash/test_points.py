@@ -6,6 +6,7 @@ import unittest
 import test_blobs
 import test_controller
 import test_retention
+import test_shells
 from harness import SOURCE
 
 NAMED = re.compile(r'\b(?:fail|crash)_point\(\s*"([^"]+)"\s*\)')
@@ -18,7 +19,7 @@ class T17_EveryPoint(unittest.TestCase):
             if not path.name.endswith("_test.cc"):
                 named.update(NAMED.findall(path.read_text()))
         killed = set()
-        for module in (test_blobs, test_controller, test_retention):
+        for module in (test_blobs, test_controller, test_retention, test_shells):
             for _, case in inspect.getmembers(module, inspect.isclass):
                 for name, method in inspect.getmembers(case, inspect.isfunction):
                     if name.startswith("test_"):

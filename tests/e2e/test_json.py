@@ -25,6 +25,7 @@ TABLE = [
     ("task show 1", ("id", "steps"), 0),
     ("task why 1", ("reasons",), 0),
     ("task annotations 1", ("annotations",), 0),
+    ("task shells 1", ("shells",), 0),
     ("task cancel {waiting_task}", ("action", "task.id={waiting_task}"), 0),
     ("task rerun {waiting_task}", ("action", "task.id={waiting_task}", "id"), 0),
     ("task trigger {manual_task}", ("action", "task.id={manual_task}"), 0),

@@ -85,7 +85,8 @@ class Page(Case):
         self.assertEqual(tab.evaluate("document.querySelector('#L5 > span').textContent"),
                          "progress 100%")
         # T14: what a task writes or is called is text and nothing else.
-        self.assertIn("<img src=x onerror", tab.evaluate("document.querySelector('#L3').innerText"))
+        tab.wait("document.querySelector('#L3').innerText.includes('<img src=x onerror')",
+                 "the line is laid out")
         self.assertEqual(tab.evaluate("document.querySelector('#L4 > span').textContent"),
                          "a link after")
         self.assertEqual(tab.evaluate("document.querySelectorAll('main img, main script, main b').length"), 0)

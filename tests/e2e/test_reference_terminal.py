@@ -4,17 +4,14 @@ SPDX-License-Identifier: MIT
 Two programs stand in for the reference: a worker, and the agent that it starts. The controller and
 the client are real.
 """
-import fcntl
 import os
 import pathlib
-import re
 import signal
-import struct
 import subprocess
-import termios
 import unittest
 
 from harness import CIRRUS, Case, eventually
+from person import Person
 
 PROGRAMS = pathlib.Path(CIRRUS).resolve().parent / "tests" / "compat"
 CONFIG = """
@@ -24,41 +21,6 @@ task:
   env: {WHO: the-task, CIRRUS_TERMINAL_EXPIRATION_WINDOW: 8}
   script: echo begun; test -e go
 """
-
-
-class Person:
-    """`cirrus task shell` on a terminal of its own."""
-
-    def __init__(self, arguments, environment, columns, rows):
-        self.master, slave = os.openpty()
-        self.resize(columns, rows)
-        self.process = subprocess.Popen(
-            arguments, env=environment, stdin=slave, stdout=slave, stderr=slave,
-            start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
-        os.close(slave)
-        os.set_blocking(self.master, False)
-        self.seen = b""
-
-    def resize(self, columns, rows):
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def type(self, text):
-        os.write(self.master, text.encode())
-
-    def sees(self, pattern):
-        def look():
-            try:
-                self.seen += os.read(self.master, 4096)
-            except BlockingIOError:
-                pass
-            return re.search(pattern, self.seen)
-        return eventually(look, f"{pattern} is printed")
-
-    def leave(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        os.close(self.master)
 
 
 class ReferenceTerminals(Case):
@@ -126,6 +88,17 @@ class ReferenceTerminals(Case):
         person.process.send_signal(signal.SIGHUP)
         self.assertEqual(person.process.wait(60), 0)
         eventually(lambda: not os.path.exists(b"/proc/" + pid), "the shell is gone")
+
+    def test_what_it_shows_is_recorded_where_the_pool_asks(self):
+        self.when_offered()
+        self.cli("pool", "set", "default", "--record-shells", "yes", check=0)
+        shown = self.when_offered().stdout
+        notice = f"this shell is recorded: what it shows is kept with the logs of task {self.id}\n"
+        self.assertTrue(shown.startswith(notice), shown)
+        kept = self.cli("task", "logs", self.id, "--shell", "1", check=0).stdout
+        self.assertEqual(notice + kept, shown)
+        self.assertIn("I am in the-task", kept)
+        self.assertIn("admin", self.cli("task", "shells", self.id, check=0).stdout)
 
     def test_a_restarted_controller_is_found_again(self):
         self.when_offered()

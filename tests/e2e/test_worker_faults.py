@@ -67,6 +67,28 @@ class FullDisks(FaultCase):
         self.assertIn("Exit status: 7", log)
         self.still_works()
 
+    def test_t22_a_full_place_for_temporary_files_is_a_failure_with_its_cause(self):
+        """No task can have a directory any more, or no script be written."""
+        worker = self.worker(self.mounted((self.scratch / "tmp", "2m,nr_inodes=60")))
+        place = pathlib.Path(f"/proc/{worker.process.pid}/root{self.scratch}/tmp")
+        self.still_works()
+        eventually(lambda: not self.api("GET", "/api/v1/workers/default/w")["worker"]["tasks"],
+                   "what the task had is gone")
+        fillers = []
+        try:
+            while True:
+                fillers.append(place / f"filler-{len(fillers)}")
+                fillers[-1].write_bytes(b"")
+        except OSError:
+            fillers.pop()
+        task = self.run_one("echo never", "failed")
+        said = task["reason"] + self.log_or_empty(task["id"]).decode()
+        self.assertIn("No space left on device", said)
+        self.assertIsNone(worker.process.poll())
+        for filler in fillers:
+            filler.unlink()
+        self.still_works()
+
     def test_t22_a_full_spool_holds_the_script_back_and_loses_nothing(self):
         address, port = self.controller.ready["rpc_endpoint"].split("//")[1].split(":")
         relay = Relay((address, int(port)))
@@ -166,6 +188,25 @@ class Exhausted(FaultCase):
         task = self.run_one("python3 -c 'x = bytearray(1 << 30)'", "failed")
         log = self.log(task["id"]).decode()
         self.assertIn("The kernel killed a process for want of memory: the limit is 300 MiB", log)
+        self.assertIsNone(worker.process.poll())
+        self.still_works()
+
+    @unittest.skipUnless(ROOT, "only root may name the next to be killed")
+    def test_t22_memory_runs_out_and_the_agent_is_killed_for_it(self):
+        worker = self.worker(self.group("memory", memory__limit_in_bytes=300 << 20))
+        # Two that are each smaller than the whole, which is what the agent counts for.
+        (self.scratch / "hog.py").write_text(
+            "import os, time\nready, done = os.pipe()\n"
+            "if os.fork() == 0:\n    half = bytearray(120 << 20)\n    os.write(done, b'.')\n"
+            "    time.sleep(1000)\nos.read(ready, 1)\nrest = bytearray(1 << 30)\n")
+        build = self.submit(NONE + "task:\n  name: t\n  env: {MARK: %s}\n  script: |\n"
+                            "    echo 1000 > /proc/$PPID/oom_score_adj\n"
+                            "    echo 0 > /proc/$$/oom_score_adj\n"
+                            "    python3 %s/hog.py\n" % (self.cookie, self.scratch))
+        task = self.wait_build(build, "failed")["tasks"][0]
+        self.assertIn("agent process exited unexpectedly", task["reason"])
+        self.assertIn("the kernel killed processes there for want of memory", task["reason"])
+        eventually(lambda: not processes_with(self.cookie), "nothing of the task is left")
         self.assertIsNone(worker.process.poll())
         self.still_works()
 

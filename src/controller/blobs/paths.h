@@ -8,6 +8,7 @@
 //     master-key                0600, seals secrets; what it sealed is lost without it
 //     registration-token        0600, of the pool `default`, made at first start
 //     logs/<task id>/<step>     one file per step; step names encoded
+//     logs/<task id>/%shell-<n> what a recorded shell showed
 //     caches/<owner>/<name>/    one file per cache of a repository; names are hashes of keys
 //     artifacts/<task id>/<artifact>/  its list and its files
 //     reports/<task id>/        annotations, warnings and figures
@@ -32,6 +33,9 @@ std::string encode_component(std::string_view name);
 /// The file that stands in a task's folder for what retention removed; never an encoded name,
 /// because `%x` begins no escape.
 inline constexpr const char* kExpiredMarker = "%xpired";
+/// What the files of recorded shells begin with, in the folder of a task's logs; no encoded name
+/// either.
+inline constexpr const char* kShellRecordPrefix = "%shell-";
 
 /// Builds every path below the data directory.
 class Paths {
@@ -49,6 +53,9 @@ class Paths {
   std::filesystem::path logs_of(model::TaskId task) const { return logs() / task.to_string(); }
   std::filesystem::path log(model::TaskId task, std::string_view step) const {
     return logs_of(task) / encode_component(step);
+  }
+  std::filesystem::path shell_record(model::TaskId task, int number) const {
+    return logs_of(task) / (kShellRecordPrefix + std::to_string(number));
   }
   std::filesystem::path caches() const { return data_ / "caches"; }
   std::filesystem::path artifacts() const { return data_ / "artifacts"; }

@@ -7,6 +7,7 @@
 #include "controller/blobs/disk_watermark.h"
 #include "controller/blobs/log_store.h"
 #include "controller/blobs/report_store.h"
+#include "controller/blobs/shell_records.h"
 
 namespace cirrus::controller::blobs {
 
@@ -17,6 +18,7 @@ struct Stores {
   CacheStore caches;
   ArtifactStore artifacts;
   ReportStore reports;
+  ShellRecords shells;
 
   struct Watermark {
     DiskWatermark::FreeBytes free_bytes;
@@ -28,7 +30,8 @@ struct Stores {
         logs(all),
         caches(all, clock, {}, &disk),
         artifacts(all, {}, &disk),
-        reports(all) {}
+        reports(all),
+        shells(all) {}
   Stores(const Stores&) = delete;
   Stores& operator=(const Stores&) = delete;
 };

@@ -139,6 +139,7 @@ class State {
   struct ShellPlace {
     std::string worker;  ///< `pool/worker`, for agents of ours
     std::string absent;  ///< a sentence, for when neither it nor a terminal of the agent is there
+    bool recorded = false;  ///< its pool wants to keep what the shell shows
   };
   /// Where a shell in this task has to be ordered. Audited. Errors: NotFound; FailedPrecondition
   /// if it does not run.
@@ -170,6 +171,7 @@ class State {
     std::optional<bool> paused;
     std::optional<bool> hold_reference_polls;
     std::optional<model::IsolationSet> untrusted_isolations = {};
+    std::optional<bool> record_shells = {};
   };
   /// Errors: AlreadyExists, InvalidArgument.
   void create_pool(const std::string& name, const PoolSettings& settings, const Actor& actor,

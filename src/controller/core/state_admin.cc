@@ -36,6 +36,7 @@ void apply_settings(const State::PoolSettings& settings, store::PoolRecord& pool
   if (settings.paused) pool.paused = *settings.paused;
   if (settings.hold_reference_polls) pool.hold_reference_polls = *settings.hold_reference_polls;
   if (settings.untrusted_isolations) pool.untrusted_isolations = *settings.untrusted_isolations;
+  if (settings.record_shells) pool.record_shells = *settings.record_shells;
 }
 }  // namespace
 
@@ -141,6 +142,10 @@ void State::change_pool(const std::string& name, const PoolSettings& settings, c
   if (pool.untrusted_isolations != before.untrusted_isolations) {
     audit(actor.name, "pool.trust",
           fmt::format("{} ({})", name, untrusted_text(pool.untrusted_isolations)), moment);
+  }
+  if (pool.record_shells != before.record_shells) {
+    audit(actor.name, "pool.shells",
+          fmt::format("{} ({})", name, pool.record_shells ? "recorded" : "not recorded"), moment);
   }
   answer<void>(std::move(reply), Result<void>());
 }

@@ -20,6 +20,8 @@ void State::order_shell(model::TaskId id, const Actor& actor, Reply<ShellPlace> 
   audit(actor.name, "task.shell", id.to_string(), moment);
   ShellPlace place;
   place.worker = task.record.pool + "/" + task.record.worker;
+  const auto pool = pools_.find(task.record.pool);
+  place.recorded = pool != pools_.end() && pool->second.record_shells;
   const auto worker = workers_.find({task.record.pool, task.record.worker});
   if (worker == workers_.end() || !worker->second.record.instance.empty()) {
     // An old one, or one that has just lost its connection.

@@ -47,6 +47,8 @@ void Api::handle(net::ServerRequest request, std::shared_ptr<net::Responder> res
                          (parts[4] == "annotations" || parts[4] == "report");
     if (reports && request.method == "GET") return route_reports(parts, responder);
     const bool shell = parts[2] == "tasks" && parts.size() == 5 && parts[4] == "shell";
+    const bool records = parts[2] == "tasks" && parts.size() >= 5 && parts[4] == "shells";
+    if (records && request.method == "GET") return route_shell_records(request, parts, responder);
     if (shell || parts[2] == "shells") return route_shells(std::move(request), parts, responder);
     if (parts[2] == "caches") return route_caches(request, parts, responder);
     if (parts[2] == "tasks") return route_tasks(request, parts, responder);

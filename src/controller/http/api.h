@@ -32,7 +32,7 @@ class Api {
         git_(git),
         submission_(core, git, pool, secrets),
         feeds_(core, pool, [this] { return troubles(); }),
-        shells_(core, shells),
+        shells_(core, shells, stores.shells),
         secrets_(secrets) {}
 
   /// For HttpServer: routes one admitted request.
@@ -59,6 +59,10 @@ class Api {
   // In api_blobs.cc.
   void route_artifacts(const Parts& parts, const Answer& answer);
   void route_reports(const Parts& parts, const Answer& answer);
+  void route_shell_records(net::ServerRequest& request, const Parts& parts, const Answer& answer);
+  void list_shell_records(model::TaskId task, const Answer& answer);
+  void send_shell_record(model::TaskId task, int number, std::uint64_t offset,
+                         const Answer& answer);
   void route_shells(net::ServerRequest request, const Parts& parts, const Answer& answer);
   void route_caches(net::ServerRequest& request, const Parts& parts, const Answer& answer);
   void send_file(const core::TaskView& task, const std::string& name, const std::string& path,

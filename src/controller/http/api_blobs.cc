@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Api: artifacts of tasks and caches of repositories.
+// Api: artifacts and recorded shells of tasks, caches of repositories.
 #include <charconv>
 #include <limits>
 
@@ -145,6 +145,70 @@ void Api::route_artifacts(const Parts& parts, const Answer& answer) {
   with_task(parts[3], answer, [this, answer, name = parts[5], path](const core::TaskView& task) {
     send_file(task, name, path, answer);
   });
+}
+
+void Api::send_shell_record(model::TaskId task, int number, std::uint64_t offset,
+                            const Answer& answer) {
+  const bool queued = downloads_.run([this, task, number, offset, answer](const StopToken& stop) {
+    Result<std::string> piece = stores_.shells.read(task, number, offset, kPiece);
+    if (!piece.ok()) return answer->respond(problem(piece.error()));
+    // What a task prints is never a page of ours.
+    const std::shared_ptr<net::ByteStream> body =
+        answer->stream({200,
+                        {{"Content-Type", "application/octet-stream"},
+                         {"X-Content-Type-Options", "nosniff"},
+                         {"Content-Security-Policy", "sandbox; default-src 'none'"},
+                         {"Cache-Control", "no-store"}},
+                        ""});
+    for (std::uint64_t at = offset; piece.ok() && !piece.value().empty();) {
+      at += piece.value().size();
+      if (!body->write_blocking(std::move(piece).value(), stop)) break;
+      piece = stores_.shells.read(task, number, at, kPiece);
+    }
+    body->finish();
+  });
+  if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
+}
+
+void Api::list_shell_records(model::TaskId task, const Answer& answer) {
+  const bool queued = pool_.run([this, task, answer](const StopToken&) {
+    const auto records = stores_.shells.list(task);
+    if (!records.ok()) return answer->respond(problem(records.error()));
+    json list = json::array();
+    for (const blobs::ShellRecords::Record& record : records.value()) {
+      list.push_back({{"number", record.number},
+                      {"opened_by", record.opened_by},
+                      {"opened_at", record.opened_at},
+                      {"size", record.bytes}});
+    }
+    json body = {{"schema_version", 1}, {"shells", std::move(list)}};
+    if (const auto note = blobs::expiry_note(stores_.paths.logs_of(task))) {
+      body["expired"] = std::string(trim(*note));
+    }
+    answer->respond(json_response(200, dump(body)));
+  });
+  if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
+}
+
+// GET /api/v1/tasks/{id}/shells and .../shells/{number}[?offset=]
+void Api::route_shell_records(net::ServerRequest& request, const Parts& parts,
+                              const Answer& answer) {
+  if (parts.size() == 5) {
+    return with_task(parts[3], answer, [this, answer](const core::TaskView& task) {
+      list_shell_records(task.id, answer);
+    });
+  }
+  int number = 0;
+  const char* const end = parts[5].data() + parts[5].size();
+  const auto read = std::from_chars(parts[5].data(), end, number);
+  if (read.ec != std::errc() || read.ptr != end) {
+    return answer->respond(problem(404, "recorded shells have numbers: 1 is a task's first"));
+  }
+  const Result<std::int64_t> offset = number_of(request.query, "offset", 0, 0, kMostNumber);
+  if (!offset.ok()) return answer->respond(problem(offset.error()));
+  with_task(parts[3], answer,
+            [this, number, from = static_cast<std::uint64_t>(offset.value()), answer](
+                const core::TaskView& task) { send_shell_record(task.id, number, from, answer); });
 }
 
 // GET /api/v1/caches/{owner}/{name}[?limit=&after=]; DELETE …?key=

@@ -67,8 +67,8 @@ class Fields {
 
 /// `fresh`: of a pool that is made, whose name is in there, too.
 Result<core::State::PoolSettings> read_settings(const Fields& fields, bool fresh) {
-  CIRRUS_TRY(fields.only(
-      {"name", "lost_after_seconds", "paused", "hold_reference_polls", "untrusted_isolations"}));
+  CIRRUS_TRY(fields.only({"name", "lost_after_seconds", "paused", "hold_reference_polls",
+                          "untrusted_isolations", "record_shells"}));
   if (!fresh && fields.has("name")) {
     return error(Code::InvalidArgument, "a pool keeps its name: leave out 'name'");
   }
@@ -82,6 +82,7 @@ Result<core::State::PoolSettings> read_settings(const Fields& fields, bool fresh
         CIRRUS_TRY(model::IsolationSet::of(CIRRUS_TRY(fields.texts("untrusted_isolations")))
                        .note("'untrusted_isolations'"));
   }
+  settings.record_shells = CIRRUS_TRY(fields.flag("record_shells"));
   return settings;
 }
 

@@ -12,7 +12,9 @@ namespace cirrus::controller::http {
 namespace {
 /// Above this much unsent, a slow client skips states instead of piling them up.
 constexpr std::size_t kEnough = 256 * 1024;
-constexpr std::size_t kLogPiece = 128 * 1024;
+/// The same for a log, of which a thousand clients may read nothing: some 110 KB for each of them.
+constexpr std::size_t kEnoughOfALog = 64 * 1024;
+constexpr std::size_t kLogPiece = 32 * 1024;
 
 /// Names a state, so that a client which has it is not sent it again.
 std::string state_id(const std::string& text) {
@@ -182,7 +184,7 @@ class LogFollower : public std::enable_shared_from_this<LogFollower> {
   void run() {
     do {
       pumping_ = 1;
-      while (!closed_ && events_.pending() < kEnough) {
+      while (!closed_ && events_.pending() < kEnoughOfALog) {
         const bool over = final_;  // before the read: what was logged before it is in the file
         const Result<std::string> bytes = logs_.read(task_, step_, offset_, kLogPiece);
         if (!bytes.ok() || bytes.value().empty()) {

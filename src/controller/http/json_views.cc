@@ -149,6 +149,7 @@ json pool_value(const core::PoolView& pool) {
           {"hold_reference_polls", pool.record.hold_reference_polls},
           {"lost_after_ms", pool.record.lost_after_ms},
           {"untrusted_isolations", pool.record.untrusted_isolations.words()},
+          {"record_shells", pool.record.record_shells},
           {"workers", pool.workers},
           {"connected", pool.connected},
           {"tokens", std::move(tokens)}};

@@ -52,6 +52,8 @@ const std::vector<Route>& routes() {
       {"POST", "/api/v1/tasks/{id}/trigger", Role::Submitter, kSmallBody},
       {"POST", "/api/v1/tasks/{id}/rerun", Role::Submitter, kSmallBody},
       {"POST", "/api/v1/tasks/{id}/shell", Role::Operator, kSmallBody},
+      {"GET", "/api/v1/tasks/{id}/shells", Role::Operator},
+      {"GET", "/api/v1/tasks/{id}/shells/{number}", Role::Operator},
       {"GET", "/api/v1/shells/{id}/output", Role::Operator},
       {"POST", "/api/v1/shells/{id}/input", Role::Operator, kSmallBody},
       {"DELETE", "/api/v1/shells/{id}", Role::Operator, kSmallBody},

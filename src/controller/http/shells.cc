@@ -47,34 +47,49 @@ void Shells::open(model::TaskId task, net::ServerRequest request, const Answer& 
                                      core::State& state, core::Moment moment) {
     state.order_shell(
         task, actor,
-        [this, answer, order,
-         token = actor.token_id](const Result<core::State::ShellPlace>& place) {
+        [this, task, actor, answer, order](const Result<core::State::ShellPlace>& place) {
           if (!place.ok()) return answer->respond(problem(place.error()));
-          // An agent of the reference comes to us by itself; ours are reached through their worker.
-          Result<std::shared_ptr<cirrus::rpc::ByteChannel>> channel =
-              hub_.open(cirrus::rpc::kTerminalTargets + order.task_id(), order);
-          if (!channel.ok() && channel.error().code() == Code::NotFound) {
-            channel = hub_.open(place.value().worker, order);
-          }
-          if (!channel.ok()) {
-            const bool absent = channel.error().code() == Code::NotFound;
-            return answer->respond(absent ? problem(409, place.value().absent)
-                                          : problem(channel.error()));
-          }
-          const std::string id = random_hex(16);
-          open_.with([&](Map& map) {
-            const Monotonic now = std::chrono::steady_clock::now();
-            std::erase_if(map, [now](const auto& one) {
-              return !one.second.is_read && now - one.second.opened > kUnread;
-            });
-            map.emplace(id, Open{.channel = std::move(channel).value(), .token_id = token});
-          });
-          answer->respond(
-              json_response(201, nlohmann::json{{"schema_version", 1}, {"id", id}}.dump()));
+          const bool queued =
+              writers_.run([this, task, actor, answer, order, place = place.value()](
+                               const StopToken&) { begin(task, order, place, actor, answer); });
+          if (!queued) answer->respond(problem(503, "too much is typed at once: try again"));
         },
         moment);
   });
   if (!posted) answer->respond(problem(503, "the controller is shutting down"));
+}
+
+void Shells::begin(model::TaskId task, const cirrus::rpc::ShellOrder& order,
+                   const core::State::ShellPlace& place, const core::Actor& actor,
+                   const Answer& answer) {
+  std::shared_ptr<blobs::ShellRecord> record;
+  cirrus::rpc::ShellTap tap;
+  if (place.recorded) {
+    auto begun = records_.begin(task, actor.name, core_.clock().wall());
+    if (!begun.ok()) return answer->respond(problem(503, begun.error().to_string()));
+    record = std::move(begun).value();
+    tap = {record->notice(), [record](std::string_view bytes) { return record->append(bytes); }};
+  }
+  // An agent of the reference comes to us by itself; ours are reached through their worker.
+  Result<std::shared_ptr<cirrus::rpc::ByteChannel>> channel =
+      hub_.open(cirrus::rpc::kTerminalTargets + order.task_id(), order, tap);
+  if (!channel.ok() && channel.error().code() == Code::NotFound) {
+    channel = hub_.open(place.worker, order, tap);
+  }
+  if (!channel.ok()) {
+    if (record) record->discard();
+    const bool absent = channel.error().code() == Code::NotFound;
+    return answer->respond(absent ? problem(409, place.absent) : problem(channel.error()));
+  }
+  const std::string id = random_hex(16);
+  open_.with([&](Map& map) {
+    const Monotonic now = std::chrono::steady_clock::now();
+    std::erase_if(map, [now](const auto& one) {
+      return !one.second.is_read && now - one.second.opened > kUnread;
+    });
+    map.emplace(id, Open{.channel = std::move(channel).value(), .token_id = actor.token_id});
+  });
+  answer->respond(json_response(201, nlohmann::json{{"schema_version", 1}, {"id", id}}.dump()));
 }
 
 std::shared_ptr<cirrus::rpc::ByteChannel> Shells::find(const std::string& id,

@@ -32,17 +32,22 @@ std::shared_ptr<grpc::ServerCredentials> credentials_of(const RpcServerOptions& 
   return tls::TlsServerCredentials(with_files);
 }
 
-/// Whoever knows a terminal's secret may open a shell: the same question and the same entry in the
-/// audit as for an operator's token.
-Status admit_guest(core::Core& core, const std::string& task, const std::string& peer) {
+/// Whoever knows a terminal's secret may open a shell: the same question, the same entry in the
+/// audit and the same recording as for an operator's token.
+Result<cirrus::rpc::ShellTap> admit_guest(core::Core& core, const blobs::ShellRecords& records,
+                                          const std::string& task, const std::string& peer) {
   const model::TaskId id = CIRRUS_TRY(model::TaskId::parse(task));
   const core::Actor actor(fmt::format("holder of a terminal's secret at {}", peer_address(peer)));
-  CIRRUS_TRY(core.ask<core::State::ShellPlace>(
+  const auto place = CIRRUS_TRY(core.ask<core::State::ShellPlace>(
       [id, actor](core::State& state, core::Reply<core::State::ShellPlace> reply,
                   core::Moment moment) {
         state.order_shell(id, actor, std::move(reply), moment);
       }));
-  return {};
+  if (!place.recorded) return cirrus::rpc::ShellTap();
+  const std::shared_ptr<blobs::ShellRecord> record =
+      CIRRUS_TRY(records.begin(id, actor.name, core.clock().wall()));
+  return cirrus::rpc::ShellTap{record->notice(),
+                               [record](std::string_view bytes) { return record->append(bytes); }};
 }
 
 class Server final : public RpcServer {
@@ -51,8 +56,8 @@ class Server final : public RpcServer {
       : terminals_(shells, cirrus::rpc::kTerminalTargets),
         terminal_hosts_(terminals_, newcomers_),
         terminal_guests_(terminals_, newcomers_,
-                         [&core](const std::string& task, const std::string& peer) {
-                           return admit_guest(core, task, peer);
+                         [&core, &stores](const std::string& task, const std::string& peer) {
+                           return admit_guest(core, stores.shells, task, peer);
                          }),
         syncer_(core, stores.logs),
         workers_(core, syncer_),

@@ -24,6 +24,7 @@ struct PoolRecord {
   std::int64_t lost_after_ms = 600000;  ///< silence after which a worker's tasks run again
   /// In what tasks of untrusted builds may run there; empty: it takes trusted builds only.
   model::IsolationSet untrusted_isolations = model::IsolationSet::any();
+  bool record_shells = false;  ///< what people's shells show is kept with the logs
 };
 
 /// A token that lets workers join a pool. Only its SHA-256 is kept.

@@ -71,6 +71,10 @@ ALTER TABLE builds ADD COLUMN submitted_by TEXT NOT NULL DEFAULT '';
 UPDATE builds SET trusted = 0, submitted_by = substr(cache_space, length('token-') + 1)
   WHERE length(cache_space) > 0;
 )sql",
+    // Whether pools keep what shells in their tasks show. Before, none did.
+    R"sql(
+ALTER TABLE pools ADD COLUMN record_shells INTEGER NOT NULL DEFAULT 0;
+)sql",
 };
 }  // namespace
 

@@ -162,7 +162,7 @@ struct Writer {
         CIRRUS_TRY(db.prepare("COMMIT")),
         CIRRUS_TRY(db.prepare("ROLLBACK")),
         CIRRUS_TRY(db.prepare("REPLACE INTO settings VALUES (?,?)")),
-        CIRRUS_TRY(db.prepare("REPLACE INTO pools VALUES (?,?,?,?,?)")),
+        CIRRUS_TRY(db.prepare("REPLACE INTO pools VALUES (?,?,?,?,?,?)")),
         CIRRUS_TRY(db.prepare("REPLACE INTO registration_tokens VALUES (?,?,?,?,?,?,?,?)")),
         CIRRUS_TRY(db.prepare("REPLACE INTO api_tokens VALUES (?,?,?,?,?,?,?,?)")),
         CIRRUS_TRY(db.prepare("REPLACE INTO workers VALUES (?,?,?,?,?,?,?)")),
@@ -187,6 +187,7 @@ struct Writer {
                      .bind(row.paused ? 1 : 0)
                      .bind(row.lost_after_ms)
                      .bind(encode_strings(row.untrusted_isolations.words()))
+                     .bind(row.record_shells ? 1 : 0)
                      .run());
     }
     for (const RegistrationTokenRecord& row : changes.registration_tokens) {
@@ -446,7 +447,8 @@ class SqliteStore final : public Store {
       loaded.settings[std::move(key)] = settings.next_text();
     }
     Statement pools = CIRRUS_TRY(writing_.prepare(
-        "SELECT name, hold, paused, lost_after_ms, untrusted_isolations FROM pools"));
+        "SELECT name, hold, paused, lost_after_ms, untrusted_isolations, record_shells FROM "
+        "pools"));
     while (CIRRUS_TRY(pools.step())) {
       PoolRecord pool;
       pool.name = pools.next_text();
@@ -454,6 +456,7 @@ class SqliteStore final : public Store {
       pool.paused = pools.next_int() != 0;
       pool.lost_after_ms = pools.next_int();
       pool.untrusted_isolations = CIRRUS_TRY(read_isolations(pools.next_text(), pool.name));
+      pool.record_shells = pools.next_int() != 0;
       loaded.pools.push_back(std::move(pool));
     }
     Statement tokens = CIRRUS_TRY(writing_.prepare(

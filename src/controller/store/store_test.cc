@@ -115,6 +115,7 @@ TEST(SqliteStore, KnowsWhichBuildsOfAnOlderProgramWereTrusted) {
   EXPECT_EQ(loaded.builds[1].build.submitted_by, "0123456789ab");
   ASSERT_EQ(loaded.pools.size(), 1U);
   EXPECT_EQ(loaded.pools[0].untrusted_isolations, model::IsolationSet::any());
+  EXPECT_FALSE(loaded.pools[0].record_shells);
 }
 
 TEST(SqliteStore, APoolWhoseRulesCannotBeReadStaysShut) {

@@ -18,6 +18,7 @@
 #include "os/cgroup.h"
 #include "os/file_lock.h"
 #include "os/files.h"
+#include "os/memory_events.h"
 #include "os/priority.h"
 #include "os/proc.h"
 #include "os/waker.h"
@@ -41,7 +42,10 @@ class NoneInstance final : public Instance {
       : record_(std::move(record)),
         process_(std::move(process)),
         input_(std::move(input)),
-        watched_(std::move(watched)) {}
+        watched_(std::move(watched)) {
+    if (process_) memory_ = os::MemoryEvents::of(process_->pid());
+    kills_ = memory_kills();
+  }
   // The agent outlives its worker: letting go of an instance must not end it.
   ~NoneInstance() override {
     if (process_ && !process_->try_wait()) process_->release();
@@ -82,7 +86,11 @@ class NoneInstance final : public Instance {
     if (!process_ || !process_->reaped()) return {};
     os::Process& process = const_cast<os::Process&>(*process_);
     const std::optional<os::ExitStatus> status = process.try_wait();
-    return status ? status->describe() : std::string();
+    if (!status) return {};
+    // In a group of several tasks it may have been another's process: so much is sure.
+    const bool no_memory = status->signal == SIGKILL && memory_kills() > kills_;
+    return status->describe() +
+           (no_memory ? "; the kernel killed processes there for want of memory" : "");
   }
 
   bool marks_receipt() const override { return true; }
@@ -124,8 +132,12 @@ class NoneInstance final : public Instance {
            os::is_alive(static_cast<pid_t>(record_.agent_pid), record_.agent_start_time);
   }
 
+  std::uint64_t memory_kills() const { return memory_ ? memory_->kills().value_or(0) : 0; }
+
   InstanceRecord record_;
   std::optional<os::Process> process_;  // absent: adopted
+  std::optional<os::MemoryEvents> memory_;
+  std::uint64_t kills_ = 0;  // before this one was launched
   os::Fd input_;
   os::Fd watched_;  // a pidfd, if adopted alive
   bool ended_ = false;

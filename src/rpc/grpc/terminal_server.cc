@@ -264,13 +264,13 @@ grpc::Status TerminalGuests::TerminalChannel(grpc::ServerContext* context,
     CIRRUS_TRY(read_hello(*context, *stream, newcomers_, timing_.hello, first));
     const std::string task =
         CIRRUS_TRY(hosts_.task_of(first.hello().locator(), first.hello().secret()));
-    CIRRUS_TRY(admit_(task, context->peer()));
+    ShellTap tap = CIRRUS_TRY(admit_(task, context->peer()));
     ShellOrder order;
     order.set_task_id(task);
     const TerminalDimensions& size = first.hello().requested_dimensions();
     order.set_columns(size.width_columns() == 0 ? TerminalSize().columns : size.width_columns());
     order.set_rows(size.height_rows() == 0 ? TerminalSize().rows : size.height_rows());
-    const std::shared_ptr<ByteChannel> shell = CIRRUS_TRY(hosts_.open(task, order));
+    const std::shared_ptr<ByteChannel> shell = CIRRUS_TRY(hosts_.open(task, order, std::move(tap)));
     GuestTerminal guest(*context, *stream);
     join_channels(*shell, guest, StopToken());
     return {};

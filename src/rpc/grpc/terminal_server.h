@@ -43,8 +43,8 @@ class TerminalServer final
 /// People who come with a locator and its secret, as programs of the reference do.
 class TerminalGuests final : public GuestService::Service {
  public:
-  /// Asked before a shell is ordered; blocks. Errors: why not.
-  using Admit = std::function<Status(const std::string& task, const std::string& peer)>;
+  /// Asked before a shell is ordered; blocks. Says who else gets what it shows. Errors: why not.
+  using Admit = std::function<Result<ShellTap>(const std::string& task, const std::string& peer)>;
 
   /// Both must outlive the server.
   TerminalGuests(TerminalHosts& hosts, Newcomers& newcomers, Admit admit,

@@ -27,9 +27,10 @@ class GrpcTerminals : public ::testing::Test {
     service_ = std::make_unique<TerminalServer>(hosts_, newcomers_, timing);
     guests_ = std::make_unique<TerminalGuests>(
         hosts_, newcomers_,
-        [this](const std::string& task, const std::string&) {
+        [this](const std::string& task, const std::string&) -> Result<ShellTap> {
           asked_.push_back(task);
-          return refusal_;
+          CIRRUS_TRY(refusal_);
+          return tap_;
         },
         timing);
     grpc::ServerBuilder builder;
@@ -79,6 +80,7 @@ class GrpcTerminals : public ::testing::Test {
   TerminalHosts hosts_{hub_, ""};
   std::atomic<bool> alive_ = true;
   Status refusal_;
+  ShellTap tap_;
   std::vector<std::string> asked_;
   std::unique_ptr<TerminalServer> service_;
   std::unique_ptr<TerminalGuests> guests_;
@@ -291,6 +293,35 @@ TEST_F(GrpcTerminals, AGuestWhoKnowsTheSecretOpensAShell) {
   while (guest.hear(seen)) printed += seen.output().data();
   EXPECT_EQ(printed, "last words");
   guest.end();
+}
+
+TEST_F(GrpcTerminals, AGuestIsToldOfTheTapThatHearsTheShell) {
+  Guarded<std::string> kept;
+  tap_.notice = "kept\r\n";
+  tap_.on_output = [&kept](std::string_view bytes) -> Status {
+    return kept.with([&](std::string& all) -> Status {
+      if (bytes == "too much") return error(Code::ResourceExhausted, "the tap is full");
+      all += bytes;
+      return {};
+    });
+  };
+  ScriptedHost host(channel());
+  const std::string locator = attach(host);
+  ScriptedGuest guest(channel());
+  guest.say_hello(locator, "s3cret");
+  ScriptedShell shell(channel());
+  shell.say_hello(locator, host.order().token());
+  ASSERT_TRUE(shell.print("$ "));
+  std::string printed;
+  GuestTerminalResponse seen;
+  while (printed.size() < 8 && guest.hear(seen)) printed += seen.output().data();
+  EXPECT_EQ(printed, "kept\r\n$ ");
+  EXPECT_EQ(kept.with([](const std::string& all) { return all; }), "$ ");
+  ASSERT_TRUE(shell.print("too much"));
+  while (guest.hear(seen)) printed += seen.output().data();
+  EXPECT_EQ(printed, "kept\r\n$ \r\nthe tap is full\r\n");
+  guest.end();
+  EXPECT_FALSE(shell.end().ok());
 }
 
 TEST_F(GrpcTerminals, AGuestWhoLeavesTakesTheShellAlong) {

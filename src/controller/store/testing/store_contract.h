@@ -77,9 +77,10 @@ TEST_P(StoreContract, AnEmptyStoreLoadsEmpty) {
 TEST_P(StoreContract, KeepsConfigurationOverAReopen) {
   Changes changes;
   changes.settings = {{"key", std::string("\0secret", 7)}};
-  changes.pools = {{"default", false, true, 1234, model::IsolationSet::any()},
-                   {"release", true, false, 1, model::IsolationSet::of({}).value()},
-                   {"shared", true, false, 1, model::IsolationSet::of({"vetu", "tart"}).value()}};
+  changes.pools = {
+      {"default", false, true, 1234, model::IsolationSet::any()},
+      {"release", true, false, 1, model::IsolationSet::of({}).value()},
+      {"shared", true, false, 1, model::IsolationSet::of({"vetu", "tart"}).value(), true}};
   changes.registration_tokens = {{"t1", "default", "hash", 1, 2, 3, "for the macs", "mac-*"}};
   changes.api_tokens = {{"a1", "ci", "submitter", "hash2", 4, 5, {"acme/app", "local/*"}, true}};
   changes.workers = {{"default", "w 1", "inst", true, {{"os", "linux"}}, {{"cpu", 0.1}}, 9}};
@@ -93,6 +94,7 @@ TEST_P(StoreContract, KeepsConfigurationOverAReopen) {
   EXPECT_EQ(loaded.pools[0].lost_after_ms, 1234);
   for (std::size_t i = 0; i < loaded.pools.size(); ++i) {
     EXPECT_EQ(loaded.pools[i].untrusted_isolations, changes.pools[i].untrusted_isolations);
+    EXPECT_EQ(loaded.pools[i].record_shells, changes.pools[i].record_shells);
   }
   ASSERT_EQ(loaded.registration_tokens.size(), 1U);
   EXPECT_EQ(loaded.registration_tokens[0].revoked_ms, 3);
