@@ -151,8 +151,8 @@ class GrpcTaskService final : public TaskService {
   Status report_finished(const pb::ReportAgentFinishedRequest& request, const LogPositions& after,
                          const StopToken& stop, Monotonic deadline) override {
     pb::ReportAgentFinishedResponse response;
-    return unary(&pb::CirrusCIService::Stub::ReportAgentFinished, request, response, stop,
-                 deadline, after);
+    return unary(&pb::CirrusCIService::Stub::ReportAgentFinished, request, response, stop, deadline,
+                 after);
   }
   Status report_warning(const pb::ReportAgentProblemRequest& request, const StopToken& stop,
                         Monotonic deadline) override {
