@@ -158,14 +158,14 @@ int shell(const TaskFlags& flags) {
 int annotations(const TaskFlags& flags) {
   const Result<ApiClient> api = ApiClient::create(flags.api);
   if (!api.ok()) return report(api.error());
-  const Result<json> answer =
-      api.value().get("/api/v1/tasks/" + path_component(flags.id) + "/annotations");
-  if (!answer.ok()) return report(answer.error());
+  const Result<json> found = whole_list(
+      api.value(), "/api/v1/tasks/" + path_component(flags.id) + "/annotations", "annotations");
+  if (!found.ok()) return report(found.error());
   if (flags.output == "json") {
-    std::printf("%s\n", answer.value().dump(2).c_str());
+    print_json({{"schema_version", 1}, {"annotations", found.value()}});
     return kOk;
   }
-  for (const json& one : answer.value().value("annotations", json::array())) {
+  for (const json& one : found.value()) {
     const auto line = one.value("start_line", std::int64_t{0});
     const auto column = one.value("start_column", std::int64_t{0});
     std::string place = one.value("path", "");
