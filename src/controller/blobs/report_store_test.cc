@@ -21,12 +21,14 @@ class Reports : public ::testing::Test {
     for (const std::string& message : messages) report.add_annotations()->set_message(message);
     return report;
   }
-  std::vector<std::string> messages() const {
+  std::vector<std::string> messages(std::size_t after = 0, std::size_t most = 1000,
+                                    bool more = false) const {
     std::vector<std::string> list;
-    const auto annotations = store_.annotations(task_);
-    EXPECT_TRUE(annotations.ok());
-    if (!annotations.ok()) return list;
-    for (const pb::Annotation& one : annotations.value()) list.push_back(one.message());
+    const auto page = store_.annotations(task_, after, most);
+    EXPECT_TRUE(page.ok());
+    if (!page.ok()) return list;
+    EXPECT_EQ(page.value().more, more);
+    for (const pb::Annotation& one : page.value().annotations) list.push_back(one.message());
     return list;
   }
 
@@ -50,6 +52,24 @@ TEST_F(Reports, KeepEachFindingOnceAndNoSecret) {
   EXPECT_THAT(messages(), ElementsAre("a", "b", "c"));
   EXPECT_EQ(os::read_file(paths_.reports_of(task_) / "annotations").value().find("secret"),
             std::string::npos);
+}
+
+TEST_F(Reports, FindingsAreReadInPagesThatDoNotMoveWhenMoreCome) {
+  ASSERT_TRUE(store_.add_annotations(task_, report_of({"a", "b", "a"})).ok());
+  ASSERT_TRUE(store_.add_annotations(task_, report_of({"b", "c"})).ok());
+  EXPECT_THAT(messages(0, 2, true), ElementsAre("a", "b"));
+  EXPECT_THAT(messages(2, 1), ElementsAre("c"));
+  ASSERT_TRUE(store_.add_annotations(task_, report_of({"a", "d"})).ok());
+  EXPECT_THAT(messages(2, 2), ElementsAre("c", "d"));
+  EXPECT_THAT(messages(4, 2), IsEmpty());
+  EXPECT_THAT(messages(400, 2), IsEmpty());
+}
+
+TEST_F(Reports, APageOfLongFindingsEndsEarly) {
+  const std::string text(ReportStore::kMostPageBytes / 2, 'x');
+  ASSERT_TRUE(store_.add_annotations(task_, report_of({text + "1", text + "2", text + "3"})).ok());
+  EXPECT_THAT(messages(0, 1000, true), ElementsAre(text + "1", text + "2"));
+  EXPECT_THAT(messages(2), ElementsAre(text + "3"));
 }
 
 TEST_F(Reports, SurviveAFileThatWasCutOff) {
