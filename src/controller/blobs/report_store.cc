@@ -137,9 +137,13 @@ Result<ReportStore::AnnotationPage> ReportStore::annotations(model::TaskId task,
 Result<std::vector<std::string>> ReportStore::warnings(model::TaskId task) const {
   const std::string bytes = CIRRUS_TRY(contents(paths_.reports_of(task) / kWarnings));
   std::vector<std::string> list;
+  std::set<std::string> seen;
   google::protobuf::io::ArrayInputStream stream(bytes.data(), static_cast<int>(bytes.size()));
-  each_message<pb::ReportAgentProblemRequest>(
-      stream, [&](const pb::ReportAgentProblemRequest& one) { list.push_back(one.message()); });
+  each_message<pb::ReportAgentProblemRequest>(stream,
+                                              [&](const pb::ReportAgentProblemRequest& one) {
+                                                if (seen.insert(one.message()).second)
+                                                  list.push_back(one.message());
+                                              });
   return list;
 }
 

@@ -40,6 +40,7 @@ class ReportStore {
   Result<AnnotationPage> annotations(model::TaskId task, std::size_t after, std::size_t most) const;
   /// Ours: a page ends early when its findings have this many bytes together.
   static constexpr std::size_t kMostPageBytes = 4U << 20U;
+  /// Each once, too.
   Result<std::vector<std::string>> warnings(model::TaskId task) const;
   /// Absent if the task reported none (yet).
   Result<std::optional<pb::ReportAgentFinishedRequest>> figures(model::TaskId task) const;

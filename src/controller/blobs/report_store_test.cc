@@ -94,6 +94,7 @@ TEST_F(Reports, KeepTheLastFiguresAndAllWarnings) {
   EXPECT_EQ(store_.figures(task_).value()->command_results_size(), 0);
   ASSERT_TRUE(store_.add_warning(task_, "one").ok());
   ASSERT_TRUE(store_.add_warning(task_, "two").ok());
+  ASSERT_TRUE(store_.add_warning(task_, "one").ok());  // sent again
   EXPECT_THAT(store_.warnings(task_).value(), ElementsAre("one", "two"));
 }
 

@@ -294,7 +294,10 @@ class State {
     bool polled = false;  ///< since the controller started
     bool silent = false;
     bool draining = false;  ///< as its last poll said
+    /// The newest poll of `numbered`, an instance; kept when it leaves, or what it said before
+    /// would count once more.
     std::uint64_t last_number = 0;
+    std::string numbered;
     std::set<model::TaskId> held;
     std::map<std::string, Monotonic> strangers;  ///< ids told to stop that are not ours
     std::string conflict;
@@ -339,6 +342,8 @@ class State {
   Worker& worker_at(const WorkerKey& key, Moment moment);
   PoolView view_of_pool(const store::PoolRecord& pool) const;
   Status claim_name(Worker& worker, const std::string& instance, Moment moment);
+  /// Whether that instance has polled with a higher number since; 0 is none.
+  static bool overtaken(const Worker& worker, const std::string& instance, std::uint64_t number);
   void refresh_facts(Worker& worker, const model::Labels& labels,
                      const model::Resources& resources);
   void publish(Worker& worker);
