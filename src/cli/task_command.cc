@@ -21,6 +21,7 @@ struct TaskFlags {
   std::string output = "text";
   bool follow = false;
   bool terminal = false;
+  std::int64_t patience = 600;
 };
 
 std::string decode_base64(const std::string& text) {
@@ -151,7 +152,7 @@ int why(const TaskFlags& flags) {
 int shell(const TaskFlags& flags) {
   const Result<ApiClient> api = ApiClient::create(flags.api);
   if (!api.ok()) return report(api.error());
-  return open_task_shell(api.value(), flags.id);
+  return open_task_shell(api.value(), flags.id, std::chrono::seconds(flags.patience));
 }
 
 /// `path:line:column: level: message`, as compilers say it.
@@ -263,7 +264,11 @@ void add_task_commands(CLI::App& root, Invocation& invocation) {
   logs_command->add_option("step", flags.step, "one step (default: all)");
   logs_command->add_flag("--follow", flags.follow, "go on until the step has ended");
   add("why", "Say why a task does not run", "cirrus task why 7", why);
-  add("shell", "Open a shell in a running task (audited)", "cirrus task shell 7", shell);
+  CLI::App* shell_command =
+      add("shell", "Open a shell in a running task (audited)", "cirrus task shell 7", shell);
+  read_duration(*shell_command, "--patience", flags.patience,
+                "after the end of a standard input that is no terminal: how long a shell that has "
+                "not ended may print nothing (default 10m)");
   add("annotations", "Print what a task's reports of tests and linters found",
       "cirrus task annotations 7", annotations);
   add("cancel", "Stop a task", "cirrus task cancel 7", cancel);

@@ -14,6 +14,7 @@ import subprocess
 import termios
 import unittest
 
+import piped_shell
 from harness import CIRRUS, Case, eventually
 
 PROGRAMS = pathlib.Path(CIRRUS).resolve().parent / "tests" / "compat"
@@ -126,6 +127,18 @@ class ReferenceTerminals(Case):
         person.process.send_signal(signal.SIGHUP)
         self.assertEqual(person.process.wait(60), 0)
         eventually(lambda: not os.path.exists(b"/proc/" + pid), "the shell is gone")
+
+    def test_what_is_piped_in_is_done_to_its_end(self):
+        self.when_offered()
+        piped_shell.check_ends(self, self.id)
+
+    def test_a_shell_ends_though_standard_input_stays_open(self):
+        self.when_offered()
+        piped_shell.check_open_input(self, self.id)
+
+    def test_a_shell_that_does_not_end_is_given_up(self):
+        self.when_offered()
+        piped_shell.check_gives_up(self, self.id)
 
     def test_a_restarted_controller_is_found_again(self):
         self.when_offered()
