@@ -168,7 +168,7 @@ login.addEventListener('submit', async (event) => {
   const field = document.getElementById('token');
   const given = field.value.trim();
   try {
-    await call('/api/v1/pools', given);
+    await call('/api/v1/whoami', given);
   } catch (failure) {
     document.getElementById('login-error').textContent =
       failure.status === 401 ? 'This token is not known here.' : failure.message;

@@ -191,6 +191,9 @@ void Shells::serve(const rpc::ShellOrder& order, const StopToken& stop) {
     // The other side has everything then, and ends the rest.
     person.finish_writing();
   }
+  // Also if nothing could be typed any more: a call that is given up may drop what it has taken.
+  while (person.read().value_or("") != "") {
+  }
   state_.with([root](State& state) {
     --state.activity.open;
     state.roots.erase(root);

@@ -10,6 +10,11 @@ namespace cirrus::cli {
 
 using nlohmann::json;
 
+namespace {
+/// The largest pages that lists have.
+constexpr const char* kWholePages = "?limit=5000";
+}  // namespace
+
 int report(const Error& failure) {
   complain(failure.to_string());
   return exit_code_for(failure);
@@ -46,6 +51,50 @@ std::string render_columns(const std::vector<std::vector<std::string>>& rows) {
     text += "\n";
   }
   return text;
+}
+
+Status each_page(const ApiClient& api, const std::string& route,
+                 const std::function<bool(const json& page)>& on_page) {
+  for (std::string after;;) {
+    const json page =
+        CIRRUS_TRY(api.get(route + (after.empty() ? "" : "&after=" + path_component(after))));
+    const std::string next = text_of(page, "next_after");
+    if (!on_page(page) || next.empty()) return {};
+    if (next == after) {
+      return error(Code::DataLoss, "the controller's list '{}' has no end: is it one of ours?",
+                   route);
+    }
+    after = next;
+  }
+}
+
+Result<json> whole_list(const ApiClient& api, const std::string& path, const char* list) {
+  json all = json::array();
+  CIRRUS_TRY(each_page(api, path + kWholePages, [&](const json& page) {
+    for (const json& entry : page.value(list, json::array())) all.push_back(entry);
+    return true;
+  }));
+  return all;
+}
+
+Result<json> artifacts_of(const ApiClient& api, const std::string& task) {
+  json all = json::array();
+  const auto add = [&all](const json& page) {
+    for (const json& artifact : page.value("artifacts", json::array())) {
+      // Only the last one can go on.
+      if (all.empty() || text_of(all.back(), "name") != text_of(artifact, "name")) {
+        all.push_back(artifact);
+        continue;
+      }
+      for (const json& file : artifact.value("files", json::array())) {
+        all.back()["files"].push_back(file);
+      }
+    }
+    return true;
+  };
+  CIRRUS_TRY(
+      each_page(api, "/api/v1/tasks/" + path_component(task) + "/artifacts" + kWholePages, add));
+  return all;
 }
 
 void print_json(const json& document) {

@@ -30,6 +30,17 @@ std::string path_component(const std::string& text);
 /// become `?`, because names come from other machines.
 std::string render_columns(const std::vector<std::vector<std::string>>& rows);
 
+/// Hands on each page of a list, until there is none or it returns false. `route` has a query, with
+/// the `limit` of a page. Errors: those of `get`; DataLoss if the pages go round in circles.
+Status each_page(const ApiClient& api, const std::string& route,
+                 const std::function<bool(const nlohmann::json& page)>& on_page);
+
+/// All of a list, page by page: what stands under `list` in each.
+Result<nlohmann::json> whole_list(const ApiClient& api, const std::string& path, const char* list);
+
+/// A task's artifacts with all their files. A name that pages share is one artifact.
+Result<nlohmann::json> artifacts_of(const ApiClient& api, const std::string& task);
+
 /// Prints a server's answer as it is, indented.
 void print_json(const nlohmann::json& document);
 

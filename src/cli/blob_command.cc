@@ -49,12 +49,6 @@ std::string human_size(std::uint64_t bytes) {
   return fmt::format("{:.1f} TB", value / kStep);
 }
 
-Result<json> artifacts_of(const ApiClient& api, const std::string& task) {
-  const json answer =
-      CIRRUS_TRY(api.get("/api/v1/tasks/" + net::percent_encode(task) + "/artifacts"));
-  return answer.value("artifacts", json::array());
-}
-
 int list_artifacts(const BlobFlags& flags) {
   const Result<ApiClient> api = ApiClient::create(flags.api);
   if (!api.ok()) return report(api.error());
@@ -123,20 +117,13 @@ int list_caches(const BlobFlags& flags) {
   if (!route.ok()) return report(route.error());
   const Result<ApiClient> api = ApiClient::create(flags.api);
   if (!api.ok()) return report(api.error());
-  json caches = json::array();
-  for (std::string after;;) {
-    const Result<json> page = api.value().get(
-        route.value() + "?limit=5000" + (after.empty() ? "" : "&after=" + path_component(after)));
-    if (!page.ok()) return report(page.error());
-    for (const json& cache : page.value().value("caches", json::array())) caches.push_back(cache);
-    after = text_of(page.value(), "next_after");
-    if (after.empty()) break;
-  }
+  const Result<json> caches = whole_list(api.value(), route.value(), "caches");
+  if (!caches.ok()) return report(caches.error());
   if (flags.output == "json") {
-    print_json({{"schema_version", 1}, {"caches", std::move(caches)}});
+    print_json({{"schema_version", 1}, {"caches", caches.value()}});
     return kOk;
   }
-  for (const json& cache : caches) {
+  for (const json& cache : caches.value()) {
     std::printf("%10s  %s  task %-8s %s\n",
                 human_size(cache.value("size", std::uint64_t{0})).c_str(),
                 cache.value("created_at", "").c_str(), cache.value("task_id", "").c_str(),

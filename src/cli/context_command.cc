@@ -46,7 +46,7 @@ Status add(const ContextFlags& flags) {
     // Better told now than by the next command.
     const ApiClient api = CIRRUS_TRY(ApiClient::create(context));
     CIRRUS_TRY(
-        api.get("/api/v1/pools").note("trying the context (save it as it is with --no-check)"));
+        api.get("/api/v1/whoami").note("trying the context (save it as it is with --no-check)"));
   }
   Contexts contexts = CIRRUS_TRY(load_contexts(contexts_file()));
   contexts.known[flags.name] = std::move(context);

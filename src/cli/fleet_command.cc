@@ -24,10 +24,10 @@ struct FleetFlags : ApiCommandFlags {
 
 /// The worker of that name; with `--pool` if several pools have one.
 Result<json> find_worker(const FleetFlags& flags, const ApiClient& api) {
-  const json answer = CIRRUS_TRY(api.get("/api/v1/workers"));
+  const json workers = CIRRUS_TRY(whole_list(api, "/api/v1/workers", "workers"));
   json found;
   std::string pools;
-  for (const json& worker : answer.value("workers", json::array())) {
+  for (const json& worker : workers) {
     if (text_of(worker, "name") != flags.name) continue;
     if (!flags.pool.empty() && text_of(worker, "pool") != flags.pool) continue;
     pools += (pools.empty() ? "" : ", ") + text_of(worker, "pool");
@@ -64,10 +64,10 @@ std::string tasks_of(const json& worker) {
 }
 
 int list(const FleetFlags& flags, const ApiClient& api) {
-  const Result<json> answer = api.get("/api/v1/workers");
-  if (!answer.ok()) return report(answer.error());
+  const Result<json> all = whole_list(api, "/api/v1/workers", "workers");
+  if (!all.ok()) return report(all.error());
   json workers = json::array();
-  for (const json& worker : answer.value().value("workers", json::array())) {
+  for (const json& worker : all.value()) {
     if (flags.pool.empty() || text_of(worker, "pool") == flags.pool) workers.push_back(worker);
   }
   if (flags.json()) {

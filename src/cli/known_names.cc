@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/clock.h"
 #include "cli/api_client.h"
 #include "cli/api_command.h"
 #include "cli/contexts.h"
@@ -21,7 +22,8 @@ namespace {
 using nlohmann::json;
 using Names = std::vector<std::string>;
 
-/// Of one kind: where the controller lists them, under which field, and what of an entry is a name.
+/// Of one kind: where the controller lists them (the newest builds, else page by page), under which
+/// field, and what of an entry is a name.
 struct Source {
   std::string path;
   const char* list;
@@ -36,16 +38,17 @@ Source source_of(const std::string& kind, const Names& given) {
   const std::string first = given.empty() ? "" : given.front();
   if (kind == "build") return {"/api/v1/builds?limit=50", "builds", field("id")};
   if (kind == "repository") return {"/api/v1/builds?limit=50", "builds", field("repository")};
-  if (kind == "worker") return {"/api/v1/workers?limit=1000", "workers", field("name")};
-  if (kind == "pool") return {"/api/v1/pools", "pools", field("name")};
+  if (kind == "worker") return {"/api/v1/workers?limit=5000", "workers", field("name")};
+  if (kind == "pool") return {"/api/v1/pools?limit=5000", "pools", field("name")};
   if (kind == "artifact" && !first.empty()) {
-    return {"/api/v1/tasks/" + path_component(first) + "/artifacts", "artifacts", field("name")};
+    return {"/api/v1/tasks/" + path_component(first) + "/artifacts?limit=5000", "artifacts",
+            field("name")};
   }
   if (kind == "cache") {
     const std::size_t slash = first.find('/');
     if (slash == std::string::npos) return {};
     return {"/api/v1/caches/" + path_component(first.substr(0, slash)) + "/" +
-                path_component(first.substr(slash + 1)),
+                path_component(first.substr(slash + 1)) + "?limit=5000",
             "caches", field("key")};
   }
   if (kind == "task") {
@@ -59,11 +62,11 @@ Source source_of(const std::string& kind, const Names& given) {
     if (text_of(token, "revoked_at").empty()) names.push_back(text_of(token, name));
   };
   if (kind == "token") {
-    return {"/api/v1/tokens", "tokens",
+    return {"/api/v1/tokens?limit=5000", "tokens",
             [add_living](const json& token, Names& names) { add_living(token, "name", names); }};
   }
   if (kind == "registration_token") {
-    return {"/api/v1/pools", "pools", [add_living](const json& pool, Names& names) {
+    return {"/api/v1/pools?limit=5000", "pools", [add_living](const json& pool, Names& names) {
               for (const json& token : pool.value("tokens", json::array())) {
                 add_living(token, "id", names);
               }
@@ -75,7 +78,11 @@ Source source_of(const std::string& kind, const Names& given) {
 Names of_the_controller(const std::string& kind, const Names& given) {
   Result<ApiClient> api = ApiClient::create(ApiFlags{});
   if (!api.ok()) return {};
-  api.value().set_timeout(std::chrono::milliseconds(1500));
+  const Monotonic limit = system_clock().now() + std::chrono::milliseconds(1500);
+  const auto left = [limit] {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(limit - system_clock().now());
+  };
+  api.value().set_timeout(left());
   Names names;
   if (kind == "step") {
     if (given.empty()) return {};
@@ -89,11 +96,12 @@ Names of_the_controller(const std::string& kind, const Names& given) {
   }
   const Source source = source_of(kind, given);
   if (source.path.empty()) return {};
-  const Result<json> answer = api.value().get(source.path);
-  if (!answer.ok()) return {};
-  for (const json& entry : answer.value().value(source.list, json::array())) {
-    source.add(entry, names);
-  }
+  // What came before the time was over is offered.
+  (void)each_page(api.value(), source.path, [&](const json& page) {
+    for (const json& entry : page.value(source.list, json::array())) source.add(entry, names);
+    api.value().set_timeout(left());
+    return left() > std::chrono::milliseconds(0);
+  });
   return names;
 }
 

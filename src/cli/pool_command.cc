@@ -80,15 +80,15 @@ int show_token(const PoolFlags& flags, const Result<json>& answer, const char* a
 }
 
 int list(const PoolFlags& flags, const ApiClient& api) {
-  const Result<json> answer = api.get("/api/v1/pools");
-  if (!answer.ok()) return report(answer.error());
+  const Result<json> pools = whole_list(api, "/api/v1/pools", "pools");
+  if (!pools.ok()) return report(pools.error());
   if (flags.json()) {
-    print_json(answer.value());
+    print_json({{"schema_version", 1}, {"pools", pools.value()}});
     return kOk;
   }
   std::vector<std::vector<std::string>> rows = {
       {"POOL", "WORKERS", "CONNECTED", "STATE", "SHELLS", "TAKES"}};
-  for (const json& pool : answer.value().value("pools", json::array())) {
+  for (const json& pool : pools.value()) {
     rows.push_back({text_of(pool, "name"), text_of(pool, "workers"), text_of(pool, "connected"),
                     pool.value("paused", false) ? "paused" : "running",
                     pool.value("record_shells", false) ? "recorded" : "not recorded",

@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "base/strings.h"
+#include "cli/api_command.h"
 #include "cli/artifact_download.h"
 #include "cli/build_view.h"
 #include "cli/command.h"
@@ -227,8 +228,7 @@ void print_failures(const ApiClient& api, const json& build) {
 Status fetch_artifacts(const ApiClient& api, const json& build, const std::string& into) {
   for (const json& task : build.value("tasks", json::array())) {
     const std::string id = task.value("id", "");
-    const json answer = CIRRUS_TRY(api.get("/api/v1/tasks/" + id + "/artifacts"));
-    for (const json& artifact : answer.value("artifacts", json::array())) {
+    for (const json& artifact : CIRRUS_TRY(artifacts_of(api, id))) {
       ArtifactTarget target{id, artifact.value("name", ""), into, true};
       std::string folder = task.value("name", "");
       for (char& c : folder) c = c == '/' ? '_' : c;

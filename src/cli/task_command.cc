@@ -22,6 +22,7 @@ struct TaskFlags {
   std::string output = "text";
   bool follow = false;
   bool terminal = false;
+  std::int64_t patience = 600;
 };
 
 std::string decode_base64(const std::string& text) {
@@ -161,7 +162,7 @@ int why(const TaskFlags& flags) {
 int shell(const TaskFlags& flags) {
   const Result<ApiClient> api = ApiClient::create(flags.api);
   if (!api.ok()) return report(api.error());
-  return open_task_shell(api.value(), flags.id);
+  return open_task_shell(api.value(), flags.id, std::chrono::seconds(flags.patience));
 }
 
 /// Those whose pool recorded them.
@@ -189,14 +190,14 @@ int shells(const TaskFlags& flags) {
 int annotations(const TaskFlags& flags) {
   const Result<ApiClient> api = ApiClient::create(flags.api);
   if (!api.ok()) return report(api.error());
-  const Result<json> answer =
-      api.value().get("/api/v1/tasks/" + path_component(flags.id) + "/annotations");
-  if (!answer.ok()) return report(answer.error());
+  const Result<json> found = whole_list(
+      api.value(), "/api/v1/tasks/" + path_component(flags.id) + "/annotations", "annotations");
+  if (!found.ok()) return report(found.error());
   if (flags.output == "json") {
-    std::printf("%s\n", answer.value().dump(2).c_str());
+    print_json({{"schema_version", 1}, {"annotations", found.value()}});
     return kOk;
   }
-  for (const json& one : answer.value().value("annotations", json::array())) {
+  for (const json& one : found.value()) {
     const auto line = one.value("start_line", std::int64_t{0});
     const auto column = one.value("start_column", std::int64_t{0});
     std::string place = one.value("path", "");
@@ -301,8 +302,12 @@ void add_task_commands(CLI::App& root, Invocation& invocation) {
       ->excludes(step)
       ->excludes(follow);
   add("why", "Say why a task does not run", "cirrus task why 7", why);
-  add("shell", "Open a shell in a running task (audited; recorded if its pool asks for it)",
-      "cirrus task shell 7", shell);
+  CLI::App* shell_command =
+      add("shell", "Open a shell in a running task (audited; recorded if its pool asks for it)",
+          "cirrus task shell 7", shell);
+  read_duration(*shell_command, "--patience", flags.patience,
+                "after the end of a standard input that is no terminal: how long a shell that has "
+                "not ended may print nothing (default 10m)");
   add("shells", "List a task's recorded shells, which 'cirrus task logs --shell' prints",
       "cirrus task shells 7", shells);
   add("annotations", "Print what a task's reports of tests and linters found",

@@ -43,15 +43,15 @@ int create(const TokenFlags& flags, const ApiClient& api) {
 }
 
 int list(const TokenFlags& flags, const ApiClient& api) {
-  const Result<json> answer = api.get("/api/v1/tokens");
-  if (!answer.ok()) return report(answer.error());
+  const Result<json> tokens = whole_list(api, "/api/v1/tokens", "tokens");
+  if (!tokens.ok()) return report(tokens.error());
   if (flags.json()) {
-    print_json(answer.value());
+    print_json({{"schema_version", 1}, {"tokens", tokens.value()}});
     return kOk;
   }
   std::vector<std::vector<std::string>> rows = {
       {"TOKEN", "NAME", "ROLE", "TRUSTED", "STATE", "REPOSITORIES"}};
-  for (const json& token : answer.value().value("tokens", json::array())) {
+  for (const json& token : tokens.value()) {
     const std::string revoked = text_of(token, "revoked_at");
     std::vector<std::string> repositories;
     for (const json& pattern : token.value("repositories", json::array())) {
@@ -67,8 +67,8 @@ int list(const TokenFlags& flags, const ApiClient& api) {
 
 /// By id, or by the name of a live token.
 Result<std::string> id_of(const ApiClient& api, const std::string& wanted) {
-  const json answer = CIRRUS_TRY(api.get("/api/v1/tokens"));
-  for (const json& token : answer.value("tokens", json::array())) {
+  const json tokens = CIRRUS_TRY(whole_list(api, "/api/v1/tokens", "tokens"));
+  for (const json& token : tokens) {
     if (text_of(token, "id") == wanted) return wanted;
     if (text_of(token, "name") == wanted && text_of(token, "revoked_at").empty()) {
       return text_of(token, "id");

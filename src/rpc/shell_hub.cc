@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/ids.h"
+#include "rpc/join_channels.h"
 
 namespace cirrus::rpc {
 namespace {
@@ -118,6 +119,19 @@ class FarEnd final : public ByteChannel {
   const std::shared_ptr<Pending> shell_;
 };
 
+/// Whether all that there was to read was taken, and its end said.
+bool copy_to_end(ByteChannel& from, ByteChannel& to) {
+  for (;;) {
+    const Result<std::string> bytes = from.read();
+    if (!bytes.ok()) return false;
+    if (bytes.value().empty()) {
+      to.finish_writing();
+      return true;
+    }
+    if (!to.write(bytes.value()).ok()) return false;
+  }
+}
+
 }  // namespace
 
 ShellHub::ShellHub(std::chrono::milliseconds patience) : patience_(patience) {}
@@ -203,36 +217,42 @@ void ShellHub::close() {
 }
 
 void join_channels(ByteChannel& one, ByteChannel& other, const StopToken& stop) {
+  join_channels(one, other, stop, std::chrono::milliseconds(0));
+}
+
+void join_channels(ByteChannel& one, ByteChannel& other, const StopToken& stop,
+                   std::chrono::milliseconds farewell) {
   const StopCallback cancel_on_stop(stop, [&one, &other] {
     one.cancel();
     other.cancel();
   });
-  const auto copy = [](ByteChannel& from, ByteChannel& to) {
+  Guarded<bool> left(false);
+  Thread inward([&] {
+    bool taken = true;
     for (;;) {
-      const Result<std::string> bytes = from.read();
+      const Result<std::string> bytes = other.read();
       if (!bytes.ok()) {
-        to.cancel();
-        return;
+        one.cancel();
+        break;
       }
       if (bytes.value().empty()) {
-        to.finish_writing();
-        return;
+        if (taken) one.finish_writing();
+        break;
       }
-      if (!to.write(bytes.value()).ok()) {
-        from.cancel();
-        return;
-      }
+      // What is typed into a shell that has ended is no reason to drop what it printed.
+      taken = taken && one.write(bytes.value()).ok();
     }
-  };
-  // What the task prints to its end counts: then the other direction has nobody left.
-  Thread inward([&] { copy(other, one); });
-  copy(one, other);
+    left.update([](bool& gone) { gone = true; });
+  });
+  const bool whole = copy_to_end(one, other);
   one.cancel();
-  // Wakes a reader of `other` that nobody writes to any more.
-  if (inward.joinable()) {
-    other.cancel();
-    inward.join();
+  if (whole) {
+    (void)left.wait_until(
+        stop, std::chrono::steady_clock::now() + farewell, [](bool gone) { return gone; },
+        [](bool gone, bool) { return gone; });
   }
+  other.cancel();
+  inward.join();
 }
 
 }  // namespace cirrus::rpc

@@ -43,7 +43,8 @@ struct RunningTasks {
 /// What goes with a poll beside the message.
 struct PollContext {
   Secret session;
-  /// Grows with every poll of a session, so that the server can tell a new poll from a parked one.
+  /// Grows with every poll of a machine, so that the server can tell a new poll from a parked one
+  /// and from one that comes late, also of an earlier process.
   std::uint64_t number = 0;
   /// The worker takes no new tasks (feature of ours; a reference server never sees this).
   bool draining = false;
@@ -56,8 +57,9 @@ class Upstream {
   virtual ~Upstream() = default;
   /// The endpoint as configured, for logs and for agents.
   virtual const std::string& endpoint() const = 0;
-  virtual Result<RegisterReply> register_worker(const pb::WorkerInfo& info, const StopToken& stop,
-                                                Monotonic deadline) = 0;
+  /// `number`: of the last poll before, see PollContext.
+  virtual Result<RegisterReply> register_worker(const pb::WorkerInfo& info, std::uint64_t number,
+                                                const StopToken& stop, Monotonic deadline) = 0;
   virtual Result<PollReply> poll(const pb::PollRequest& request, const PollContext& context,
                                  const StopToken& stop, Monotonic deadline) = 0;
   virtual Status task_started(const Secret& session, const TaskCredential& task,

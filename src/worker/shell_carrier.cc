@@ -5,12 +5,15 @@
 
 #include "base/backoff.h"
 #include "base/log.h"
+#include "rpc/join_channels.h"
 
 namespace cirrus::worker {
 namespace {
 
 constexpr std::chrono::milliseconds kAgain{100};
 constexpr std::chrono::seconds kAgentPatience{10};
+// Ours: for a controller to take a shell's last words and end the call.
+constexpr std::chrono::seconds kFarewell{10};
 
 }  // namespace
 
@@ -73,7 +76,7 @@ void ShellCarrier::carry(const rpc::ShellOrder& order, const StopToken& stop) {
     return;
   }
   log_info("a shell is open", {{"task", order.task_id()}});
-  rpc::join_channels(*agent.value(), *person.value(), stop);
+  rpc::join_channels(*agent.value(), *person.value(), stop, kFarewell);
   log_info("a shell is closed", {{"task", order.task_id()}});
 }
 

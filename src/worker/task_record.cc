@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "worker/task_record.h"
 
+#include <charconv>
+
 #include "base/ids.h"
+#include "base/log.h"
 #include "base/strings.h"
 #include "gateway/task_paths.h"
 #include "os/files.h"
@@ -37,6 +40,19 @@ Result<std::string> load_instance_id(const std::filesystem::path& state) {
   const std::string id = random_hex(16);
   CIRRUS_TRY(os::write_file(path, id + "\n", 0600, true));
   return id;
+}
+
+std::uint32_t number_of_start(const std::filesystem::path& state, WallTime now) {
+  const std::filesystem::path path = state / "last-start";
+  auto number = static_cast<std::uint32_t>(to_unix_millis(now) / 1000);
+  const std::string known = os::read_file(path, 256).value_or("");
+  const std::string_view digits = trim(known);
+  std::uint32_t last = 0;
+  const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), last);
+  if (parsed.ec == std::errc() && last >= number) number = last + 1;
+  const Status kept = os::write_file(path, std::to_string(number) + "\n", 0600, true);
+  if (!kept.ok()) log_warning("the number of this start is not kept", {{"error", kept.error()}});
+  return number;
 }
 
 }  // namespace cirrus::worker

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/result.h"
 #include "cirrus_worker_state.pb.h"
 
@@ -25,5 +26,10 @@ std::string directory_name_of_task(const std::string& task_id);
 
 /// `<state>/instance-id`: made once, then read. Source: design 3.9.
 Result<std::string> load_instance_id(const std::filesystem::path& state);
+
+/// A number above that of every earlier start with this state: the second `now`, or one more than
+/// what `<state>/last-start` says, where it is kept. A disk that keeps nothing is no reason not to
+/// start: then it is the second.
+std::uint32_t number_of_start(const std::filesystem::path& state, WallTime now);
 
 }  // namespace cirrus::worker

@@ -37,9 +37,10 @@ bool is_refusal(Code code) {
 }
 }  // namespace
 
-UpstreamLoop::UpstreamLoop(std::shared_ptr<Session> session, PollOwner& owner)
+UpstreamLoop::UpstreamLoop(std::shared_ptr<Session> session, PollOwner& owner, std::uint64_t number)
     : session_(std::move(session)),
       owner_(owner),
+      number_(number),
       thread_([this](const StopToken& stop) { run(stop); }) {}
 
 UpstreamLoop::~UpstreamLoop() {
@@ -97,8 +98,8 @@ void UpstreamLoop::note_failure(const Error& failure) {
 
 Status UpstreamLoop::register_here(const StopToken& stop) {
   const rpc::pb::PollRequest request = owner_.make_poll(*session_);
-  rpc::RegisterReply reply = CIRRUS_TRY(
-      session_->upstream().register_worker(request.worker_info(), stop, in(kRegisterTime)));
+  rpc::RegisterReply reply = CIRRUS_TRY(session_->upstream().register_worker(
+      request.worker_info(), number_, stop, in(kRegisterTime)));
   session_->renew(std::move(reply.session_token), reply.server);
   const bool first = state_.update([](State& state) {
     state.facts.failure.clear();

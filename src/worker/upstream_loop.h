@@ -30,7 +30,8 @@ class PollOwner {
 
 class UpstreamLoop {
  public:
-  UpstreamLoop(std::shared_ptr<Session> session, PollOwner& owner);
+  /// `number`: of the last poll before this loop, above those of every earlier process.
+  UpstreamLoop(std::shared_ptr<Session> session, PollOwner& owner, std::uint64_t number);
   ~UpstreamLoop();
 
   const std::shared_ptr<Session>& session() const { return session_; }
@@ -69,7 +70,7 @@ class UpstreamLoop {
 
   const std::shared_ptr<Session> session_;
   PollOwner& owner_;
-  std::uint64_t number_ = 0;  // this thread only
+  std::uint64_t number_;  // this thread only
   Guarded<State> state_;
   Thread thread_;  // last: uses everything above
 };

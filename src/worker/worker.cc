@@ -161,8 +161,11 @@ Result<std::unique_ptr<Worker>> Worker::start(Settings settings, WorkerParts par
     const std::shared_ptr<const Settings> current = raw->settings();
     raw->standby_->configure(current->vm.standby, !current->vm.standby_is_list);
   });
+  // What an earlier process said and a network kept is older than all that this one says.
+  const std::uint64_t number =
+      std::uint64_t{number_of_start(worker->parts_.state_directory, system_clock().wall())} << 32U;
   for (const std::shared_ptr<Session>& session : worker->sessions_) {
-    worker->loops_.push_back(std::make_unique<UpstreamLoop>(session, *worker));
+    worker->loops_.push_back(std::make_unique<UpstreamLoop>(session, *worker, number));
   }
   worker->heartbeat_ =
       Thread([raw = worker.get()](const StopToken& stop) { raw->heartbeat_loop(stop); });

@@ -18,6 +18,36 @@ TEST_F(WorkerTest, RegistersPollsAndDrains) {
   EXPECT_EQ(finish().kind, WorkerEnd::Kind::Drained);
 }
 
+TEST_F(WorkerTest, NumbersItsPollsAboveThoseOfEarlierProcesses) {
+  std::uint64_t last = 0;
+  for (int life = 0; life < 3; ++life) {
+    server_.state.update([](auto& state) {
+      state.polls.clear();
+      state.register_numbers.clear();
+    });
+    start();
+    ASSERT_TRUE(server_.state.wait_until(
+        StopToken(), soon(), [](auto& state) { return !state.polls.empty(); },
+        [](auto&, bool polled) { return polled; }));
+    finish();
+    server_.state.with([&](auto& state) {
+      EXPECT_GT(state.register_numbers.at(0), last) << "its beginning is newer than all before";
+      last = state.register_numbers.at(0);
+      for (const rpc::PollContext& poll : state.polls) {
+        EXPECT_GT(poll.number, last);
+        last = poll.number;
+      }
+    });
+    worker_.reset();
+    // As after a clock that went back.
+    if (life == 1) {
+      const std::string later = std::to_string((last >> 32U) + 1000);
+      ASSERT_TRUE(os::write_file(root_.path() / "state" / "last-start", later).ok());
+      last = ((last >> 32U) + 1000) << 32U;
+    }
+  }
+}
+
 TEST_F(WorkerTest, EndsWhenItsTokenIsRefusedAtFirst) {
   fail_next("register", Code::Unauthenticated);
   start();

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import unittest
 
+import piped_shell
 from harness import SOURCE, Case, eventually
 
 SCCACHE = shutil.which("sccache", path=SOURCE / "build" / "tools" / "bin")
@@ -286,6 +287,21 @@ class TaskShell(Case):
         self.wait_build(build, "failed")
         self.assertEqual([step["status"] for step in self.task(build, "t")["steps"]],
                          ["failed", "completed"])
+
+    def running_task(self):
+        build = self.submit(NONE + "task:\n  name: t\n  script: echo begun; sleep 1000\n")
+        task = self.task(build, "t")["id"]
+        eventually(lambda: b"begun\n" in self.log_or_empty(task), "the script runs")
+        return task
+
+    def test_what_is_piped_in_is_done_to_its_end(self):
+        piped_shell.check_ends(self, self.running_task())
+
+    def test_a_shell_ends_though_standard_input_stays_open(self):
+        piped_shell.check_open_input(self, self.running_task())
+
+    def test_a_shell_that_does_not_end_is_given_up(self):
+        piped_shell.check_gives_up(self, self.running_task())
 
     def test_there_is_no_shell_in_a_task_that_does_not_run(self):
         build = self.wait_build(self.submit(NONE + "task:\n  name: t\n  script: echo\n"))

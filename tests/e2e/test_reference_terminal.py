@@ -10,6 +10,7 @@ import signal
 import subprocess
 import unittest
 
+import piped_shell
 from harness import CIRRUS, Case, eventually
 from person import Person
 
@@ -99,6 +100,18 @@ class ReferenceTerminals(Case):
         self.assertEqual(notice + kept, shown)
         self.assertIn("I am in the-task", kept)
         self.assertIn("admin", self.cli("task", "shells", self.id, check=0).stdout)
+
+    def test_what_is_piped_in_is_done_to_its_end(self):
+        self.when_offered()
+        piped_shell.check_ends(self, self.id)
+
+    def test_a_shell_ends_though_standard_input_stays_open(self):
+        self.when_offered()
+        piped_shell.check_open_input(self, self.id)
+
+    def test_a_shell_that_does_not_end_is_given_up(self):
+        self.when_offered()
+        piped_shell.check_gives_up(self, self.id)
 
     def test_a_restarted_controller_is_found_again(self):
         self.when_offered()

@@ -7,6 +7,7 @@ import subprocess
 import unittest
 
 from harness import Case, Daemon, eventually, processes_with
+from http2_relay import ENHANCE_YOUR_CALM, NO_ERROR, Http2Relay
 from relay import Relay
 
 NONE = "persistent_worker:\n  isolation:\n    none: {}\n  resources: {cpu: 1}\n"
@@ -192,6 +193,47 @@ class Network(NetworkCase):
                     self.wait_build(build, "completed")
                 rest.signal(signal.SIGTERM)
                 rest.wait()
+
+
+class GoAway(NetworkCase):
+    """A proxy of HTTP/2 that ends every connection in an orderly way, again and again."""
+
+    NAMES = ("a", "b", "c", "d")
+
+    def storm(self, code, debug=b""):
+        address, port = self.controller.ready["rpc_endpoint"].split("//")[1].split(":")
+        relay = Http2Relay((address, int(port)))
+        self.addCleanup(relay.close)
+        worker = self.start_behind(relay)
+        eventually(lambda: "registered on upstream" in worker.log(), "it is registered")
+        relay.begin_storm(code, debug)
+        build = self.submit(NONE + "".join(
+            f"task:\n  name: {name}\n  main_script: |\n    echo {name} >> {self.book}\n"
+            f"    for i in $(seq 1 60); do echo {name} $i; sleep 0.05; done\n"
+            "  check_script: echo after\n" for name in self.NAMES))
+        self.wait_build(build, "completed")
+        relay.end_storm()
+        # It is there after the storm, too.
+        after = self.wait_build(self.submit(NONE + "task:\n  name: t\n  script: echo calm\n"),
+                                "completed")
+        self.assertTrue(self.log(after["tasks"][0]["id"]).endswith(b"calm\n"))
+        self.assertGreater(relay.sent, 20, "there was no storm")
+        self.assertGreater(relay.made, 5, "no connection was given up")
+        ended = self.build(build)
+        self.assertEqual({task["attempt"] for task in ended["tasks"]}, {1})
+        self.assertEqual(sorted(self.book.read_text().split()), sorted(self.NAMES),
+                         "a script ran more than once")
+        for task in ended["tasks"]:
+            lines = self.log(task["id"]).decode().splitlines()
+            self.assertEqual([line for line in lines if line.startswith(task["name"] + " ")],
+                             [f"{task['name']} {n}" for n in range(1, 61)])
+            self.assertTrue(self.log(task["id"], "check").endswith(b"after\n"))
+
+    def test_t20_a_storm_of_goaways(self):
+        self.storm(NO_ERROR)
+
+    def test_t20_a_storm_of_goaways_that_say_enhance_your_calm(self):
+        self.storm(ENHANCE_YOUR_CALM, b"too_many_pings")
 
 
 def namespaces_are_allowed():

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 // On disk an artifact is a directory: `files/` as they were uploaded, and `list`, which says what
-// there is: a version, then name, type and format (hex, because they are anybody's words), then a
-// line
-// `<bytes> <path in hex>` for each file.
+// there is (artifact_list.h).
 #include "controller/blobs/artifact_store.h"
 
 #include <fcntl.h>
@@ -11,8 +9,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstdio>
+#include <iterator>
 
 #include "base/fail_point.h"
 #include "base/ids.h"
@@ -28,58 +26,82 @@ namespace {
 constexpr std::size_t kMaxPath = 4096;
 constexpr std::size_t kMaxPart = 255;
 constexpr std::size_t kMaxParts = 64;
-constexpr std::size_t kMaxList = 512U << 20U;
 constexpr std::size_t kMaxWord = 1024;
 
-std::string hex_of(std::string_view bytes) {
-  std::string hex;
-  hex.reserve(2 * bytes.size());
-  constexpr char kDigits[] = "0123456789abcdef";
-  for (const char c : bytes) {
-    hex += kDigits[static_cast<unsigned char>(c) >> 4U];
-    hex += kDigits[static_cast<unsigned char>(c) & 15U];
-  }
-  return hex;
+Result<ArtifactList> list_in(const std::filesystem::path& place) {
+  return ArtifactList::open(place / "list");
 }
 
-std::string from_hex(std::string_view hex) {
-  std::string bytes;
-  for (std::size_t at = 0; at + 1 < hex.size(); at += 2) {
-    unsigned byte = 0;
-    std::from_chars(hex.data() + at, hex.data() + at + 2, byte, 16);
-    bytes += static_cast<char>(byte);
-  }
-  return bytes;
-}
-
-std::string list_of(const Artifact& artifact) {
-  std::string text = "1\n" + hex_of(artifact.name) + "\n" + hex_of(artifact.type) + "\n" +
-                     hex_of(artifact.format) + "\n";
-  for (const ArtifactFile& file : artifact.files) {
-    text += fmt::format("{} {}\n", file.bytes, hex_of(file.path));
-  }
-  return text;
-}
-
-Result<Artifact> read_list(const std::filesystem::path& place) {
-  const std::string text = CIRRUS_TRY(os::read_file(place / "list", kMaxList));
-  const std::vector<std::string> lines = split(text, '\n');
-  if (lines.size() < 5 || lines[0] != "1") return error(Code::DataLoss, "its list is damaged");
-  Artifact artifact{from_hex(lines[1]), from_hex(lines[2]), from_hex(lines[3]), {}};
-  for (std::size_t i = 4; i < lines.size(); ++i) {
-    if (lines[i].empty()) continue;
-    ArtifactFile file;
-    const auto parsed =
-        std::from_chars(lines[i].data(), lines[i].data() + lines[i].size(), file.bytes);
-    const auto used = static_cast<std::size_t>(parsed.ptr - lines[i].data());
-    if (parsed.ec != std::errc() || used >= lines[i].size() || lines[i][used] != ' ') {
-      return error(Code::DataLoss, "its list is damaged");
-    }
-    file.path = from_hex(std::string_view(lines[i]).substr(used + 1));
-    artifact.files.push_back(std::move(file));
+Result<Artifact> read_all(const std::filesystem::path& place) {
+  ArtifactList list = CIRRUS_TRY(list_in(place));
+  Artifact artifact = list.head();
+  while (std::optional<ArtifactFile> file = CIRRUS_TRY(list.next())) {
+    artifact.files.push_back(std::move(*file));
   }
   return artifact;
 }
+
+void left_out(const std::filesystem::path& place, const Error& why) {
+  log_warning("artifact left out", {{"path", place.string()}, {"error", why}});
+}
+
+/// Fills one page, artifact by artifact in their order.
+class Pager {
+ public:
+  Pager(const ArtifactPlace& after, std::size_t most) : after_(after), most_(most), last_(after) {}
+
+  /// What there is to show of one artifact. False: the page ends within or before it. Errors: its
+  /// list cannot be read; nothing of it is shown.
+  Result<bool> add(const std::filesystem::path& place) {
+    ArtifactList list = CIRRUS_TRY(list_in(place));
+    Artifact artifact = list.head();
+    const bool goes_on = artifact.name == after_.name;
+    const Fill before = fill_;
+    ArtifactPlace end{artifact.name, ""};
+    bool whole = true;
+    for (;;) {
+      Result<std::optional<ArtifactFile>> file = list.next();
+      if (!file.ok()) {
+        fill_ = before;
+        return file.error();
+      }
+      if (!file.value()) break;
+      if (goes_on && file.value()->path <= after_.path) continue;
+      whole = count(file.value()->path.size());
+      if (!whole) break;
+      end.path = file.value()->path;
+      artifact.files.push_back(std::move(*file.value()));
+    }
+    if (artifact.files.empty() && (goes_on || !whole)) return whole;
+    if (artifact.files.empty() && !count(0)) return false;
+    last_ = std::move(end);
+    page_.artifacts.push_back(std::move(artifact));
+    return whole;
+  }
+  const ArtifactPlace& last() const { return last_; }
+  ArtifactPage take(std::optional<ArtifactPlace> next) {
+    page_.next = std::move(next);
+    return std::move(page_);
+  }
+
+ private:
+  struct Fill {
+    std::size_t files = 0;
+    std::size_t bytes = 0;
+  };
+  bool count(std::size_t bytes) {
+    if (fill_.files >= most_ || fill_.bytes >= ArtifactPage::kMostPathBytes) return false;
+    ++fill_.files;
+    fill_.bytes += bytes;
+    return true;
+  }
+
+  const ArtifactPlace& after_;
+  const std::size_t most_;
+  ArtifactPlace last_;  // what the page shows up to
+  Fill fill_;
+  ArtifactPage page_;
+};
 
 }  // namespace
 
@@ -149,7 +171,7 @@ Status ArtifactUpload::commit() {
   fd_.reset();
   for (const auto& [path, bytes] : sizes_) artifact_.files.push_back({path, bytes});
   CIRRUS_TRY(os::make_directories(temporary_));
-  CIRRUS_TRY(os::write_file(temporary_ / "list", list_of(artifact_), 0600, true));
+  CIRRUS_TRY(os::write_file(temporary_ / "list", write_artifact_list(artifact_), 0600, true));
   CIRRUS_TRY(os::make_directories(place_.parent_path()));
   // The older one first goes aside: a directory cannot be replaced in one step. A crash between
   // loses the older one only, which was about to be replaced.
@@ -186,9 +208,9 @@ Result<std::vector<Artifact>> ArtifactStore::list(model::TaskId task) const {
   for (const auto& entry :
        std::filesystem::directory_iterator(paths_.artifacts_of(task), failure)) {
     if (entry.path().filename() == kExpiredMarker) continue;
-    Result<Artifact> one = read_list(entry.path());
+    Result<Artifact> one = read_all(entry.path());
     if (!one.ok()) {
-      log_warning("artifact left out", {{"path", entry.path().string()}, {"error", one.error()}});
+      left_out(entry.path(), one.error());
       continue;
     }
     artifacts.push_back(std::move(one).value());
@@ -196,6 +218,42 @@ Result<std::vector<Artifact>> ArtifactStore::list(model::TaskId task) const {
   std::sort(artifacts.begin(), artifacts.end(),
             [](const Artifact& a, const Artifact& b) { return a.name < b.name; });
   return artifacts;
+}
+
+ArtifactStore::Places ArtifactStore::places_from(model::TaskId task, const std::string& name,
+                                                 std::size_t most) const {
+  Places places;
+  std::error_code failure;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(paths_.artifacts_of(task), failure)) {
+    if (entry.path().filename() == kExpiredMarker) continue;
+    const Result<ArtifactList> list = list_in(entry.path());
+    if (!list.ok()) {
+      left_out(entry.path(), list.error());
+      continue;
+    }
+    if (list.value().head().name < name) continue;
+    places.by_name.emplace(list.value().head().name, entry.path());
+    if (places.by_name.size() <= most) continue;
+    places.by_name.erase(std::prev(places.by_name.end()));
+    places.more = true;
+  }
+  return places;
+}
+
+Result<ArtifactPage> ArtifactStore::page(model::TaskId task, const ArtifactPlace& after,
+                                         std::size_t most) const {
+  // One more than fits: the one that the page before ended in may have nothing more to show.
+  const Places places = places_from(task, after.name, most + 1);
+  Pager pager(after, most);
+  for (const auto& [name, place] : places.by_name) {
+    const Result<bool> whole = pager.add(place);
+    if (!whole.ok()) left_out(place, whole.error());
+    if (whole.ok() && !whole.value()) return pager.take(pager.last());
+  }
+  if (!places.more) return pager.take(std::nullopt);
+  const std::string& seen = places.by_name.rbegin()->first;
+  return pager.take(pager.last().name == seen ? pager.last() : ArtifactPlace{seen, ""});
 }
 
 Result<ArtifactStore::File> ArtifactStore::open(model::TaskId task, std::string_view name,

@@ -11,22 +11,20 @@
 #include <vector>
 
 #include "base/result.h"
+#include "controller/blobs/artifact_list.h"
 #include "controller/blobs/disk_watermark.h"
 #include "controller/blobs/paths.h"
 #include "os/fd.h"
 
 namespace cirrus::controller::blobs {
 
-struct ArtifactFile {
-  std::string path;  ///< relative, with '/'
-  std::uint64_t bytes = 0;
-};
+/// Some of a task's files, by the names of their artifacts and their paths.
+struct ArtifactPage {
+  /// Ours: a page ends early when its paths are this long together.
+  static constexpr std::size_t kMostPathBytes = 1U << 20U;
 
-struct Artifact {
-  std::string name;
-  std::string type;                 ///< a media type, or empty
-  std::string format;               ///< of annotations, or empty
-  std::vector<ArtifactFile> files;  ///< by path
+  std::vector<Artifact> artifacts;    ///< each with those of its files that are on this page
+  std::optional<ArtifactPlace> next;  ///< what the next page is behind; absent: this is the last
 };
 
 /// Ours: what one artifact may hold.
@@ -94,6 +92,10 @@ class ArtifactStore {
                                 const std::string& type, const std::string& format);
   /// By name. A task without artifacts has an empty list.
   Result<std::vector<Artifact>> list(model::TaskId task) const;
+  /// What is behind `after`: `most` files at most, where an artifact without files counts as one.
+  /// An artifact that goes on is on the next page again. What cannot be read is left out. Memory:
+  /// one page and `most` names, however much there is.
+  Result<ArtifactPage> page(model::TaskId task, const ArtifactPlace& after, std::size_t most) const;
   struct File {
     os::Fd fd;
     std::uint64_t bytes = 0;
@@ -104,6 +106,13 @@ class ArtifactStore {
   std::uint64_t bytes_stored() const { return bytes_stored_; }
 
  private:
+  struct Places {
+    std::map<std::string, std::filesystem::path> by_name;
+    bool more = false;  // there are names behind these
+  };
+  /// The first `most` artifacts whose names are not before `name`.
+  Places places_from(model::TaskId task, const std::string& name, std::size_t most) const;
+
   const Paths paths_;
   const ArtifactLimits limits_;
   const DiskWatermark* const disk_;

@@ -8,6 +8,7 @@
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <google/protobuf/util/delimited_message_util.h>
 
+#include "base/digest.h"
 #include "os/fd.h"
 #include "os/files.h"
 
@@ -41,8 +42,8 @@ std::uint64_t size_of(const fs::path& directory) {
 
 /// Hands each whole message to `each`. What a crash cut off at the end is passed over.
 template <typename Message>
-void each_message(const std::string& bytes, const std::function<void(const Message&)>& each) {
-  google::protobuf::io::ArrayInputStream stream(bytes.data(), static_cast<int>(bytes.size()));
+void each_message(google::protobuf::io::ZeroCopyInputStream& stream,
+                  const std::function<void(const Message&)>& each) {
   Message message;
   bool clean_end = false;
   while (google::protobuf::util::ParseDelimitedFromZeroCopyStream(&message, &stream, &clean_end)) {
@@ -107,24 +108,42 @@ Status ReportStore::put_agent_log(model::TaskId task, const std::string& log) {
   return replace(task, kAgentLog, log);
 }
 
-Result<std::vector<pb::Annotation>> ReportStore::annotations(model::TaskId task) const {
-  const std::string bytes = CIRRUS_TRY(contents(paths_.reports_of(task) / kAnnotations));
-  std::vector<pb::Annotation> list;
-  std::set<std::string> seen;
+Result<ReportStore::AnnotationPage> ReportStore::annotations(model::TaskId task, std::size_t after,
+                                                             std::size_t most) const {
+  AnnotationPage page;
+  const Result<os::Fd> file = os::open_file(paths_.reports_of(task) / kAnnotations, O_RDONLY);
+  if (!file.ok()) {
+    if (file.error().code() == Code::NotFound) return page;
+    return file.error();
+  }
+  google::protobuf::io::FileInputStream stream(file.value().get());
+  std::set<std::string> seen;  // digests: of up to 64 MiB of findings less than half stays
+  std::size_t bytes = 0;
   each_message<pb::ReportAnnotationsCommandRequest>(
-      bytes, [&](const pb::ReportAnnotationsCommandRequest& report) {
+      stream, [&](const pb::ReportAnnotationsCommandRequest& report) {
         for (const pb::Annotation& one : report.annotations()) {
-          if (seen.insert(one.SerializeAsString()).second) list.push_back(one);
+          const std::string written = one.SerializeAsString();
+          if (page.more || !seen.insert(sha256_hex(written)).second) continue;
+          if (seen.size() <= after) continue;
+          page.more = page.annotations.size() >= most || bytes >= kMostPageBytes;
+          if (page.more) continue;
+          page.annotations.push_back(one);
+          bytes += written.size();
         }
       });
-  return list;
+  return page;
 }
 
 Result<std::vector<std::string>> ReportStore::warnings(model::TaskId task) const {
   const std::string bytes = CIRRUS_TRY(contents(paths_.reports_of(task) / kWarnings));
   std::vector<std::string> list;
-  each_message<pb::ReportAgentProblemRequest>(
-      bytes, [&](const pb::ReportAgentProblemRequest& one) { list.push_back(one.message()); });
+  std::set<std::string> seen;
+  google::protobuf::io::ArrayInputStream stream(bytes.data(), static_cast<int>(bytes.size()));
+  each_message<pb::ReportAgentProblemRequest>(stream,
+                                              [&](const pb::ReportAgentProblemRequest& one) {
+                                                if (seen.insert(one.message()).second)
+                                                  list.push_back(one.message());
+                                              });
   return list;
 }
 

@@ -30,8 +30,17 @@ class ReportStore {
   Status put_figures(model::TaskId task, const pb::ReportAgentFinishedRequest& report);
   Status put_agent_log(model::TaskId task, const std::string& log);
 
-  /// Each finding once, in the order they came: agents may report the same again.
-  Result<std::vector<pb::Annotation>> annotations(model::TaskId task) const;
+  /// Findings of one task, a page of them.
+  struct AnnotationPage {
+    std::vector<pb::Annotation> annotations;
+    bool more = false;  ///< there are more behind these
+  };
+  /// Each finding once, in the order they came: agents may report the same again. Without the first
+  /// `after`, and at most `most` and `kMostPageBytes` of them.
+  Result<AnnotationPage> annotations(model::TaskId task, std::size_t after, std::size_t most) const;
+  /// Ours: a page ends early when its findings have this many bytes together.
+  static constexpr std::size_t kMostPageBytes = 4U << 20U;
+  /// Each once, too.
   Result<std::vector<std::string>> warnings(model::TaskId task) const;
   /// Absent if the task reported none (yet).
   Result<std::optional<pb::ReportAgentFinishedRequest>> figures(model::TaskId task) const;

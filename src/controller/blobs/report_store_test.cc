@@ -21,12 +21,14 @@ class Reports : public ::testing::Test {
     for (const std::string& message : messages) report.add_annotations()->set_message(message);
     return report;
   }
-  std::vector<std::string> messages() const {
+  std::vector<std::string> messages(std::size_t after = 0, std::size_t most = 1000,
+                                    bool more = false) const {
     std::vector<std::string> list;
-    const auto annotations = store_.annotations(task_);
-    EXPECT_TRUE(annotations.ok());
-    if (!annotations.ok()) return list;
-    for (const pb::Annotation& one : annotations.value()) list.push_back(one.message());
+    const auto page = store_.annotations(task_, after, most);
+    EXPECT_TRUE(page.ok());
+    if (!page.ok()) return list;
+    EXPECT_EQ(page.value().more, more);
+    for (const pb::Annotation& one : page.value().annotations) list.push_back(one.message());
     return list;
   }
 
@@ -52,6 +54,24 @@ TEST_F(Reports, KeepEachFindingOnceAndNoSecret) {
             std::string::npos);
 }
 
+TEST_F(Reports, FindingsAreReadInPagesThatDoNotMoveWhenMoreCome) {
+  ASSERT_TRUE(store_.add_annotations(task_, report_of({"a", "b", "a"})).ok());
+  ASSERT_TRUE(store_.add_annotations(task_, report_of({"b", "c"})).ok());
+  EXPECT_THAT(messages(0, 2, true), ElementsAre("a", "b"));
+  EXPECT_THAT(messages(2, 1), ElementsAre("c"));
+  ASSERT_TRUE(store_.add_annotations(task_, report_of({"a", "d"})).ok());
+  EXPECT_THAT(messages(2, 2), ElementsAre("c", "d"));
+  EXPECT_THAT(messages(4, 2), IsEmpty());
+  EXPECT_THAT(messages(400, 2), IsEmpty());
+}
+
+TEST_F(Reports, APageOfLongFindingsEndsEarly) {
+  const std::string text(ReportStore::kMostPageBytes / 2, 'x');
+  ASSERT_TRUE(store_.add_annotations(task_, report_of({text + "1", text + "2", text + "3"})).ok());
+  EXPECT_THAT(messages(0, 1000, true), ElementsAre(text + "1", text + "2"));
+  EXPECT_THAT(messages(2), ElementsAre(text + "3"));
+}
+
 TEST_F(Reports, SurviveAFileThatWasCutOff) {
   ASSERT_TRUE(store_.add_annotations(task_, report_of({"a"})).ok());
   const auto file = paths_.reports_of(task_) / "annotations";
@@ -74,6 +94,7 @@ TEST_F(Reports, KeepTheLastFiguresAndAllWarnings) {
   EXPECT_EQ(store_.figures(task_).value()->command_results_size(), 0);
   ASSERT_TRUE(store_.add_warning(task_, "one").ok());
   ASSERT_TRUE(store_.add_warning(task_, "two").ok());
+  ASSERT_TRUE(store_.add_warning(task_, "one").ok());  // sent again
   EXPECT_THAT(store_.warnings(task_).value(), ElementsAre("one", "two"));
 }
 

@@ -63,6 +63,7 @@ struct RegisterCall {
   model::Labels labels;
   model::Resources resources;
   std::string peer = {};
+  std::uint64_t number = 0;  ///< of the instance's last poll before; 0: it does not say
 };
 
 struct PollCall {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -203,7 +204,8 @@ class State {
   /// By id. Errors: NotFound; FailedPrecondition for the last live token of an administrator.
   void revoke_api_token(const std::string& id, const Actor& actor, Reply<void> reply,
                         Moment moment);
-  ApiTokenViews view_api_tokens() const;
+  /// The first `most` of those made after `after`.
+  ApiTokenViews view_api_tokens(const ApiTokenPlace& after, std::size_t most) const;
   /// `name`, or `name-2`, ... : the first that no live API token has.
   std::string free_token_name(const std::string& name) const;
   void set_worker_disabled(const std::string& pool, const std::string& name, bool disabled,
@@ -217,7 +219,11 @@ class State {
   Result<BuildView> view_build(model::BuildId id) const;
   Result<TaskView> view_task(model::TaskId id) const;
   std::vector<WorkerView> view_workers(Moment moment) const;
-  std::vector<PoolView> view_pools() const;
+  /// The first `most` of those whose names are behind `after`, by name.
+  std::vector<PoolView> view_pools(
+      const std::string& after = "",
+      std::size_t most = std::numeric_limits<std::size_t>::max()) const;
+  Result<PoolView> view_pool(const std::string& name) const;
   /// Cost: one look at every task in memory (state_statistics.cc).
   Statistics statistics(Moment moment) const;
   /// Turns stored rows into the same view.
@@ -290,7 +296,10 @@ class State {
     bool polled = false;  ///< since the controller started
     bool silent = false;
     bool draining = false;  ///< as its last poll said
+    /// The newest poll of `numbered`, an instance; kept when it leaves, or what it said before
+    /// would count once more.
     std::uint64_t last_number = 0;
+    std::string numbered;
     std::set<model::TaskId> held;
     std::map<std::string, Monotonic> strangers;  ///< ids told to stop that are not ours
     std::string conflict;
@@ -333,7 +342,10 @@ class State {
                     Moment moment);
   Result<WorkerKey> identify(const WorkerCredential& credential, Moment moment);
   Worker& worker_at(const WorkerKey& key, Moment moment);
+  PoolView view_of_pool(const store::PoolRecord& pool) const;
   Status claim_name(Worker& worker, const std::string& instance, Moment moment);
+  /// Whether that instance has polled with a higher number since; 0 is none.
+  static bool overtaken(const Worker& worker, const std::string& instance, std::uint64_t number);
   void refresh_facts(Worker& worker, const model::Labels& labels,
                      const model::Resources& resources);
   void publish(Worker& worker);

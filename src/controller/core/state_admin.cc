@@ -284,15 +284,18 @@ void State::revoke_api_token(const std::string& id, const Actor& actor, Reply<vo
   answer<void>(std::move(reply), Result<void>());
 }
 
-ApiTokenViews State::view_api_tokens() const {
+ApiTokenViews State::view_api_tokens(const ApiTokenPlace& after, std::size_t most) const {
   ApiTokenViews views;
   for (const auto& [id, token] : api_tokens_) {
-    views.push_back(token);
-    views.back().hash.clear();
+    if (std::tie(token.created_ms, id) > std::tie(after.created_ms, after.id)) {
+      views.push_back(token);
+      views.back().hash.clear();
+    }
   }
   std::sort(views.begin(), views.end(), [](const auto& a, const auto& b) {
     return std::tie(a.created_ms, a.id) < std::tie(b.created_ms, b.id);
   });
+  if (views.size() > most) views.resize(most);
   return views;
 }
 

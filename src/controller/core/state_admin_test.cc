@@ -46,8 +46,9 @@ TEST(StateAdmin, AnApiTokenSaysWhatItIsForAndDiesWhenRevoked) {
   EXPECT_EQ(authorize(h, made.token).error().code(), Code::Unauthenticated);
   h.restart();
   EXPECT_EQ(authorize(h, made.token).error().code(), Code::Unauthenticated);
-  EXPECT_NE(h.state().view_api_tokens().at(0).revoked_ms, 0);
-  EXPECT_EQ(h.state().view_api_tokens().at(0).hash, "");
+  const ApiTokenViews tokens = h.state().view_api_tokens({}, 10);
+  EXPECT_NE(tokens.at(0).revoked_ms, 0);
+  EXPECT_EQ(tokens.at(0).hash, "");
 }
 
 TEST(StateAdmin, ATokenThatMakesNoSenseIsRefusedWithItsReason) {

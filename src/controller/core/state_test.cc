@@ -156,6 +156,57 @@ TEST(State, TheNewestPollWins) {
   EXPECT_EQ(third->tasks().size(), 1U);
 }
 
+TEST(State, TheNewestPollAgainIsOldNews) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w").ok());
+  h.submit({h.task(0, "a")});
+  ASSERT_EQ(h.poll("w", {}, "i", 7)->tasks().size(), 1U);
+  const auto again = h.poll("w", {}, "i", 7);
+  EXPECT_TRUE(again->answered());
+  EXPECT_TRUE(again->tasks().empty());
+  EXPECT_FALSE(h.poll("w", {"1"}, "i", 8)->answered()) << "the next one is held";
+}
+
+TEST(State, AGoodbyeOfAnEarlierProcessTakesNothingFromTheNextOne) {
+  StateHarness h;
+  ASSERT_TRUE(h.register_worker("w", "i", 100).ok());
+  h.poll("w", {}, "i", 101);
+  const auto say_goodbye = [&] {
+    h.leaving = true;
+    EXPECT_TRUE(h.poll("w", {}, "i", 102)->answered());
+    h.leaving = false;
+  };
+  say_goodbye();
+  h.poll("w", {}, "i", 101);
+  const auto id = h.submit({h.task(0, "a")});
+  EXPECT_EQ(h.current(id, "a").status, TaskStatus::Ready) << "not given to who has left";
+  ASSERT_TRUE(h.register_worker("w", "i", 200).ok());
+  const auto assigned = h.poll("w", {}, "i", 201)->tasks().at(0);
+  ASSERT_TRUE(h.started("w", h.of(assigned)).ok());
+  ASSERT_TRUE(h.register_worker("w", "i", 100).ok());
+  say_goodbye();
+  say_goodbye();
+  EXPECT_EQ(h.current(id, "a").attempt, 1);
+  EXPECT_EQ(h.current(id, "a").status, TaskStatus::Executing);
+  // A machine that was set up anew counts from the beginning.
+  h.pass(minutes(2));
+  ASSERT_TRUE(h.register_worker("w", "another", 5).ok());
+  EXPECT_FALSE(h.poll("w", {"1"}, "another", 6)->answered());
+}
+
+TEST(State, AStartThatIsReportedLateDoesNotEndWhatIsHeld) {
+  StateHarness h;
+  h.resources["w"] = {{"cpu", 1}};
+  ASSERT_TRUE(h.register_worker("w").ok());
+  h.submit({h.task(0, "a")});
+  const auto assigned = h.poll("w")->tasks().at(0);
+  ASSERT_TRUE(h.started("w", h.of(assigned)).ok());
+  ASSERT_TRUE(h.finished(h.of(assigned), StepStatus::Completed).ok());
+  EXPECT_EQ(h.started("w", h.of(assigned)).error().code(), Code::FailedPrecondition);
+  EXPECT_EQ(h.state().view_workers(h.moment()).at(0).tasks.size(), 1U)
+      << "its process may still be there";
+}
+
 TEST(State, AnAssignmentThatNeverArrivedIsMadeAgain) {
   StateHarness h;
   ASSERT_TRUE(h.register_worker("w").ok());

@@ -172,24 +172,34 @@ std::vector<WorkerView> State::view_workers(Moment moment) const {
   return views;
 }
 
-std::vector<PoolView> State::view_pools() const {
+PoolView State::view_of_pool(const store::PoolRecord& pool) const {
+  PoolView view;
+  view.record = pool;
+  for (auto at = workers_.lower_bound({pool.name, ""});
+       at != workers_.end() && at->first.first == pool.name; ++at) {
+    ++view.workers;
+    if (at->second.polled && !at->second.silent) ++view.connected;
+  }
+  for (const auto& [id, token] : registration_tokens_) {
+    if (token.pool != pool.name) continue;
+    view.tokens.push_back(token);
+    view.tokens.back().hash.clear();
+  }
+  return view;
+}
+
+std::vector<PoolView> State::view_pools(const std::string& after, std::size_t most) const {
   std::vector<PoolView> views;
-  for (const auto& [name, pool] : pools_) {
-    PoolView view;
-    view.record = pool;
-    for (const auto& [key, worker] : workers_) {
-      if (key.first != name) continue;
-      ++view.workers;
-      if (worker.polled && !worker.silent) ++view.connected;
-    }
-    for (const auto& [id, token] : registration_tokens_) {
-      if (token.pool != name) continue;
-      view.tokens.push_back(token);
-      view.tokens.back().hash.clear();
-    }
-    views.push_back(std::move(view));
+  for (auto at = pools_.upper_bound(after); at != pools_.end() && views.size() < most; ++at) {
+    views.push_back(view_of_pool(at->second));
   }
   return views;
+}
+
+Result<PoolView> State::view_pool(const std::string& name) const {
+  const auto found = pools_.find(name);
+  if (found == pools_.end()) return error(Code::NotFound, "no pool '{:.128}'", name);
+  return view_of_pool(found->second);
 }
 
 }  // namespace cirrus::controller::core

@@ -76,6 +76,10 @@ Status State::claim_name(Worker& worker, const std::string& instance, Moment mom
   return {};
 }
 
+bool State::overtaken(const Worker& worker, const std::string& instance, std::uint64_t number) {
+  return number != 0 && worker.numbered == instance && number < worker.last_number;
+}
+
 void State::refresh_facts(Worker& worker, const model::Labels& labels,
                           const model::Resources& resources) {
   if (worker.record.labels == labels && worker.record.resources == resources) return;
@@ -114,12 +118,16 @@ void State::register_worker(const RegisterCall& call, Reply<std::string> reply, 
   if (!amounts.ok()) return answer<std::string>(std::move(reply), amounts.error());
 
   Worker& worker = worker_at({token.value().pool, call.name}, moment);
-  const Status claimed = claim_name(worker, call.instance, moment);
-  if (!claimed.ok()) return answer<std::string>(std::move(reply), claimed.error());
-  worker.last_number = 0;
-  if (worker.parked) answer_poll(worker, {});
-  refresh_facts(worker, call.labels, call.resources);
-  log_info("worker registered", {{"pool", worker.record.pool}, {"worker", worker.record.name}});
+  // One that comes late is answered, and changes nothing.
+  if (!overtaken(worker, call.instance, call.number)) {
+    const Status claimed = claim_name(worker, call.instance, moment);
+    if (!claimed.ok()) return answer<std::string>(std::move(reply), claimed.error());
+    worker.numbered = call.instance;
+    worker.last_number = call.number;
+    if (worker.parked) answer_poll(worker, {});
+    refresh_facts(worker, call.labels, call.resources);
+    log_info("worker registered", {{"pool", worker.record.pool}, {"worker", worker.record.name}});
+  }
   answer<std::string>(
       std::move(reply),
       mint_session_token(session_key_, {token.value().pool, call.name, token.value().id}));
@@ -133,16 +141,19 @@ void State::poll(PollCall call, Reply<api::PollResponse> reply, Moment moment) {
   const Status amounts = model::check_resources(call.resources);
   if (!amounts.ok()) return refuse(amounts.error());
   Worker& worker = worker_at(key.value(), moment);
-  const Status claimed = claim_name(worker, call.worker.instance, moment);
-  if (!claimed.ok()) return refuse(claimed.error());
-
-  if (call.number != 0 && call.number < worker.last_number) {
-    // Overtaken on the way by a newer one: its list is old news.
+  const bool again = call.number != 0 && call.number == worker.last_number &&
+                     call.worker.instance == worker.numbered;
+  if (again || overtaken(worker, call.worker.instance, call.number)) {
+    // A newer one was faster, or this is the newest once more: its list is old news, and nobody
+    // waits for what it would be told.
     api::PollResponse empty;
     empty.set_poll_interval_in_seconds(1);
     answer<api::PollResponse>(std::move(reply), std::move(empty));
     return;
   }
+  const Status claimed = claim_name(worker, call.worker.instance, moment);
+  if (!claimed.ok()) return refuse(claimed.error());
+  worker.numbered = call.worker.instance;
   worker.last_number = call.number;
   if (worker.parked) answer_poll(worker, {});
   const bool changed = worker.silent || !worker.polled || worker.draining != call.draining;
@@ -402,8 +413,9 @@ void State::task_started(const WorkerCredential& worker, const TaskCredential& c
   }
   Task& task = *found.value();
   if (model::is_final(task.record.status) || !task.record.holds_worker) {
-    // A veto: the worker drops it and reports nothing more.
-    release_worker(task, moment);
+    // A veto: the worker drops it and reports nothing more. But if its agent was heard, it started
+    // long ago, this comes late, and its worker says when it has stopped.
+    if (!task.agent_heard) release_worker(task, moment);
     return hint<void>(std::move(reply),
                       error(Code::FailedPrecondition, "task {} is {} and must not start",
                             task.record.id, model::to_string(task.record.status)));

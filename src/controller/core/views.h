@@ -71,4 +71,10 @@ struct PoolView {
 /// API tokens, with empty hashes.
 using ApiTokenViews = std::vector<store::ApiTokenRecord>;
 
+/// A place among API tokens, which stand in the order they were made; by default before the first.
+struct ApiTokenPlace {
+  std::int64_t created_ms = 0;
+  std::string id;
+};
+
 }  // namespace cirrus::controller::core

@@ -42,10 +42,10 @@ void Api::handle(net::ServerRequest request, std::shared_ptr<net::Responder> res
     if (parts[2] == "builds") return route_builds(request, parts, responder);
     if (parts[2] == "openapi.yaml") return route_service(request, parts, responder);
     const bool artifacts = parts[2] == "tasks" && parts.size() >= 5 && parts[4] == "artifacts";
-    if (artifacts && request.method == "GET") return route_artifacts(parts, responder);
+    if (artifacts && request.method == "GET") return route_artifacts(request, parts, responder);
     const bool reports = parts[2] == "tasks" && parts.size() == 5 &&
                          (parts[4] == "annotations" || parts[4] == "report");
-    if (reports && request.method == "GET") return route_reports(parts, responder);
+    if (reports && request.method == "GET") return route_reports(request, parts, responder);
     const bool shell = parts[2] == "tasks" && parts.size() == 5 && parts[4] == "shell";
     const bool records = parts[2] == "tasks" && parts.size() >= 5 && parts[4] == "shells";
     if (records && request.method == "GET") return route_shell_records(request, parts, responder);

@@ -54,15 +54,22 @@ class Api {
   void route_workers(net::ServerRequest& request, const Parts& parts, const Answer& answer);
   void route_pools(net::ServerRequest& request, const Parts& parts, const Answer& answer);
   void route_tokens(net::ServerRequest& request, const Parts& parts, const Answer& answer);
+  void list_pools(const net::ServerRequest& request, const Answer& answer);
+  void list_tokens(const net::ServerRequest& request, const Answer& answer);
   void list_audit(const net::ServerRequest& request, const Answer& answer);
   void who_am_i(const net::ServerRequest& request, const Answer& answer);
   // In api_blobs.cc.
-  void route_artifacts(const Parts& parts, const Answer& answer);
-  void route_reports(const Parts& parts, const Answer& answer);
+  void route_artifacts(const net::ServerRequest& request, const Parts& parts, const Answer& answer);
+  void list_artifacts(const net::ServerRequest& request, const std::string& task,
+                      const Answer& answer);
   void route_shell_records(net::ServerRequest& request, const Parts& parts, const Answer& answer);
   void list_shell_records(model::TaskId task, const Answer& answer);
   void send_shell_record(model::TaskId task, int number, std::uint64_t offset,
                          const Answer& answer);
+  // In api_reports.cc.
+  void route_reports(const net::ServerRequest& request, const Parts& parts, const Answer& answer);
+  void list_annotations(const net::ServerRequest& request, const std::string& task,
+                        const Answer& answer);
   void route_shells(net::ServerRequest request, const Parts& parts, const Answer& answer);
   void route_caches(net::ServerRequest& request, const Parts& parts, const Answer& answer);
   void send_file(const core::TaskView& task, const std::string& name, const std::string& path,

@@ -83,6 +83,22 @@ json page_of_caches(const std::vector<blobs::CacheEntry>& caches, const CachePla
   }
   return page;
 }
+
+json page_of_artifacts(const blobs::ArtifactPage& page) {
+  json list = json::array();
+  for (const blobs::Artifact& artifact : page.artifacts) {
+    json files = json::array();
+    for (const blobs::ArtifactFile& file : artifact.files) {
+      files.push_back({{"path", file.path}, {"size", file.bytes}});
+    }
+    list.push_back({{"name", artifact.name},
+                    {"type", artifact.type},
+                    {"format", artifact.format},
+                    {"files", std::move(files)}});
+  }
+  const json next = page.next ? json(page.next->to_string()) : json();
+  return {{"schema_version", 1}, {"artifacts", std::move(list)}, {"next_after", next}};
+}
 }  // namespace
 
 void Api::send_file(const core::TaskView& task, const std::string& name, const std::string& path,
@@ -112,33 +128,33 @@ void Api::send_file(const core::TaskView& task, const std::string& name, const s
   if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
 }
 
-// GET /api/v1/tasks/{id}/artifacts and .../artifacts/{name}/{path…}
-void Api::route_artifacts(const Parts& parts, const Answer& answer) {
-  if (parts.size() == 5) {
-    return with_task(parts[3], answer, [this, answer](const core::TaskView& task) {
-      const bool queued = pool_.run([this, id = task.id, answer](const StopToken&) {
-        const Result<std::vector<blobs::Artifact>> artifacts = stores_.artifacts.list(id);
-        if (!artifacts.ok()) return answer->respond(problem(artifacts.error()));
-        json list = json::array();
-        for (const blobs::Artifact& artifact : artifacts.value()) {
-          json files = json::array();
-          for (const blobs::ArtifactFile& file : artifact.files) {
-            files.push_back({{"path", file.path}, {"size", file.bytes}});
+void Api::list_artifacts(const net::ServerRequest& request, const std::string& task,
+                         const Answer& answer) {
+  const Result<std::int64_t> limit = number_of(request.query, "limit", 1000, 1, 5000);
+  if (!limit.ok()) return answer->respond(problem(limit.error()));
+  const auto after = blobs::ArtifactPlace::parse(text_of_query(request, "after"));
+  if (!after.ok()) return answer->respond(problem(after.error()));
+  with_task(
+      task, answer,
+      [this, answer, after = after.value(),
+       most = static_cast<std::size_t>(limit.value())](const core::TaskView& found) {
+        const bool queued = pool_.run([this, id = found.id, after, most, answer](const StopToken&) {
+          const Result<blobs::ArtifactPage> page = stores_.artifacts.page(id, after, most);
+          if (!page.ok()) return answer->respond(problem(page.error()));
+          json body = page_of_artifacts(page.value());
+          if (const auto note = blobs::expiry_note(stores_.paths.artifacts_of(id))) {
+            body["expired"] = std::string(trim(*note));
           }
-          list.push_back({{"name", artifact.name},
-                          {"type", artifact.type},
-                          {"format", artifact.format},
-                          {"files", std::move(files)}});
-        }
-        json body = {{"schema_version", 1}, {"artifacts", std::move(list)}};
-        if (const auto note = blobs::expiry_note(stores_.paths.artifacts_of(id))) {
-          body["expired"] = std::string(trim(*note));
-        }
-        answer->respond(json_response(200, dump(body)));
+          answer->respond(json_response(200, dump(body)));
+        });
+        if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
       });
-      if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
-    });
-  }
+}
+
+// GET /api/v1/tasks/{id}/artifacts[?limit=&after=] and .../artifacts/{name}/{path…}
+void Api::route_artifacts(const net::ServerRequest& request, const Parts& parts,
+                          const Answer& answer) {
+  if (parts.size() == 5) return list_artifacts(request, parts[3], answer);
   if (parts.size() < 7) return answer->respond(problem(404, "no such route"));
   std::string path = parts[6];
   for (std::size_t i = 7; i < parts.size(); ++i) path += "/" + parts[i];

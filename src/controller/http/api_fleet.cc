@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Api: workers, pools, tokens and the audit.
 #include <algorithm>
+#include <charconv>
 
 #include <nlohmann/json.hpp>
 
@@ -94,6 +95,24 @@ Result<core::State::ApiTokenRequest> read_token_request(const Fields& fields) {
   request.repositories = CIRRUS_TRY(fields.texts("repositories"));
   request.trusted = CIRRUS_TRY(fields.flag("trusted"));
   return request;
+}
+
+/// `1764417300123-0123abcd`: made at that moment, with that id; empty: before the first. Errors:
+/// InvalidArgument.
+Result<core::ApiTokenPlace> token_place(const std::string& text) {
+  core::ApiTokenPlace place;
+  if (text.empty()) return place;
+  const char* const end = text.data() + text.size();
+  const auto read = std::from_chars(text.data(), end, place.created_ms);
+  if (read.ec != std::errc() || read.ptr == end || *read.ptr != '-' || read.ptr + 1 == end) {
+    return error(Code::InvalidArgument, "'after' must be the 'next_after' of a page");
+  }
+  place.id.assign(read.ptr + 1, end);
+  return place;
+}
+
+std::string token_place_of(const store::ApiTokenRecord& token) {
+  return fmt::format("{}-{}", token.created_ms, token.id);
 }
 
 core::Reply<core::State::NewToken> token_made(const std::shared_ptr<net::Responder>& answer) {
@@ -198,24 +217,38 @@ void Api::route_workers(net::ServerRequest& request, const Parts& parts, const A
   answer->respond(problem(404, "no such route"));
 }
 
+// GET /api/v1/pools[?limit=&after=], in the order of names.
+void Api::list_pools(const net::ServerRequest& request, const Answer& answer) {
+  const Result<std::int64_t> limit = number_of(request.query, "limit", 1000, 1, 5000);
+  if (!limit.ok()) return answer->respond(problem(limit.error()));
+  post(answer, [answer, after = text_of_query(request, "after"),
+                most = static_cast<std::size_t>(limit.value())](core::State& state, core::Moment) {
+    using Pools = std::vector<core::PoolView>;
+    Pools found = state.view_pools(after, most + 1);
+    const bool more = found.size() > most;
+    if (more) found.pop_back();
+    state.answer<Pools>(
+        [answer, more](const Result<Pools>& pools) {
+          if (!pools.ok()) return answer->respond(problem(pools.error()));
+          answer->respond(json_response(
+              200, pools_json(pools.value(), more ? pools.value().back().record.name : "")));
+        },
+        std::move(found));
+  });
+}
+
 // GET and POST /api/v1/pools, /api/v1/pools/{pool}; POST …/pause, …/resume and …/tokens
 void Api::route_pools(net::ServerRequest& request, const Parts& parts, const Answer& answer) {
   const core::Actor actor = actor_of(request);
-  if (parts.size() <= 4 && request.method == "GET") {
-    const std::string name = parts.size() == 4 ? parts[3] : "";
-    return post(answer, [answer, name](core::State& state, core::Moment) {
-      state.answer<std::vector<core::PoolView>>(
-          [answer, name](const Result<std::vector<core::PoolView>>& pools) {
-            if (!pools.ok()) return answer->respond(problem(pools.error()));
-            if (name.empty()) return answer->respond(json_response(200, pools_json(pools.value())));
-            for (const core::PoolView& pool : pools.value()) {
-              if (pool.record.name == name) {
-                return answer->respond(json_response(200, pool_json(pool)));
-              }
-            }
-            answer->respond(problem(404, fmt::format("no pool '{:.128}'", name)));
+  if (parts.size() == 3 && request.method == "GET") return list_pools(request, answer);
+  if (parts.size() == 4 && request.method == "GET") {
+    return post(answer, [answer, name = parts[3]](core::State& state, core::Moment) {
+      state.answer<core::PoolView>(
+          [answer](const Result<core::PoolView>& pool) {
+            if (!pool.ok()) return answer->respond(problem(pool.error()));
+            answer->respond(json_response(200, pool_json(pool.value())));
           },
-          state.view_pools());
+          state.view_pool(name));
     });
   }
   if (request.method != "POST") return answer->respond(problem(404, "no such route"));
@@ -260,20 +293,34 @@ void Api::route_pools(net::ServerRequest& request, const Parts& parts, const Ans
   answer->respond(problem(404, "no such route"));
 }
 
+// GET /api/v1/tokens[?limit=&after=], the oldest first.
+void Api::list_tokens(const net::ServerRequest& request, const Answer& answer) {
+  const Result<std::int64_t> limit = number_of(request.query, "limit", 1000, 1, 5000);
+  if (!limit.ok()) return answer->respond(problem(limit.error()));
+  const Result<core::ApiTokenPlace> after = token_place(text_of_query(request, "after"));
+  if (!after.ok()) return answer->respond(problem(after.error()));
+  post(answer, [answer, after = after.value(), most = static_cast<std::size_t>(limit.value())](
+                   core::State& state, core::Moment) {
+    core::ApiTokenViews found = state.view_api_tokens(after, most + 1);
+    const bool more = found.size() > most;
+    if (more) found.pop_back();
+    state.answer<core::ApiTokenViews>(
+        [answer, more](const Result<core::ApiTokenViews>& tokens) {
+          if (!tokens.ok()) return answer->respond(problem(tokens.error()));
+          const std::string next = more ? token_place_of(tokens.value().back()) : "";
+          answer->respond(json_response(200, tokens_json(tokens.value(), next)));
+        },
+        std::move(found));
+  });
+}
+
 // GET and POST /api/v1/tokens; POST /api/v1/tokens/{id}/revoke and
 // /api/v1/registration-tokens/{id}/revoke
 void Api::route_tokens(net::ServerRequest& request, const Parts& parts, const Answer& answer) {
   const core::Actor actor = actor_of(request);
   const bool api_tokens = parts[2] == "tokens";
   if (api_tokens && parts.size() == 3 && request.method == "GET") {
-    return post(answer, [answer](core::State& state, core::Moment) {
-      state.answer<core::ApiTokenViews>(
-          [answer](const Result<core::ApiTokenViews>& tokens) {
-            if (!tokens.ok()) return answer->respond(problem(tokens.error()));
-            answer->respond(json_response(200, tokens_json(tokens.value())));
-          },
-          state.view_api_tokens());
-    });
+    return list_tokens(request, answer);
   }
   if (request.method != "POST") return answer->respond(problem(404, "no such route"));
   if (parts.size() == 5 && parts[4] == "revoke") {

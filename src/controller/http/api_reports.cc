@@ -2,6 +2,7 @@
 // Api: what agents reported of their tasks.
 #include <nlohmann/json.hpp>
 
+#include "controller/http/answers.h"
 #include "controller/http/api.h"
 #include "controller/http/json_views.h"
 #include "controller/http/problem.h"
@@ -66,21 +67,41 @@ Result<json> report_view(const blobs::ReportStore& reports, model::TaskId task) 
   return view;
 }
 
-Result<json> annotations_view(const blobs::ReportStore& reports, model::TaskId task) {
+json annotations_view(const blobs::ReportStore::AnnotationPage& page, std::size_t after) {
   json list = json::array();
-  for (const pb::Annotation& one : CIRRUS_TRY(reports.annotations(task))) {
-    list.push_back(annotation_view(one));
-  }
-  return json{{"schema_version", 1}, {"annotations", std::move(list)}};
+  for (const pb::Annotation& one : page.annotations) list.push_back(annotation_view(one));
+  const json next =
+      page.more ? json(std::to_string(after + page.annotations.size())) : json(nullptr);
+  return {{"schema_version", 1}, {"annotations", std::move(list)}, {"next_after", next}};
 }
 }  // namespace
 
-// GET /api/v1/tasks/{id}/annotations and .../report
-void Api::route_reports(const Parts& parts, const Answer& answer) {
-  with_task(parts[3], answer, [this, answer, what = parts[4]](const core::TaskView& task) {
-    const bool queued = pool_.run([this, answer, what, id = task.id](const StopToken&) {
-      const Result<json> view = what == "report" ? report_view(stores_.reports, id)
-                                                 : annotations_view(stores_.reports, id);
+void Api::list_annotations(const net::ServerRequest& request, const std::string& task,
+                           const Answer& answer) {
+  const Result<std::int64_t> limit = number_of(request.query, "limit", 1000, 1, 5000);
+  if (!limit.ok()) return answer->respond(problem(limit.error()));
+  const Result<std::int64_t> after = number_of(request.query, "after", 0, 0, kMostNumber);
+  if (!after.ok()) return answer->respond(problem(after.error()));
+  with_task(
+      task, answer,
+      [this, answer, after = static_cast<std::size_t>(after.value()),
+       most = static_cast<std::size_t>(limit.value())](const core::TaskView& found) {
+        const bool queued = pool_.run([this, answer, after, most, id = found.id](const StopToken&) {
+          const auto page = stores_.reports.annotations(id, after, most);
+          if (!page.ok()) return answer->respond(problem(page.error()));
+          answer->respond(json_response(200, dump(annotations_view(page.value(), after))));
+        });
+        if (!queued) answer->respond(problem(503, "too many requests at once: try again"));
+      });
+}
+
+// GET /api/v1/tasks/{id}/annotations[?limit=&after=] and .../report
+void Api::route_reports(const net::ServerRequest& request, const Parts& parts,
+                        const Answer& answer) {
+  if (parts[4] == "annotations") return list_annotations(request, parts[3], answer);
+  with_task(parts[3], answer, [this, answer](const core::TaskView& task) {
+    const bool queued = pool_.run([this, answer, id = task.id](const StopToken&) {
+      const Result<json> view = report_view(stores_.reports, id);
       if (!view.ok()) return answer->respond(problem(view.error()));
       answer->respond(json_response(200, dump(view.value())));
     });

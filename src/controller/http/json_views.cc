@@ -26,6 +26,11 @@ json time_of(std::int64_t millis) {
   return to_rfc3339(from_unix_millis(millis));
 }
 
+/// What the next page is after; empty: this is the last one.
+json place_of(const std::string& next_after) {
+  return next_after.empty() ? json() : json(next_after);
+}
+
 std::int64_t duration(std::int64_t started, std::int64_t finished) {
   return started == 0 || finished == 0 ? 0 : std::max<std::int64_t>(0, finished - started);
 }
@@ -196,8 +201,8 @@ std::string workers_json(const std::vector<core::WorkerView>& workers,
                          const std::string& next_after) {
   json list = json::array();
   for (const core::WorkerView& worker : workers) list.push_back(worker_value(worker));
-  const json next = next_after.empty() ? json() : json(next_after);
-  return text_of({{"schema_version", 1}, {"workers", std::move(list)}, {"next_after", next}});
+  return text_of(
+      {{"schema_version", 1}, {"workers", std::move(list)}, {"next_after", place_of(next_after)}});
 }
 
 std::string worker_event_json(const core::WorkerView& worker, WallTime now) {
@@ -249,10 +254,11 @@ std::string worker_json(const core::WorkerView& worker) {
   return text_of({{"schema_version", 1}, {"worker", worker_value(worker)}});
 }
 
-std::string pools_json(const std::vector<core::PoolView>& pools) {
+std::string pools_json(const std::vector<core::PoolView>& pools, const std::string& next_after) {
   json list = json::array();
   for (const core::PoolView& pool : pools) list.push_back(pool_value(pool));
-  return text_of({{"schema_version", 1}, {"pools", std::move(list)}});
+  return text_of(
+      {{"schema_version", 1}, {"pools", std::move(list)}, {"next_after", place_of(next_after)}});
 }
 
 std::string pool_json(const core::PoolView& pool) {
@@ -268,7 +274,7 @@ std::string identity_json(const core::ApiIdentity& identity) {
                   {"trusted", identity.trusted}});
 }
 
-std::string tokens_json(const core::ApiTokenViews& tokens) {
+std::string tokens_json(const core::ApiTokenViews& tokens, const std::string& next_after) {
   json list = json::array();
   for (const store::ApiTokenRecord& token : tokens) {
     list.push_back({{"id", token.id},
@@ -279,7 +285,8 @@ std::string tokens_json(const core::ApiTokenViews& tokens) {
                     {"created_at", time_of(token.created_ms)},
                     {"revoked_at", time_of(token.revoked_ms)}});
   }
-  return text_of({{"schema_version", 1}, {"tokens", std::move(list)}});
+  return text_of(
+      {{"schema_version", 1}, {"tokens", std::move(list)}, {"next_after", place_of(next_after)}});
 }
 
 std::string audit_json(const std::vector<store::AuditRecord>& entries) {

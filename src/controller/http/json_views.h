@@ -21,18 +21,18 @@ std::string builds_json(const std::vector<core::BuildView>& builds, bool more,
 std::string task_json(const core::TaskView& task);
 /// `{"schema_version":1,"reasons":[...]}`
 std::string why_json(const core::TaskView& task);
-/// `next_after`: pass it to see the next page; empty: this is the last one.
+/// Of lists: `next_after` is what the next page is after; empty: this is the last one.
 std::string workers_json(const std::vector<core::WorkerView>& workers,
                          const std::string& next_after);
 /// `{"schema_version":1,"worker":{...}}`
 std::string worker_json(const core::WorkerView& worker);
-std::string pools_json(const std::vector<core::PoolView>& pools);
+std::string pools_json(const std::vector<core::PoolView>& pools, const std::string& next_after);
 /// `{"schema_version":1,"pool":{...}}`
 std::string pool_json(const core::PoolView& pool);
 /// `{"schema_version":1,"name":...,"role":...}`
 std::string identity_json(const core::ApiIdentity& identity);
 /// `{"schema_version":1,"tokens":[...]}`, without anything that is secret.
-std::string tokens_json(const core::ApiTokenViews& tokens);
+std::string tokens_json(const core::ApiTokenViews& tokens, const std::string& next_after);
 std::string audit_json(const std::vector<store::AuditRecord>& entries);
 /// `{"schema_version":1,"id":...,"token":...}`: the only time a token is shown.
 std::string token_json(const core::State::NewToken& token);

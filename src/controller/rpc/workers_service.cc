@@ -64,6 +64,13 @@ grpc::ServerUnaryReactor* WorkersService::Register(grpc::CallbackServerContext* 
   call.registration_token = request->registration_token();
   call.instance = header(*context, "cirrus-instance");
   call.peer = peer_address(*context);
+  const Result<std::optional<std::uint64_t>> number = number_header(*context, "cirrus-poll-number");
+  if (!number.ok()) {
+    grpc::ServerUnaryReactor* const refused = context->DefaultReactor();
+    refused->Finish(to_status(number.error()));
+    return refused;
+  }
+  call.number = number.value().value_or(0);
   const auto& info = request->worker_info();
   call.labels = model::Labels(info.labels().begin(), info.labels().end());
   call.resources = model::Resources(info.resources_total().begin(), info.resources_total().end());

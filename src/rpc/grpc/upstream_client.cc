@@ -282,10 +282,11 @@ class GrpcUpstream final : public Upstream {
 
   const std::string& endpoint() const override { return options_.endpoint.text; }
 
-  Result<RegisterReply> register_worker(const pb::WorkerInfo& info, const StopToken& stop,
-                                        Monotonic deadline) override {
+  Result<RegisterReply> register_worker(const pb::WorkerInfo& info, std::uint64_t number,
+                                        const StopToken& stop, Monotonic deadline) override {
     Call call(stop, deadline);
     add_ours(call);
+    call.context.AddMetadata(kPollNumber, std::to_string(number));
     pb::RegisterRequest request;
     request.set_registration_token(options_.identity.registration_token.reveal());
     *request.mutable_worker_info() = info;

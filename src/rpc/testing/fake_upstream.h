@@ -29,6 +29,7 @@ class FakeUpstream final : public Upstream {
     std::string session = "session";
     bool disabled = false;
     std::vector<PollContext> polls;
+    std::vector<std::uint64_t> register_numbers;
     std::vector<pb::PollRequest> requests;
   };
   /// Owned by the test, so that it outlives the worker that owns the upstream.
@@ -41,8 +42,9 @@ class FakeUpstream final : public Upstream {
       : shared_(shared), endpoint_(std::move(endpoint)) {}
 
   const std::string& endpoint() const override { return endpoint_; }
-  Result<RegisterReply> register_worker(const pb::WorkerInfo&, const StopToken&,
-                                        Monotonic) override {
+  Result<RegisterReply> register_worker(const pb::WorkerInfo&, std::uint64_t number,
+                                        const StopToken&, Monotonic) override {
+    shared_.state.with([&](State& state) { state.register_numbers.push_back(number); });
     CIRRUS_TRY(answer("register", "register"));
     return shared_.state.with([](State& state) {
       return RegisterReply{Secret(state.session), state.features};

@@ -136,10 +136,12 @@ class StateHarness {
   WorkerCredential credential(const std::string& name, const std::string& instance = "i") {
     return {registration_token, sessions[name], name, instance};
   }
-  Result<std::string> register_worker(const std::string& name, const std::string& instance = "i") {
+  Result<std::string> register_worker(const std::string& name, const std::string& instance = "i",
+                                      std::uint64_t number = 0) {
     Result<std::string> token = ask<std::string>([&](State& s, auto reply, Moment now) {
-      s.register_worker({registration_token, name, instance, labels[name], resources[name]},
-                        std::move(reply), now);
+      s.register_worker(
+          {registration_token, name, instance, labels[name], resources[name], "", number},
+          std::move(reply), now);
     });
     if (token.ok()) sessions[name] = token.value();
     return token;

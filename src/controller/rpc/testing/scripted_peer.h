@@ -50,9 +50,12 @@ class ScriptedWorker {
   std::string features;
   std::string session_token;
   std::vector<std::string> running;
+  std::uint64_t number = 0;  ///< of the last poll; 0: they have none
 
-  grpc::Status register_now() {
+  /// `numbered`: as a worker of ours, which has polled that often.
+  grpc::Status register_now(std::uint64_t numbered = 0) {
     grpc::ClientContext context;
+    if (numbered != 0) context.AddMetadata("cirrus-poll-number", std::to_string(numbered));
     if (!instance.empty()) context.AddMetadata("cirrus-instance", instance);
     api::RegisterRequest request;
     request.set_registration_token(registration_token_);
@@ -63,13 +66,26 @@ class ScriptedWorker {
     return status;
   }
   grpc::Status poll(api::PollResponse& response, int seconds = 30) {
+    return poll({0, false, session_token, running}, response, seconds);
+  }
+  /// What one poll says that another one does not; a poll may be said again, later.
+  struct Said {
+    std::uint64_t number = 0;
+    bool leaving = false;
+    std::string session_token;
+    std::vector<std::string> running;
+  };
+  Said next_poll(bool leaving = false) { return {++number, leaving, session_token, running}; }
+  grpc::Status poll(const Said& said, api::PollResponse& response, int seconds) {
     grpc::ClientContext context;
-    identify(context);
+    identify(context, said.session_token);
     context.set_deadline(system_clock().wall() + std::chrono::seconds(seconds));
     if (!features.empty()) context.AddMetadata("cirrus-features", features);
+    if (said.number != 0) context.AddMetadata("cirrus-poll-number", std::to_string(said.number));
+    if (said.leaving) context.AddMetadata("cirrus-leaving", "1");
     api::PollRequest request;
     fill(*request.mutable_worker_info());
-    for (const std::string& id : running) request.add_running_tasks(id);
+    for (const std::string& id : said.running) request.add_running_tasks(id);
     return stub_->Poll(&context, request, &response);
   }
   grpc::Status started(const api::PollResponse::AgentAwareTask& task) {
@@ -114,9 +130,10 @@ class ScriptedWorker {
     for (const auto& [key, value] : labels) (*info.mutable_labels())[key] = value;
     for (const auto& [key, value] : resources) (*info.mutable_resources_total())[key] = value;
   }
-  void identify(grpc::ClientContext& context) const {
+  void identify(grpc::ClientContext& context) const { identify(context, session_token); }
+  void identify(grpc::ClientContext& context, const std::string& session) const {
     context.AddMetadata("registration-token", registration_token_);
-    context.AddMetadata("session-token", session_token);
+    context.AddMetadata("session-token", session);
     context.AddMetadata("worker-name", name_);
     if (!instance.empty()) context.AddMetadata("cirrus-instance", instance);
   }
@@ -278,6 +295,22 @@ class ScriptedAgent {
     }
     writer->WritesDone();
     return writer->Finish();
+  }
+  grpc::Status warn(const std::string& message) {
+    grpc::ClientContext context;
+    identify(context);
+    api::ReportAgentProblemRequest request;
+    request.set_message(message);
+    google::protobuf::Empty none;
+    return stub_->ReportAgentWarning(&context, request, &none);
+  }
+  grpc::Status annotate(const std::string& message) {
+    grpc::ClientContext context;
+    identify(context);
+    api::ReportAnnotationsCommandRequest request;
+    request.add_annotations()->set_message(message);
+    google::protobuf::Empty none;
+    return stub_->ReportAnnotations(&context, request, &none);
   }
   grpc::Status heartbeat() {
     grpc::ClientContext context;
