@@ -54,8 +54,7 @@ TEST(ResourceMonitor, HasAPointOfATaskThatEndsAtOnce) {
   ResourceMonitor monitor(os::UsageMeter::of_descendants());
   const wire::ResourceUtilization charts = monitor.charts();
   EXPECT_EQ(charts.cpu_chart_size(), 1);
-  ASSERT_EQ(charts.memory_chart_size(), 1);
-  EXPECT_THAT(charts.memory_chart(0).value(), Gt(0));
+  EXPECT_EQ(charts.memory_chart_size(), 1);
 }
 
 }  // namespace
