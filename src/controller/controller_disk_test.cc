@@ -18,19 +18,23 @@ class ControllerDisk : public ControllerTest {
     options.free_space = [this]() -> Result<std::uint64_t> { return free_.load(); };
     options.retention.least_free_bytes = 0;  // nothing is to be removed here
   }
+  api::PollResponse::AgentAwareTask started_task(ScriptedWorker& w) {
+    EXPECT_TRUE(w.register_now().ok());
+    submit(kConfig);
+    api::PollResponse response;
+    EXPECT_TRUE(w.poll(response).ok());
+    EXPECT_EQ(response.tasks_to_start_size(), 1);
+    const auto task = response.tasks_to_start(0);
+    EXPECT_TRUE(w.started(task).ok());
+    return task;
+  }
   std::atomic<std::uint64_t> free_{10'000 * kMebibyte};
 };
 }  // namespace
 
 TEST_F(ControllerDisk, UploadsAreRefusedWithTheReasonWhileLogsAndResultsAreTaken) {
   ScriptedWorker w = worker();
-  ASSERT_TRUE(w.register_now().ok());
-  submit(kConfig);
-  api::PollResponse response;
-  ASSERT_TRUE(w.poll(response).ok());
-  ASSERT_EQ(response.tasks_to_start_size(), 1);
-  const auto task = response.tasks_to_start(0);
-  ASSERT_TRUE(w.started(task).ok());
+  const auto task = started_task(w);
   ScriptedAgent a = agent(task);
   EXPECT_TRUE(a.write_cache("before", {"content"}).ok());
   EXPECT_EQ(get("/readyz")["uploads"], "taken");
@@ -67,12 +71,7 @@ TEST_F(ControllerDisk, UploadsAreRefusedWithTheReasonWhileLogsAndResultsAreTaken
 
 TEST_F(ControllerDisk, AReportThatComesAfterLostBytesIsRefusedUntilTheyAreBack) {
   ScriptedWorker w = worker();
-  ASSERT_TRUE(w.register_now().ok());
-  submit(kConfig);
-  api::PollResponse response;
-  ASSERT_TRUE(w.poll(response).ok());
-  const auto task = response.tasks_to_start(0);
-  ASSERT_TRUE(w.started(task).ok());
+  const auto task = started_task(w);
   ASSERT_TRUE(agent(task).stream("main", {"hello\n"}, "0").ok());
   // As if the machine had lost its power: the file is shorter than what was acknowledged.
   const auto log = directory_.path() / "data" / "logs" / task.task_id() / "main";
@@ -96,12 +95,7 @@ TEST_F(ControllerDisk, AReportThatComesAfterLostBytesIsRefusedUntilTheyAreBack) 
 
 TEST_F(ControllerDisk, ALongLogIsSyncedNowAndThenAndSaysSo) {
   ScriptedWorker w = worker();
-  ASSERT_TRUE(w.register_now().ok());
-  submit(kConfig);
-  api::PollResponse response;
-  ASSERT_TRUE(w.poll(response).ok());
-  const auto task = response.tasks_to_start(0);
-  ASSERT_TRUE(w.started(task).ok());
+  const auto task = started_task(w);
   ScriptedAgent a = agent(task);
   const std::string piece(kMebibyte, 'x');
   ASSERT_TRUE(a.stream("main", std::vector<std::string>(20, piece), "0").ok());
