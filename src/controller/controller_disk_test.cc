@@ -21,12 +21,7 @@ class ControllerDisk : public ControllerTest {
   api::PollResponse::AgentAwareTask started_task(ScriptedWorker& w) {
     EXPECT_TRUE(w.register_now().ok());
     submit(kConfig);
-    api::PollResponse response;
-    EXPECT_TRUE(w.poll(response).ok());
-    EXPECT_EQ(response.tasks_to_start_size(), 1);
-    const auto task = response.tasks_to_start(0);
-    EXPECT_TRUE(w.started(task).ok());
-    return task;
+    return take_one(w);
   }
   std::atomic<std::uint64_t> free_{10'000 * kMebibyte};
 };

@@ -16,13 +16,19 @@
 namespace cirrus::controller::blobs {
 namespace {
 
-/// The file's bytes and its name.
-Status sync_file(const std::filesystem::path& path) {
-  const Result<os::Fd> fd = os::open_file(path, O_RDONLY | O_NOFOLLOW);
-  if (!fd.ok()) return fd.error().code() == Code::NotFound ? Status() : Status(fd.error());
+Status sync_bytes(int fd) {
   CIRRUS_TRY(fail_point("logs.sync.before"));
-  if (::fsync(fd.value().get()) != 0) return errno_error(errno, "the disk does not take a log");
-  return os::sync_directory(path.parent_path());
+  if (::fdatasync(fd) != 0) return errno_error(errno, "the disk does not take a log");
+  return {};
+}
+
+/// Its bytes, not its name. False: there is no such file.
+Result<bool> sync_file(const std::filesystem::path& path) {
+  const Result<os::Fd> fd = os::open_file(path, O_RDONLY | O_NOFOLLOW);
+  if (!fd.ok() && fd.error().code() == Code::NotFound) return false;
+  if (!fd.ok()) return fd.error();
+  CIRRUS_TRY(sync_bytes(fd.value().get()));
+  return true;
 }
 
 }  // namespace
@@ -72,8 +78,7 @@ Result<std::uint64_t> LogFile::sync() {
   // Not under the lock: others write on meanwhile. The descriptor stays as long as this object.
   const auto [fd, size] =
       state_.with([](const State& state) { return std::pair(state.fd.get(), state.size); });
-  CIRRUS_TRY(fail_point("logs.sync.before"));
-  if (::fdatasync(fd) != 0) return errno_error(errno, "the disk does not take a log");
+  CIRRUS_TRY(sync_bytes(fd));
   return size;
 }
 
@@ -93,7 +98,7 @@ Status LogReplacement::append(std::string_view bytes) {
 
 Status LogReplacement::commit() {
   CIRRUS_TRY(fail_point("logs.replace.before"));
-  if (::fdatasync(fd_.get()) != 0) return errno_error(errno, "the disk does not take a log");
+  CIRRUS_TRY(sync_bytes(fd_.get()));
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
     return errno_error(errno, "cannot put a saved log in place");
   }
@@ -169,15 +174,18 @@ Result<std::uint64_t> LogStore::size(model::TaskId task, std::string_view step) 
 }
 
 Status LogStore::sync(model::TaskId task, std::string_view step) const {
-  return sync_file(paths_.log(task, step));
+  const bool found = CIRRUS_TRY(sync_file(paths_.log(task, step)));
+  return found ? os::sync_directory(paths_.logs_of(task)) : Status();
 }
 
 Status LogStore::sync(model::TaskId task) const {
+  const std::filesystem::path directory = paths_.logs_of(task);
   std::error_code failure;
-  for (const auto& entry : std::filesystem::directory_iterator(paths_.logs_of(task), failure)) {
+  for (const auto& entry : std::filesystem::directory_iterator(directory, failure)) {
     CIRRUS_TRY(sync_file(entry.path()));
   }
-  if (!failure || failure == std::errc::no_such_file_or_directory) return {};
+  if (!failure) return os::sync_directory(directory);
+  if (failure == std::errc::no_such_file_or_directory) return {};
   return error(Code::Internal, "cannot list the logs of task {}: {}", task, failure.message());
 }
 

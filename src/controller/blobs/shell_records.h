@@ -18,8 +18,8 @@
 
 namespace cirrus::controller::blobs {
 
-/// A recording under way. Bytes that were taken survive the process, not a power cut, as those of
-/// logs do. Not thread-safe.
+/// A recording under way. Bytes that were taken survive the process, and a power cut once the
+/// task's logs are synced at its end. Not thread-safe.
 class ShellRecord {
  public:
   /// Counts from 1 in each task.

@@ -30,6 +30,16 @@ inline core::Actor actor_of(const net::ServerRequest& request) {
   return actor;
 }
 
+/// Before bytes that a task printed, which are never a page of ours.
+inline net::ServerResponse bytes_of_a_task() {
+  return {200,
+          {{"Content-Type", "application/octet-stream"},
+           {"X-Content-Type-Options", "nosniff"},
+           {"Content-Security-Policy", "sandbox; default-src 'none'"},
+           {"Cache-Control", "no-store"}},
+          ""};
+}
+
 /// Answers 202 without a body, or the problem.
 inline core::Reply<void> accepted(const std::shared_ptr<net::Responder>& answer) {
   return [answer](const Result<void>& result) {

@@ -168,14 +168,7 @@ void Api::send_shell_record(model::TaskId task, int number, std::uint64_t offset
   const bool queued = downloads_.run([this, task, number, offset, answer](const StopToken& stop) {
     Result<std::string> piece = stores_.shells.read(task, number, offset, kPiece);
     if (!piece.ok()) return answer->respond(problem(piece.error()));
-    // What a task prints is never a page of ours.
-    const std::shared_ptr<net::ByteStream> body =
-        answer->stream({200,
-                        {{"Content-Type", "application/octet-stream"},
-                         {"X-Content-Type-Options", "nosniff"},
-                         {"Content-Security-Policy", "sandbox; default-src 'none'"},
-                         {"Cache-Control", "no-store"}},
-                        ""});
+    const std::shared_ptr<net::ByteStream> body = answer->stream(bytes_of_a_task());
     for (std::uint64_t at = offset; piece.ok() && !piece.value().empty();) {
       at += piece.value().size();
       if (!body->write_blocking(std::move(piece).value(), stop)) break;

@@ -113,14 +113,7 @@ void Shells::output(const std::string& id, const std::string& token_id, const An
   });
   if (!first) return answer->respond(problem(409, "this shell is read already"));
   const bool queued = readers_.run([this, id, channel, answer](const StopToken& stop) {
-    // What a task prints is never a page of ours.
-    const std::shared_ptr<net::ByteStream> body =
-        answer->stream({200,
-                        {{"Content-Type", "application/octet-stream"},
-                         {"X-Content-Type-Options", "nosniff"},
-                         {"Content-Security-Policy", "sandbox; default-src 'none'"},
-                         {"Cache-Control", "no-store"}},
-                        ""});
+    const std::shared_ptr<net::ByteStream> body = answer->stream(bytes_of_a_task());
     body->on_close([channel] { channel->cancel(); });
     const StopCallback cancel_on_stop(stop, [&channel] { channel->cancel(); });
     for (;;) {

@@ -115,11 +115,8 @@ Result<std::vector<std::string>> affected_files(const core::NewBuild& build,
     return found == build.environment.end() ? std::string() : found->second;
   };
   const bool pull_request = !value_of("CIRRUS_PR").empty();
-  const std::string base = value_of(pull_request ? "CIRRUS_BASE_SHA" : "CIRRUS_LAST_GREEN_CHANGE");
-  // Not a word for git.
-  if (base.empty() || !model::check_commit(base).ok()) {
-    return git.changed_files(repository, build.commit, "", false, stop);
-  }
+  std::string base = value_of(pull_request ? "CIRRUS_BASE_SHA" : "CIRRUS_LAST_GREEN_CHANGE");
+  if (!model::check_commit(base).ok()) base.clear();  // no word for git
   return git.changed_files(repository, build.commit, base, pull_request, stop);
 }
 

@@ -71,7 +71,9 @@ grpc::ServerUnaryReactor* AgentService::ReportCommandUpdates(
   ReportedLogs logs = ReportedLogs::of(*context);
   std::vector<core::StepUpdate> updates = updates_of(request->updates());
   for (const core::StepUpdate& update : updates) {
-    if (model::is_final(update.status)) logs.steps.emplace(update.name, 0);
+    if (!model::is_final(update.status)) continue;
+    logs.steps.emplace(update.name, 0);
+    logs.wait = ReportedLogs::Wait::ForSteps;
   }
   syncer_.after_sync(logs, reactor, [this, reactor, task = logs.task, updates] {
     post_or_refuse(core_, reactor,
@@ -196,7 +198,7 @@ grpc::ServerUnaryReactor* AgentService::ReportAgentFinished(
     api::ReportAgentFinishedResponse*) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   ReportedLogs logs = ReportedLogs::of(*context);
-  logs.all = true;
+  logs.wait = ReportedLogs::Wait::ForAll;
   syncer_.after_sync(logs, reactor, [this, reactor, task = logs.task, report = *request] {
     post_or_refuse(core_, reactor,
                    [this, reactor, task, results = updates_of(report.command_results()), report](

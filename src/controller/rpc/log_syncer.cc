@@ -18,7 +18,8 @@ constexpr std::size_t kThreads = 8;
 constexpr std::size_t kLongestQueue = 65'536;
 
 Status sync(const blobs::LogStore& logs, model::TaskId task, const ReportedLogs& reported) {
-  if (reported.all) return logs.sync(task);
+  if (reported.wait == ReportedLogs::Wait::ForNothing) return {};
+  if (reported.wait == ReportedLogs::Wait::ForAll) return logs.sync(task);
   for (const auto& [step, bytes] : reported.steps) CIRRUS_TRY(logs.sync(task, step));
   return {};
 }
@@ -57,7 +58,8 @@ void LogSyncer::after_sync(ReportedLogs logs, grpc::ServerUnaryReactor* reactor,
                            std::function<void()> then) {
   const Result<model::TaskId> id = model::TaskId::parse(logs.task.id);
   // What is no task has no logs; the core will say so.
-  if (!id.ok() || (logs.steps.empty() && !logs.all)) return then();
+  if (!id.ok() || (logs.steps.empty() && logs.wait == ReportedLogs::Wait::ForNothing))
+    return then();
   const bool queued = run([this, id = id.value(), logs = std::move(logs), reactor,
                            then = std::move(then)] {
     const Result<std::optional<std::string>> missing = [&]() -> Result<std::optional<std::string>> {

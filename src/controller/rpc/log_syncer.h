@@ -21,8 +21,9 @@ struct ReportedLogs {
   /// By step: how many bytes the sender believes to be stored here. A report from a peer that does
   /// not count bytes has 0 for the steps it ends.
   std::map<std::string, std::uint64_t> steps;
-  /// The logs of all other steps too: nothing of the task comes after this.
-  bool all = false;
+  /// What has to be on the disk before the report is believed: nothing if it ends nothing, the logs
+  /// of `steps`, or, where nothing of the task comes after it, those of all steps.
+  enum class Wait { ForNothing, ForSteps, ForAll } wait = Wait::ForNothing;
 
   /// What a call's metadata says, and nothing else.
   static ReportedLogs of(const grpc::CallbackServerContext& context);

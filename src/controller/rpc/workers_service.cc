@@ -18,6 +18,13 @@ void post_or_refuse(core::Core& core, grpc::ServerUnaryReactor* reactor,
   if (!core.post(std::move(command))) reactor->Finish(shutting_down());
 }
 
+/// For a call whose metadata makes no sense.
+grpc::ServerUnaryReactor* refuse(grpc::CallbackServerContext& context, const Error& why) {
+  grpc::ServerUnaryReactor* const reactor = context.DefaultReactor();
+  reactor->Finish(to_status(why));
+  return reactor;
+}
+
 /// A poll that may stay parked for long; tells the core when its client goes away.
 class PollReactor final : public grpc::ServerUnaryReactor {
  public:
@@ -65,11 +72,7 @@ grpc::ServerUnaryReactor* WorkersService::Register(grpc::CallbackServerContext* 
   call.instance = header(*context, "cirrus-instance");
   call.peer = peer_address(*context);
   const Result<std::optional<std::uint64_t>> number = number_header(*context, "cirrus-poll-number");
-  if (!number.ok()) {
-    grpc::ServerUnaryReactor* const refused = context->DefaultReactor();
-    refused->Finish(to_status(number.error()));
-    return refused;
-  }
+  if (!number.ok()) return refuse(*context, number.error());
   call.number = number.value().value_or(0);
   const auto& info = request->worker_info();
   call.labels = model::Labels(info.labels().begin(), info.labels().end());
@@ -103,11 +106,7 @@ grpc::ServerUnaryReactor* WorkersService::Poll(grpc::CallbackServerContext* cont
   call.worker = worker_credential(*context);
   call.features = worker_features(*context);
   const Result<std::optional<std::uint64_t>> number = number_header(*context, "cirrus-poll-number");
-  if (!number.ok()) {
-    grpc::ServerUnaryReactor* const refused = context->DefaultReactor();
-    refused->Finish(to_status(number.error()));
-    return refused;
-  }
+  if (!number.ok()) return refuse(*context, number.error());
   call.number = number.value().value_or(0);
   call.draining = header(*context, "cirrus-draining") == "1";
   call.leaving = header(*context, "cirrus-leaving") == "1";
@@ -147,7 +146,7 @@ grpc::ServerUnaryReactor* WorkersService::TaskFailed(grpc::CallbackServerContext
                                                      google::protobuf::Empty*) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   ReportedLogs logs = ReportedLogs::of(*context);
-  logs.all = true;
+  logs.wait = ReportedLogs::Wait::ForAll;
   syncer_.after_sync(logs, reactor,
                      [this, reactor, task = logs.task, worker = worker_credential(*context),
                       message = request->message()] {
