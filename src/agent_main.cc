@@ -67,7 +67,8 @@ int run(std::string_view identity) {
     }
   }
   agent::release_standard_input();
-  const auto gateway = std::make_shared<rpc::GatewayChannel>(bootstrap.value()->gateway_path());
+  const std::shared_ptr<grpc::Channel> gateway =
+      rpc::make_gateway_channel(bootstrap.value()->gateway_path());
   const std::unique_ptr<rpc::GatewayLink> link = rpc::make_gateway_client(gateway);
   const std::unique_ptr<rpc::BlobService> blobs = rpc::make_blob_client(
       gateway, bootstrap.value()->task_id(), Secret(bootstrap.value()->agent_secret()));
@@ -76,7 +77,7 @@ int run(std::string_view identity) {
   const std::unique_ptr<rpc::VaultLink> vault = rpc::make_vault_client(
       gateway, bootstrap.value()->task_id(), Secret(bootstrap.value()->agent_secret()));
   const std::unique_ptr<rpc::ShellLink> shells = rpc::make_shell_client(
-      [gateway] { return gateway->current(); },
+      [gateway] { return gateway; },
       [id = bootstrap.value()->task_id(), secret = Secret(bootstrap.value()->agent_secret())] {
         return rpc::CallMetadata{{rpc::kShellTask, id}, {rpc::kShellSecret, secret.reveal()}};
       });

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import unittest
 
-from harness import CIRRUS, SOURCE, Case, eventually, processes_with
+from harness import CIRRUS, PATIENCE, SOURCE, Case, eventually, processes_with
 
 BLOCKS = pathlib.Path(__file__).resolve().parent / "document"
 STAND_IN = pathlib.Path(__file__).resolve().parent / "vm" / "stand_in.py"
@@ -203,10 +203,23 @@ class DocumentMachines(DocumentCase):
         source = self.scratch / "source"
         source.mkdir()
         (source / ".cirrus.yml").write_text(block("tasks-resources"))
+        meeting = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(meeting.close)
         (source / "Makefile").write_text(
-            "test build release:\n\t@echo target $@\n.PHONY: test build release\n")
+            "SHELL = /bin/bash\ntest build release:\n\t@echo target $@\n"
+            f"\t@read word < /dev/tcp/127.0.0.1/{meeting.getsockname()[1]}\n"
+            ".PHONY: test build release\n")
         done = self.cli("build", "submit", str(source), check=0)
         build = re.search(r"\b(\d+)\b", done.stdout).group(1)
+        # Whoever is first goes on when a second one is there, however slow the machine is.
+        meeting.settimeout(PATIENCE)
+        here = [meeting.accept()[0] for _ in range(2)]
+        for task in here:
+            task.sendall(b"go\n")
+            task.close()
+        last = meeting.accept()[0]
+        last.sendall(b"go\n")
+        last.close()
         ended = self.wait_build(build, "completed")
         self.assertEqual(sorted(task["name"] for task in ended["tasks"]),
                          ["Build", "Release", "Test"])

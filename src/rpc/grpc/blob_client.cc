@@ -176,7 +176,7 @@ class ArtifactsSink final : public ArtifactSink,
 
 class BlobClient final : public BlobService {
  public:
-  BlobClient(std::shared_ptr<GatewayChannel> channel, std::string task_id, Secret agent_secret)
+  BlobClient(std::shared_ptr<grpc::Channel> channel, std::string task_id, Secret agent_secret)
       : channel_(std::move(channel)),
         task_id_(std::move(task_id)),
         agent_secret_(std::move(agent_secret)) {}
@@ -233,16 +233,16 @@ class BlobClient final : public BlobService {
     caller.set_agent_secret(agent_secret_.reveal());
     return caller;
   }
-  std::unique_ptr<gw::Blobs::Stub> stub() { return gw::Blobs::NewStub(channel_->current()); }
+  std::unique_ptr<gw::Blobs::Stub> stub() { return gw::Blobs::NewStub(channel_); }
 
-  const std::shared_ptr<GatewayChannel> channel_;
+  const std::shared_ptr<grpc::Channel> channel_;
   const std::string task_id_;
   const Secret agent_secret_;
 };
 
 }  // namespace
 
-std::unique_ptr<BlobService> make_blob_client(std::shared_ptr<GatewayChannel> channel,
+std::unique_ptr<BlobService> make_blob_client(std::shared_ptr<grpc::Channel> channel,
                                               std::string task_id, Secret agent_secret) {
   return std::make_unique<BlobClient>(std::move(channel), std::move(task_id),
                                       std::move(agent_secret));

@@ -13,7 +13,7 @@ namespace cirrus::rpc {
 
 /// The caches and artifacts of a task, by way of the gateway behind `channel`. Opens nothing before
 /// the first call; finds a gateway that was started again.
-std::unique_ptr<BlobService> make_blob_client(std::shared_ptr<GatewayChannel> channel,
+std::unique_ptr<BlobService> make_blob_client(std::shared_ptr<grpc::Channel> channel,
                                               std::string task_id, Secret agent_secret);
 
 }  // namespace cirrus::rpc

@@ -16,6 +16,7 @@
 #include "os/temp_dir.h"
 #include "os/unix_socket.h"
 #include "rpc/grpc/blob_client.h"
+#include "rpc/grpc/gateway_channel.h"
 #include "rpc/grpc/gateway_server.h"
 #include "rpc/grpc/upstream_blobs.h"
 #include "rpc/grpc/upstream_client.h"
@@ -92,8 +93,7 @@ class AgentLeg : public ::testing::Test, private GatewayService {
     server_.reset();
   }
   std::unique_ptr<BlobService> client(const std::string& secret = "agent half") {
-    return make_blob_client(std::make_shared<GatewayChannel>(socket().string()), "7",
-                            Secret(secret));
+    return make_blob_client(make_gateway_channel(socket().string()), "7", Secret(secret));
   }
   testing::FakeBlobService store_;
   StopSource lender_;

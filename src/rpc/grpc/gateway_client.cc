@@ -42,19 +42,19 @@ class AttachStream final : public GatewayStream {
 
 class GatewayClient final : public GatewayLink {
  public:
-  explicit GatewayClient(std::shared_ptr<GatewayChannel> channel) : channel_(std::move(channel)) {}
+  explicit GatewayClient(std::shared_ptr<grpc::Channel> channel) : channel_(std::move(channel)) {}
 
   Result<std::unique_ptr<GatewayStream>> connect() override {
-    return std::unique_ptr<GatewayStream>(std::make_unique<AttachStream>(channel_->renew()));
+    return std::unique_ptr<GatewayStream>(std::make_unique<AttachStream>(channel_));
   }
 
  private:
-  const std::shared_ptr<GatewayChannel> channel_;
+  const std::shared_ptr<grpc::Channel> channel_;
 };
 
 }  // namespace
 
-std::unique_ptr<GatewayLink> make_gateway_client(std::shared_ptr<GatewayChannel> channel) {
+std::unique_ptr<GatewayLink> make_gateway_client(std::shared_ptr<grpc::Channel> channel) {
   return std::make_unique<GatewayClient>(std::move(channel));
 }
 

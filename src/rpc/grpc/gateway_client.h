@@ -10,7 +10,7 @@
 namespace cirrus::rpc {
 
 /// A link to the gateway behind `channel`. Starts no thread and opens nothing before connect().
-std::unique_ptr<GatewayLink> make_gateway_client(std::shared_ptr<GatewayChannel> channel);
+std::unique_ptr<GatewayLink> make_gateway_client(std::shared_ptr<grpc::Channel> channel);
 
 /// Starts the library, its idle threads included, so that connect() need not: for an agent that
 /// waits for its task. Takes a few milliseconds. Processes started by posix_spawn do not mind.

@@ -20,7 +20,7 @@ constexpr std::chrono::seconds kVaultTime{60};
 
 class Client final : public TunnelLink {
  public:
-  Client(std::shared_ptr<GatewayChannel> channel, std::string task_id, Secret agent_secret)
+  Client(std::shared_ptr<grpc::Channel> channel, std::string task_id, Secret agent_secret)
       : channel_(std::move(channel)),
         task_id_(std::move(task_id)),
         agent_secret_(std::move(agent_secret)) {}
@@ -30,7 +30,7 @@ class Client final : public TunnelLink {
     open.set_agent_secret(agent_secret_.reveal());
     gw::TunnelMessage message;
     *message.mutable_open() = std::move(open);
-    const std::shared_ptr<gw::Gateway::Stub> stub = gw::Gateway::NewStub(channel_->current());
+    const std::shared_ptr<gw::Gateway::Stub> stub = gw::Gateway::NewStub(channel_);
     return std::unique_ptr<ByteChannel>(std::make_unique<ClientStreamChannel<gw::TunnelMessage>>(
         [stub](grpc::ClientContext& context) {
           // A worker that is started again is soon back.
@@ -41,14 +41,14 @@ class Client final : public TunnelLink {
   }
 
  private:
-  const std::shared_ptr<GatewayChannel> channel_;
+  const std::shared_ptr<grpc::Channel> channel_;
   const std::string task_id_;
   const Secret agent_secret_;
 };
 
 class VaultClient final : public VaultLink {
  public:
-  VaultClient(std::shared_ptr<GatewayChannel> channel, std::string task_id, Secret agent_secret)
+  VaultClient(std::shared_ptr<grpc::Channel> channel, std::string task_id, Secret agent_secret)
       : channel_(std::move(channel)),
         task_id_(std::move(task_id)),
         agent_secret_(std::move(agent_secret)) {}
@@ -65,25 +65,25 @@ class VaultClient final : public VaultLink {
     gw::VaultReply reply;
     grpc::ClientContext context;
     context.set_deadline(system_clock().wall() + kVaultTime);
-    CIRRUS_TRY(from_grpc(gw::Vault::NewStub(channel_->current())->Call(&context, request, &reply)));
+    CIRRUS_TRY(from_grpc(gw::Vault::NewStub(channel_)->Call(&context, request, &reply)));
     return VaultAnswer{static_cast<long>(reply.status()), reply.body()};
   }
 
  private:
-  const std::shared_ptr<GatewayChannel> channel_;
+  const std::shared_ptr<grpc::Channel> channel_;
   const std::string task_id_;
   const Secret agent_secret_;
 };
 
 }  // namespace
 
-std::unique_ptr<VaultLink> make_vault_client(std::shared_ptr<GatewayChannel> channel,
+std::unique_ptr<VaultLink> make_vault_client(std::shared_ptr<grpc::Channel> channel,
                                              std::string task_id, Secret agent_secret) {
   return std::make_unique<VaultClient>(std::move(channel), std::move(task_id),
                                        std::move(agent_secret));
 }
 
-std::unique_ptr<TunnelLink> make_tunnel_client(std::shared_ptr<GatewayChannel> channel,
+std::unique_ptr<TunnelLink> make_tunnel_client(std::shared_ptr<grpc::Channel> channel,
                                                std::string task_id, Secret agent_secret) {
   return std::make_unique<Client>(std::move(channel), std::move(task_id), std::move(agent_secret));
 }

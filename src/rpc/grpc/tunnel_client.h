@@ -13,11 +13,11 @@
 namespace cirrus::rpc {
 
 /// Tunnels of one task over the agent's connection.
-std::unique_ptr<TunnelLink> make_tunnel_client(std::shared_ptr<GatewayChannel> channel,
+std::unique_ptr<TunnelLink> make_tunnel_client(std::shared_ptr<grpc::Channel> channel,
                                                std::string task_id, Secret agent_secret);
 
 /// Calls to the task's Vault server over the same connection.
-std::unique_ptr<VaultLink> make_vault_client(std::shared_ptr<GatewayChannel> channel,
+std::unique_ptr<VaultLink> make_vault_client(std::shared_ptr<grpc::Channel> channel,
                                              std::string task_id, Secret agent_secret);
 
 }  // namespace cirrus::rpc

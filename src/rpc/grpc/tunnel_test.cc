@@ -10,6 +10,8 @@
 #include "os/temp_dir.h"
 #include "os/unix_socket.h"
 #include "os/waker.h"
+#include "rpc/grpc/gateway_channel.h"
+#include "rpc/grpc/gateway_client.h"
 #include "rpc/grpc/gateway_server.h"
 #include "rpc/grpc/tunnel_client.h"
 
@@ -66,14 +68,26 @@ class Tunnels : public ::testing::Test {
       }
     });
   }
+  std::shared_ptr<grpc::Channel> channel() {
+    return make_gateway_channel((directory_.path() / "s").string());
+  }
   std::unique_ptr<TunnelLink> link(const std::string& secret = "half") {
-    return make_tunnel_client(std::make_shared<GatewayChannel>((directory_.path() / "s").string()),
-                              "7", Secret(secret));
+    return make_tunnel_client(channel(), "7", Secret(secret));
   }
   static std::unique_ptr<ByteChannel> open(TunnelLink& link, const std::string& destination) {
     gw::TunnelMessage::Open message;
     message.set_destination(destination);
     return std::move(link.open(std::move(message))).value();
+  }
+
+  /// A call of the stream's kind, which this service refuses.
+  static void attach_in_vain(GatewayLink& gateway) {
+    const std::unique_ptr<GatewayStream> stream = std::move(gateway.connect()).value();
+    gw::AgentMessage message;
+    message.mutable_hello()->set_task_id("7");
+    (void)stream->write(message);
+    gw::GatewayMessage answer;
+    EXPECT_FALSE(stream->read(answer));
   }
 
   os::TempDir directory_ = std::move(os::TempDir::create("tunnel")).value();
@@ -148,6 +162,47 @@ TEST_F(Tunnels, AWorkerThatIsAwayIsWaitedFor) {
   opener.join();
   ASSERT_TRUE(tunnel->write("a").ok());
   EXPECT_EQ(tunnel->read().value(), "a");
+}
+
+// In a VM there is room for one: each connection would end the one before.
+TEST_F(Tunnels, ShareAConnectionWithTheStreamWhoeverIsFirst) {
+  const std::shared_ptr<grpc::Channel> shared = channel();
+  const std::unique_ptr<TunnelLink> tunnels = make_tunnel_client(shared, "7", Secret("half"));
+  const std::unique_ptr<GatewayLink> gateway = make_gateway_client(shared);
+  const std::unique_ptr<ByteChannel> tunnel = open(*tunnels, "echo");
+  ASSERT_TRUE(tunnel->write("a").ok());
+  EXPECT_EQ(tunnel->read().value(), "a");
+  for (int i = 0; i < 3; ++i) {
+    attach_in_vain(*gateway);
+  }
+  ASSERT_TRUE(tunnel->write("b").ok());
+  EXPECT_EQ(tunnel->read().value(), "b");
+  EXPECT_EQ(connections_, 1);
+}
+
+TEST_F(Tunnels, ThatWaitForAWorkerComeBackOnTheStreamsConnection) {
+  const std::shared_ptr<grpc::Channel> shared = channel();
+  const std::unique_ptr<TunnelLink> tunnels = make_tunnel_client(shared, "7", Secret("half"));
+  const std::unique_ptr<GatewayLink> gateway = make_gateway_client(shared);
+  const std::filesystem::path away = directory_.path() / "away";
+  std::filesystem::rename(directory_.path() / "s", away);
+  std::string echoed;
+  Thread waiting([&] {
+    const std::unique_ptr<ByteChannel> tunnel = open(*tunnels, "echo");
+    (void)tunnel->write("a");
+    echoed = tunnel->read().value_or("");
+  });
+  Thread streaming([&] {
+    for (int i = 0; i < 3; ++i) {
+      attach_in_vain(*gateway);
+    }
+  });
+  wait_for(StopToken(), std::chrono::milliseconds(100));
+  std::filesystem::rename(away, directory_.path() / "s");
+  waiting.join();
+  streaming.join();
+  EXPECT_EQ(echoed, "a");
+  EXPECT_EQ(connections_, 1);
 }
 
 }  // namespace
