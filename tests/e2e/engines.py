@@ -14,6 +14,17 @@ def task(script, name="t", image="cirrus.test/busybox:1", more=""):
 
 
 class EngineCase(Case):
+    def setUp(self):
+        super().setUp()
+        self.engines = []
+
+    def stop_programs(self):
+        super().stop_programs()
+        for engine in self.engines:
+            if engine.poll() is None:
+                engine.terminate()
+                engine.wait(30)
+
     def start_engine(self, kind):
         directory = self.scratch / "engine"
         directory.mkdir()
@@ -28,11 +39,7 @@ class EngineCase(Case):
             self.assertIsNone(engine.poll(), (self.scratch / "engine.log").read_text())
             return (directory / "ready").exists()
 
-        def stop():
-            if engine.poll() is None:
-                engine.terminate()
-                engine.wait(30)
-        self.addCleanup(stop)
+        self.engines.append(engine)
         eventually(ready, f"{kind} is ready")
         self.socket = directory / "engine.sock"
         return engine

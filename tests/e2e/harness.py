@@ -158,8 +158,7 @@ class Case(unittest.TestCase):
         failed = any(error for _, error in getattr(self._outcome, "errors", []) if error) or any(
             getattr(test, "test_case", test) is self  # a failed subtest names its test
             for test, _ in [*result.failures, *result.errors])
-        for daemon in reversed(self.daemons):
-            daemon.stop()
+        self.stop_programs()
         if failed:
             for daemon in self.daemons:
                 print(f"--- {daemon.name} log ---\n{daemon.log()[-6000:]}")
@@ -168,6 +167,11 @@ class Case(unittest.TestCase):
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def stop_programs(self):
+        """All that clean up behind themselves; what is left then is killed."""
+        for daemon in reversed(self.daemons):
+            daemon.stop()
 
     # Programs -----------------------------------------------------------------------------
 
@@ -274,6 +278,11 @@ class Case(unittest.TestCase):
             return self.log(task_id, step)
         except urllib.error.HTTPError:
             return b""
+
+    def wait_connected(self, workers, pool="default"):
+        """A worker is ready before its controller has heard of it."""
+        eventually(lambda: self.api("GET", f"/api/v1/pools/{pool}")["pool"]["connected"] == workers,
+                   f"{workers} workers are heard of")
 
     def wait_build(self, build_id, status=None, patience=None):
         build = eventually(

@@ -40,6 +40,7 @@ class Administration(Case):
         refused = self.start_worker("linux-1", wait=False)
         self.assertEqual(refused.wait(), 3, refused.log())
         self.start_worker("mac-1")
+        self.wait_connected(1, "macs")
         self.assertEqual(
             [(w["pool"], w["name"]) for w in self.as_json("worker", "list")["workers"]],
             [("macs", "mac-1")])
@@ -82,6 +83,7 @@ class Administration(Case):
 
     def test_a_worker_is_cordoned_drained_and_let_back(self):
         self.start_worker("w1")
+        self.wait_connected(1)
         self.cli("worker", "cordon", "w1", check=0)
         build = self.submit("task:\n  persistent_worker: {}\n  script: sleep 1000\n")
         self.assertIn("paused", self.cli("task", "why", "1", check=0).stdout)

@@ -425,8 +425,7 @@ class Edges(Case):
         self.start_controller()
         self.start_worker("w1")
         self.start_worker("w2")
-        eventually(lambda: self.api("GET", "/api/v1/pools/default")["pool"]["connected"] == 2,
-                   "both workers are heard of")
+        self.wait_connected(2)
         first = self.submit(HELLO.replace("{}", "{labels: {os: plan9}}"))
         fleet, builds = "/api/v1/workers/events", "/api/v1/builds/events"
         sent, at_fleet = self.batch(fleet)
