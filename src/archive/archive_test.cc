@@ -6,11 +6,13 @@
 
 #include <algorithm>
 #include <map>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "archive/codec.h"
+#include "archive/frames.h"
 #include "archive/pack.h"
 #include "archive/tar.h"
 #include "archive/unpack.h"
@@ -158,6 +160,55 @@ TEST(Codec, ReadsWhatItWroteAndGzipInMembersAndPlain) {
     }
   }
   EXPECT_TRUE(compressed(plain).starts_with(model::kArchiveMark));
+}
+
+/// As sources are, as packed archives are, and as zeros are, so that frames are not done in order.
+std::string many_frames() {
+  std::string plain;
+  std::uint32_t state = 1;
+  while (plain.size() < 5 * FrameCompressor::kFrame + 12'345) {
+    const std::size_t kind = plain.size() / 1'000'000 % 3;
+    state = state * 1664525U + 1013904223U;
+    if (kind == 0) plain += "word " + std::to_string(state % 1000);
+    if (kind == 1) plain.append(reinterpret_cast<const char*>(&state), sizeof state);
+    if (kind == 2) plain.append(1000, '\0');
+  }
+  return plain;
+}
+
+TEST(Codec, GivesFramesInTheirOrderFromTheCallersThread) {
+  const std::string plain = many_frames();
+  const std::string once = compressed(plain);
+  for (const std::size_t piece : {std::size_t{99'991}, FrameCompressor::kFrame, plain.size()}) {
+    std::string out;
+    Compressor compressor([&out, here = std::this_thread::get_id()](std::string_view bytes) {
+      EXPECT_EQ(std::this_thread::get_id(), here);
+      out += bytes;
+      return Status();
+    });
+    for (std::size_t at = 0; at < plain.size(); at += piece) {
+      ASSERT_TRUE(compressor.write(std::string_view(plain).substr(at, piece)).ok());
+    }
+    ASSERT_TRUE(compressor.finish().ok());
+    EXPECT_EQ(compressor.size(), out.size());
+    EXPECT_TRUE(out == once) << "pieces of " << piece;
+  }
+  Decompressor input(source_of(once, 100'000));
+  std::string back(plain.size() + 1, '\0');
+  ASSERT_EQ(input.read(back).value_or(0), plain.size());
+  EXPECT_TRUE(std::string_view(back).starts_with(plain));
+}
+
+TEST(Codec, EndsWithItsSinksErrorWhileFramesAreOnTheirWay) {
+  const std::string plain = many_frames();
+  int calls = 0;
+  Compressor compressor([&calls](std::string_view) -> Status {
+    if (++calls < 3) return {};
+    return error(Code::Unavailable, "the other side is gone");
+  });
+  const Status written = compressor.write(plain);
+  const Status ended = written.ok() ? compressor.finish() : written;
+  EXPECT_EQ(ended.error().code(), Code::Unavailable);
 }
 
 TEST(Codec, SaysThatAStreamIsCutOrDamaged) {
@@ -368,6 +419,17 @@ TEST_F(Unpack, EverythingCutShortIsAnError) {
     }
   }
   EXPECT_GT(failed, 20);
+}
+
+// Frames end anywhere, also between two entries.
+TEST_F(Unpack, AnArchiveOfOursWithoutItsEndIsCutOff) {
+  const std::string tar = tar_of({file("a", "contents"), file("b", "more")});
+  const Result<UnpackTotals> done = run(compressed(tar.substr(0, 1024)));
+  ASSERT_FALSE(done.ok());
+  EXPECT_EQ(done.error().code(), Code::DataLoss);
+  EXPECT_THAT(done.error().message(), HasSubstr("cut off"));
+  EXPECT_TRUE(run(compressed(tar)).ok());
+  EXPECT_TRUE(run(gzipped(tar.substr(0, 1024))).ok()) << "of others it need not be an error";
 }
 
 TEST(Pack, NamesWhatItCannotRead) {

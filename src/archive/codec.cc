@@ -4,22 +4,18 @@
 #include <zlib.h>
 
 #include <algorithm>
-#include <thread>
-#include <vector>
+#include <optional>
 
 #include <zstd.h>
 
+#include "archive/frames.h"
 #include "model/archive_mark.h"
 
 namespace cirrus::archive {
 namespace {
 
-constexpr int kLevel = 3;  // Source: design, compression.
-// Ours: more workers than this gain nothing on what disks deliver.
-constexpr unsigned kMostThreads = 8;
-// Ours: the largest window a reader makes room for; level 3 uses 2 MiB.
+// Ours: the largest window a reader makes room for; a frame of ours is 4 MiB.
 constexpr int kWindowLog = 27;
-constexpr std::size_t kOutput = 256 * 1024;
 constexpr std::string_view kGzip = "\x1f\x8b";
 constexpr std::string_view kZstd = "\x28\xb5\x2f\xfd";
 bool is_zstd(std::string_view head) {
@@ -32,45 +28,49 @@ bool is_zstd(std::string_view head) {
 }  // namespace
 
 struct Compressor::State {
-  explicit State(Sink to) : sink(std::move(to)), output(kOutput) {
-    ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, kLevel);
-    ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1);
-    const unsigned threads = std::clamp(std::thread::hardware_concurrency(), 1U, kMostThreads);
-    // Refused by a library built without threads, which then uses the caller's.
-    ZSTD_CCtx_setParameter(context, ZSTD_c_nbWorkers, static_cast<int>(threads));
-  }
-  ~State() { ZSTD_freeCCtx(context); }
-  State(const State&) = delete;
-  State& operator=(const State&) = delete;
+  explicit State(Sink to) : sink(std::move(to)) {}
 
   Status pass_on(std::string_view bytes) {
-    if (bytes.empty()) return {};
+    if (size == 0 && !bytes.empty()) {
+      size += model::kArchiveMark.size();
+      CIRRUS_TRY(sink(model::kArchiveMark));
+    }
     size += bytes.size();
     return sink(bytes);
   }
-  Status drive(std::string_view bytes, ZSTD_EndDirective directive) {
-    if (!begun) {
-      begun = true;
-      CIRRUS_TRY(pass_on(model::kArchiveMark));
-    }
-    ZSTD_inBuffer in{bytes.data(), bytes.size(), 0};
+  /// Hands on what is done; waits for room, or for all of it.
+  Status drain(bool all) {
     for (;;) {
-      ZSTD_outBuffer out{output.data(), output.size(), 0};
-      const std::size_t left = ZSTD_compressStream2(context, &out, &in, directive);
-      if (ZSTD_isError(left) != 0) {
-        return error(Code::Internal, "cannot compress: {}", ZSTD_getErrorName(left));
-      }
-      CIRRUS_TRY(pass_on({output.data(), out.pos}));
-      const bool done = directive == ZSTD_e_end ? left == 0 : in.pos == in.size;
-      if (done) return {};
+      const std::optional<Result<std::string>> packed = frames->next(all || frames->is_full());
+      if (!packed) return {};
+      if (!packed->ok()) return packed->error();
+      CIRRUS_TRY(pass_on(packed->value()));
     }
+  }
+  Status write(std::string_view bytes) {
+    while (!bytes.empty()) {
+      const std::size_t taken = std::min(bytes.size(), FrameCompressor::kFrame - frame.size());
+      frame.append(bytes.substr(0, taken));
+      bytes.remove_prefix(taken);
+      if (frame.size() < FrameCompressor::kFrame) continue;
+      if (!frames) frames = std::make_unique<FrameCompressor>();
+      frames->submit(std::move(frame));
+      CIRRUS_TRY(drain(false));
+      frame = frames->buffer();
+    }
+    return {};
+  }
+  Status finish() {
+    // What fits into one frame is not worth a thread; nothing at all is a frame, too.
+    if (!frames) return pass_on(CIRRUS_TRY(compress_frame(frame)));
+    if (!frame.empty()) frames->submit(std::move(frame));
+    return drain(true);
   }
 
   Sink sink;
-  ZSTD_CCtx* context = ZSTD_createCCtx();
-  std::vector<char> output;
+  std::string frame;
+  std::unique_ptr<FrameCompressor> frames;  // from the second frame on
   std::uint64_t size = 0;
-  bool begun = false;
 };
 
 Compressor::Compressor(Sink sink) : state_(std::make_unique<State>(std::move(sink))) {}
@@ -79,11 +79,11 @@ Compressor::Compressor(Compressor&&) noexcept = default;
 Compressor& Compressor::operator=(Compressor&&) noexcept = default;
 
 Status Compressor::write(std::string_view bytes) {
-  return state_->drive(bytes, ZSTD_e_continue);
+  return state_->write(bytes);
 }
 
 Status Compressor::finish() {
-  return state_->drive({}, ZSTD_e_end);
+  return state_->finish();
 }
 
 std::uint64_t Compressor::size() const {
@@ -113,7 +113,7 @@ struct Decompressor::State {
   Status begin() {
     // Enough to tell the kinds apart, whatever pieces it comes in.
     std::string head;
-    while (head.size() < 4) {
+    while (head.size() < model::kArchiveMark.size()) {
       const std::string more = CIRRUS_TRY(source());
       if (more.empty()) break;
       head += more;
@@ -121,6 +121,7 @@ struct Decompressor::State {
     consumed += head.size();
     if (head.empty()) return error(Code::DataLoss, "the archive is empty");
     input = std::move(head);
+    ours = input.starts_with(model::kArchiveMark);
     if (is_zstd(input)) {
       kind = Kind::Zstd;
       zstd = ZSTD_createDCtx();
@@ -188,6 +189,7 @@ struct Decompressor::State {
   std::size_t at = 0;
   bool ended = false;
   bool in_frame = false;
+  bool ours = false;
   std::uint64_t consumed = 0;
   ZSTD_DCtx* zstd = nullptr;
   z_stream gzip{};
@@ -207,6 +209,10 @@ Result<std::size_t> Decompressor::read(std::span<char> buffer) {
     filled += made;
   }
   return filled;
+}
+
+bool Decompressor::is_ours() const {
+  return state_->ours;
 }
 
 std::uint64_t Decompressor::consumed() const {

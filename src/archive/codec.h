@@ -19,8 +19,9 @@ using Sink = std::function<Status(std::string_view bytes)>;
 /// The next bytes; empty at the end.
 using Source = std::function<Result<std::string>()>;
 
-/// zstd level 3 on several threads (design, compression: 7 times gzip's speed, and smaller). The
-/// stream begins with model::kArchiveMark.
+/// zstd level 3 on several threads (design, compression: 7 times gzip's speed, and smaller), a
+/// frame for every 4 MiB. The stream begins with model::kArchiveMark. The sink is called by the
+/// caller's thread.
 class Compressor {
  public:
   explicit Compressor(Sink sink);
@@ -52,6 +53,8 @@ class Decompressor {
   /// Fills `buffer` as far as it goes; less than its size only at the end.
   /// Errors: DataLoss for a damaged or cut stream; the source's.
   Result<std::size_t> read(std::span<char> buffer);
+  /// Whether it began with model::kArchiveMark, once some of it was read.
+  bool is_ours() const;
   /// Compressed bytes taken from the source so far.
   std::uint64_t consumed() const;
 

@@ -275,6 +275,7 @@ Result<std::optional<TarEntry>> TarReader::next() {
     // An archive without the closing blocks ends as well.
     if (!CIRRUS_TRY(read_block(block))) return std::optional<TarEntry>();
     if (std::all_of(block.begin(), block.end(), [](char byte) { return byte == '\0'; })) {
+      closed_ = true;
       return std::optional<TarEntry>();
     }
     const Result<std::uint64_t> checksum = number_of(block, kChecksum);

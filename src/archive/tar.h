@@ -53,6 +53,8 @@ class TarReader {
   /// Absent: the end of the archive. Errors: DataLoss for what is no tar archive or ends inside an
   /// entry; InvalidArgument for names with a NUL or longer than a path may be; those of `read`.
   Result<std::optional<TarEntry>> next();
+  /// Whether the end that next() came to is one that its writer made.
+  bool is_closed() const { return closed_; }
   /// Bytes of the present entry; 0 at its end.
   Result<std::size_t> read(std::span<char> buffer);
 
@@ -66,6 +68,7 @@ class TarReader {
   Read read_;
   std::uint64_t left_ = 0;
   std::uint64_t padding_ = 0;
+  bool closed_ = false;
 };
 
 }  // namespace cirrus::archive

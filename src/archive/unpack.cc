@@ -112,6 +112,10 @@ class Unpacker {
     while (CIRRUS_TRY(input_.read(buffer_)) > 0) {
       if (stop_.stop_requested()) return error(Code::Cancelled, "unpacking was stopped");
     }
+    // Ours ends as a tar archive should; a frame may end between any two entries.
+    if (input_.is_ours() && !reader_.is_closed()) {
+      return error(Code::DataLoss, "the archive is cut off");
+    }
     totals_.compressed_bytes = input_.consumed();
     return std::move(totals_);
   }
