@@ -56,8 +56,8 @@ class T17_KilledWhileAShellIsRecorded(Story):
 
     @kills_at("shells.write.before", "shells.write.after")
     def test_at_every_write_of_a_recording(self):
-        # The header and what is shown, which may come in one piece, before and after each.
-        self.kill_at_each(4)
+        # The header and what is shown, which may come in one piece or in a dozen, before and after.
+        self.kill_at_each(4, sure=0)
 
 
 if __name__ == "__main__":
