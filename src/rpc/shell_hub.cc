@@ -70,11 +70,12 @@ struct ShellHub::Pending {
   bool pass_tap(std::string_view bytes) {
     const Status taken = on_output ? on_output(bytes) : Status();
     if (taken.ok()) return true;
+    // Nothing more can be typed once the end is told.
+    inward.update([](Lane& l) { l.broken = true; });
     outward.update([&taken](Lane& l) {
       l.bytes += "\r\n" + taken.error().to_string() + "\r\n";
-      l.ended = true;
+      l.ended = l.broken = true;
     });
-    break_all();
     return false;
   }
   void break_all() {
