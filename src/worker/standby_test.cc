@@ -113,10 +113,11 @@ class StandbyTest : public ::testing::Test {
   }
 
   bool eventually(const std::function<bool()>& reached) const {
-    for (int i = 0; i < 2000 && !reached(); ++i) {
+    for (int i = 0; i < 2000; ++i) {
+      if (reached()) return true;
       wait_for(StopToken(), std::chrono::milliseconds(5));
     }
-    return reached();
+    return false;
   }
   bool ready(std::size_t count) const {
     return eventually([&] { return standby_->facts().ready == count; });

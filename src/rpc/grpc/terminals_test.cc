@@ -60,10 +60,11 @@ class GrpcTerminals : public ::testing::Test {
   }
   static bool eventually(const std::function<bool()>& holds) {
     const Monotonic deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-    while (!holds() && std::chrono::steady_clock::now() < deadline) {
+    while (!holds()) {
+      if (std::chrono::steady_clock::now() >= deadline) return false;
       (void)wait_for({}, std::chrono::milliseconds(5));
     }
-    return holds();
+    return true;
   }
   /// What a person sees until the end.
   static std::string all_of(ByteChannel& near) {
