@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "gateway/task_gateway.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <charconv>
 
@@ -29,6 +31,7 @@ Result<std::shared_ptr<TaskGateway>> TaskGateway::open(TaskGatewayOptions option
                                                        rpc::TaskService& service) {
   std::shared_ptr<TaskGateway> gateway(new TaskGateway(std::move(options), service));
   CIRRUS_TRY(gateway->load().note("opening the spool of task {}", gateway->task_id()));
+  gateway->reserve_descriptors();
   gateway->forwarder_ =
       Thread([raw = gateway.get()](const StopToken& stop) { raw->forward(stop); });
   return gateway;
@@ -36,6 +39,22 @@ Result<std::shared_ptr<TaskGateway>> TaskGateway::open(TaskGatewayOptions option
 
 TaskGateway::~TaskGateway() {
   close();
+}
+
+void TaskGateway::reserve_descriptors() {
+  // Ours: a connection, a log and what is written before it is renamed, and one to spare.
+  constexpr std::size_t kReserve = 4;
+  std::vector<os::Fd> reserve;
+  while (reserve.size() < kReserve) {
+    Result<os::Fd> one = os::open_file("/dev/null", O_RDONLY);
+    if (!one.ok()) break;
+    reserve.push_back(std::move(one).value());
+  }
+  state_.with([&reserve](State& state) { state.reserve = std::move(reserve); });
+}
+
+void TaskGateway::give_up_reserve() {
+  (void)state_.with([](State& state) { return std::exchange(state.reserve, {}); });
 }
 
 void TaskGateway::close() {
@@ -294,6 +313,7 @@ bool TaskGateway::on_log(std::uint64_t generation, const gw::AgentMessage::Log& 
     if (size.error().code() != Code::FailedPrecondition) {
       log_error("log spool failed", {{"task", task_id()}, {"error", size.error()}});
     }
+    give_up_reserve();
     connection->close(std::move(size).error());
     return true;
   }
@@ -344,6 +364,7 @@ void TaskGateway::on_event(std::uint64_t, const gw::AgentMessage::Event& event) 
     Status written = store_event(event);
     if (!written.ok()) {
       log_error("result spool failed", {{"task", task_id()}, {"error", written.error()}});
+      give_up_reserve();
       connection->close(std::move(written).error());
       return;
     }

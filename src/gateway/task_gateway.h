@@ -25,6 +25,7 @@
 #include "gateway/reference_agent.h"
 #include "gateway/spool.h"
 #include "gateway/task_paths.h"
+#include "os/fd.h"
 #include "rpc/gateway_service.h"
 #include "rpc/task_service.h"
 
@@ -136,11 +137,16 @@ class TaskGateway final : public std::enable_shared_from_this<TaskGateway> {
     int lent = 0;                                     // calls about blobs that use the service now
     bool closed = false;                              // no more of them
     TaskProgress progress;
+    std::vector<os::Fd> reserve;  // see reserve_descriptors()
   };
 
   TaskGateway(TaskGatewayOptions options, rpc::TaskService& service)
       : options_(std::move(options)), service_(service) {}
   Status load();
+  /// Where more tasks start than there are descriptors for, those that run could store nothing and
+  /// end never. So each keeps a few, until it needs them.
+  void reserve_descriptors();
+  void give_up_reserve();
   bool on_message(std::uint64_t generation, const gw::AgentMessage& message);
   static std::uint64_t waiting_bytes(const State& state);
   bool on_log(std::uint64_t generation, const gw::AgentMessage::Log& log);
