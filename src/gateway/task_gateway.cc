@@ -250,7 +250,9 @@ Result<Spool*> TaskGateway::spool_of(const std::string& step) {
     return found == state.logs.end() ? nullptr : found->second.spool.get();
   });
   if (spool != nullptr) return spool;
-  auto owned = std::make_unique<Spool>(CIRRUS_TRY(Spool::open(options_.paths.spool(), step)));
+  Result<Spool> opened = Spool::open(options_.paths.spool(), step);
+  if (!opened.ok()) give_up_reserve();
+  auto owned = std::make_unique<Spool>(CIRRUS_TRY(std::move(opened)));
   spool = owned.get();
   state_.with([&](State& state) { state.logs[step].spool = std::move(owned); });
   return spool;
@@ -313,7 +315,6 @@ bool TaskGateway::on_log(std::uint64_t generation, const gw::AgentMessage::Log& 
     if (size.error().code() != Code::FailedPrecondition) {
       log_error("log spool failed", {{"task", task_id()}, {"error", size.error()}});
     }
-    give_up_reserve();
     connection->close(std::move(size).error());
     return true;
   }
@@ -332,8 +333,10 @@ bool TaskGateway::on_log(std::uint64_t generation, const gw::AgentMessage::Log& 
 }
 
 Status TaskGateway::store_event(const gw::AgentMessage::Event& event) {
-  CIRRUS_TRY(os::write_file(options_.paths.results() / std::to_string(event.sequence()),
-                            event.SerializeAsString()));
+  const Status written = os::write_file(options_.paths.results() / std::to_string(event.sequence()),
+                                        event.SerializeAsString());
+  if (!written.ok()) give_up_reserve();
+  CIRRUS_TRY(Status(written));
   crash_point("gateway.result.written");
   if (event.has_finished()) {
     crash_point("gateway.finish.written");
@@ -364,7 +367,6 @@ void TaskGateway::on_event(std::uint64_t, const gw::AgentMessage::Event& event) 
     Status written = store_event(event);
     if (!written.ok()) {
       log_error("result spool failed", {{"task", task_id()}, {"error", written.error()}});
-      give_up_reserve();
       connection->close(std::move(written).error());
       return;
     }
