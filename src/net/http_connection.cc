@@ -10,10 +10,11 @@ class PlainConnection final : public HttpConnection<beast::tcp_stream> {
   void start() override { read_head(); }
 
  private:
-  void close() override {
+  void say_goodbye(std::function<void()> told) override {
     ErrorCode ignored;
     lowest().socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
     lowest().cancel();
+    if (told) told();
   }
 };
 }  // namespace

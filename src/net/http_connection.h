@@ -65,8 +65,10 @@ class HttpConnection : public Connection,
         stream_, *message,
         [self = this->shared_from_this(), message, keep](ErrorCode failure, std::size_t) {
           if (failure) return;
-          if (!keep) return self->close();
-          self->read_head();
+          if (keep) return self->read_head();
+          // Unread bytes would make the kernel reset the connection, and the answer with it.
+          if (!self->parser_->is_done()) return self->linger();
+          self->close();
         });
   }
 
@@ -97,7 +99,7 @@ class HttpConnection : public Connection,
 
   void drain() override {
     keep_alive_ = false;
-    if (reading_head_ && !body_) return drop();
+    if (lingering_ || (reading_head_ && !body_)) return drop();
     if (is_events_) finish_stream();
   }
   void drop() override {
@@ -123,8 +125,8 @@ class HttpConnection : public Connection,
  protected:
   /// What the kernel knows of it; has the deadlines.
   beast::tcp_stream& lowest() { return beast::get_lowest_layer(stream_); }
-  /// Says goodbye, if there is a way to, and ends.
-  virtual void close() = 0;
+  /// Tells the client that nothing more will come, and calls `told`, if it is there, when it was.
+  virtual void say_goodbye(std::function<void()> told) = 0;
 
   StreamType stream_;
 
@@ -258,6 +260,25 @@ class HttpConnection : public Connection,
 
   void dispatch();
 
+  void close() { say_goodbye(nullptr); }
+
+  /// Says goodbye and throws away what the client still sends, until it closes or `linger` is over.
+  void linger() {
+    if (shared_->draining) return close();
+    lingering_ = true;
+    say_goodbye([self = this->shared_from_this()] {
+      self->piece_.resize(kPiece);
+      self->lowest().expires_after(self->shared_->options.linger);
+      self->discard();
+    });
+  }
+  void discard() {
+    lowest().async_read_some(asio::buffer(piece_),
+                             [self = this->shared_from_this()](ErrorCode failure, std::size_t) {
+                               if (!failure) self->discard();
+                             });
+  }
+
   /// While a body is streamed the only thing a client can do is go away.
   void watch_for_close() {
     // The library gives a read the deadline there was when it began: this one waits as long as the
@@ -339,6 +360,7 @@ class HttpConnection : public Connection,
   std::uint64_t received_ = 0;
   bool keep_alive_ = true;
   bool reading_head_ = false;
+  bool lingering_ = false;
   // Streaming.
   std::shared_ptr<Stream> body_;
   std::deque<Piece> pieces_;

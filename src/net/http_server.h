@@ -34,7 +34,10 @@ struct HttpServerOptions {
   std::size_t max_connections = 4096;
   std::size_t max_header_bytes = 16 * 1024;
   std::chrono::seconds header_timeout{30};
-  std::chrono::seconds transfer_timeout{60};   ///< without any progress
+  std::chrono::seconds transfer_timeout{60};  ///< without any progress
+  /// How long bytes of a client are thrown away that was answered before it had sent all. If the
+  /// connection was closed at once, its next write would fail and the answer would be lost.
+  std::chrono::milliseconds linger{10'000};
   std::chrono::seconds keepalive_comment{20};  ///< on idle event streams
   std::chrono::seconds drain_timeout{2};       ///< for answers under way when it stops
 };

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "net/http_server.h"
 
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstring>
+
 #include <gtest/gtest.h>
 
 #include "net/http_client.h"
@@ -18,6 +24,7 @@ class HttpServerTest : public testing::Test {
     options.address = "127.0.0.1:0";
     options.spool_directory = directory_.path();
     options.transfer_timeout = transfer_timeout_;
+    options.linger = linger_;
     auto started = HttpServer::start(std::move(options), std::move(admit), std::move(handle));
     ASSERT_TRUE(started.ok()) << started.error().to_string();
     server_ = std::move(started).value();
@@ -40,7 +47,36 @@ class HttpServerTest : public testing::Test {
     return response.ok() ? response.value() : HttpResponse{};
   }
 
+  os::Fd connect_to_server() {
+    os::Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(static_cast<std::uint16_t>(server_->port()));
+    EXPECT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
+              0);
+    return socket;
+  }
+  static void send_all(const os::Fd& socket, std::string_view bytes) {
+    while (!bytes.empty()) {
+      const ssize_t sent = ::send(socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      ASSERT_GT(sent, 0) << std::strerror(errno);
+      bytes.remove_prefix(static_cast<std::size_t>(sent));
+    }
+  }
+  static std::string read_to_end(const os::Fd& socket) {
+    std::string all;
+    char buffer[4096];
+    ssize_t got = 0;
+    while ((got = ::read(socket.get(), buffer, sizeof buffer)) > 0) {
+      all.append(buffer, static_cast<std::size_t>(got));
+    }
+    EXPECT_EQ(got, 0) << std::strerror(errno);
+    return all;
+  }
+
   std::chrono::seconds transfer_timeout_{60};
+  std::chrono::milliseconds linger_{60'000};
   os::TempDir directory_ = os::TempDir::create("http-server-test").value();
   std::unique_ptr<HttpServer> server_;
   HttpClient client_;
@@ -141,6 +177,33 @@ TEST_F(HttpServerTest, ARefusalComesBeforeTheBodyIsRead) {
   const HttpResponse response = send("POST", "/", std::string(100, 'x'));
   EXPECT_EQ(response.status, 401);
   EXPECT_EQ(response.headers.at("www-authenticate"), "Bearer");
+}
+
+TEST_F(HttpServerTest, WhoIsRefusedWhileItSendsStillGetsTheAnswer) {
+  start(admit_all(1000), [](const ServerRequest&, const std::shared_ptr<Responder>&) { FAIL(); });
+  const os::Fd socket = connect_to_server();
+  // More than sockets hold, and only then the answer is read, as simple clients do it.
+  const std::string body(32U << 20U, 'x');
+  send_all(socket, fmt::format("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{}",
+                               body.size(), body));
+  const std::string answer = read_to_end(socket);
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 413 ")) << answer;
+  EXPECT_NE(answer.find("exceeds 1000 bytes"), std::string::npos) << answer;
+  server_->stop();  // does not wait for who lingers
+}
+
+TEST_F(HttpServerTest, WhoIsRefusedAndGoesOnIsNotListenedToForEver) {
+  linger_ = std::chrono::milliseconds(300);
+  start(admit_all(1000), [](const ServerRequest&, const std::shared_ptr<Responder>&) { FAIL(); });
+  const os::Fd socket = connect_to_server();
+  send_all(socket, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n");
+  EXPECT_TRUE(read_to_end(socket).starts_with("HTTP/1.1 413 "));
+  bool closed = false;
+  for (int i = 0; i < 500 && !closed; ++i) {
+    closed = ::send(socket.get(), "x", 1, MSG_NOSIGNAL) < 0;
+    wait_for(StopToken(), std::chrono::milliseconds(10));
+  }
+  EXPECT_TRUE(closed);
 }
 
 TEST_F(HttpServerTest, SpooledBodiesAreFilesThatGoAway) {

@@ -26,10 +26,13 @@ class TlsConnection final : public HttpConnection<beast::ssl_stream<beast::tcp_s
   }
 
  private:
-  void close() override {
+  void say_goodbye(std::function<void()> told) override {
     lowest().cancel();
     lowest().expires_after(kGoodbye);
-    stream_.async_shutdown([self = this->shared_from_this()](ErrorCode) {});
+    // It fails where the client sends on; by then it was told.
+    stream_.async_shutdown([self = this->shared_from_this(), told = std::move(told)](ErrorCode) {
+      if (told) told();
+    });
   }
 
   const std::shared_ptr<asio::ssl::context> context_;  // also after the keys were replaced

@@ -84,6 +84,19 @@ class Tls(Case):
         eventually(lambda: "new TLS certificate not taken" in self.probe_and_log(), "it says so")
         self.assertEqual(self.peer_name(self.port), "second")
 
+    def test_who_is_refused_while_it_sends_still_gets_the_answer(self):
+        self.start_tls_controller()
+        context = ssl.create_default_context(cafile=str(self.certificate))
+        size = 8 << 20
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as plain:
+            with context.wrap_socket(plain, server_hostname="127.0.0.1") as secure:
+                secure.sendall(b"POST /api/v1/builds HTTP/1.1\r\nHost: a\r\n"
+                               b"Content-Length: %d\r\n\r\n" % size)
+                for _ in range(size >> 16):
+                    secure.sendall(bytes(1 << 16))
+                answer = secure.recv(1 << 16)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 401 "), answer[:100])
+
     def probe_and_log(self):
         self.peer_name(self.port)
         return self.controller.log()
