@@ -12,7 +12,10 @@ using nlohmann::json;
 
 namespace {
 /// The largest pages that lists have.
-constexpr const char* kWholePages = "?limit=5000";
+/// `path` with pages as large as they can be.
+std::string in_whole_pages(const std::string& path) {
+  return path + (path.find('?') == std::string::npos ? "?" : "&") + "limit=5000";
+}
 }  // namespace
 
 int report(const Error& failure) {
@@ -70,7 +73,7 @@ Status each_page(const ApiClient& api, const std::string& route,
 
 Result<json> whole_list(const ApiClient& api, const std::string& path, const char* list) {
   json all = json::array();
-  CIRRUS_TRY(each_page(api, path + kWholePages, [&](const json& page) {
+  CIRRUS_TRY(each_page(api, in_whole_pages(path), [&](const json& page) {
     for (const json& entry : page.value(list, json::array())) all.push_back(entry);
     return true;
   }));
@@ -93,7 +96,7 @@ Result<json> artifacts_of(const ApiClient& api, const std::string& task) {
     return true;
   };
   CIRRUS_TRY(
-      each_page(api, "/api/v1/tasks/" + path_component(task) + "/artifacts" + kWholePages, add));
+      each_page(api, in_whole_pages("/api/v1/tasks/" + path_component(task) + "/artifacts"), add));
   return all;
 }
 

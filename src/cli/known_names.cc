@@ -66,11 +66,8 @@ Source source_of(const std::string& kind, const Names& given) {
             [add_living](const json& token, Names& names) { add_living(token, "name", names); }};
   }
   if (kind == "registration_token") {
-    return {"/api/v1/pools?limit=5000", "pools", [add_living](const json& pool, Names& names) {
-              for (const json& token : pool.value("tokens", json::array())) {
-                add_living(token, "id", names);
-              }
-            }};
+    return {"/api/v1/registration-tokens?limit=5000", "tokens",
+            [add_living](const json& token, Names& names) { add_living(token, "id", names); }};
   }
   return {};
 }

@@ -98,9 +98,14 @@ int list(const PoolFlags& flags, const ApiClient& api) {
   return kOk;
 }
 
-std::string render_tokens(const json& pool) {
+Result<json> tokens_of(const PoolFlags& flags, const ApiClient& api) {
+  return whole_list(api, "/api/v1/registration-tokens?pool=" + path_component(flags.name),
+                    "tokens");
+}
+
+std::string render_tokens(const json& tokens) {
   std::vector<std::vector<std::string>> rows = {{"TOKEN", "STATE", "CREATED", "FOR", "NOTE"}};
-  for (const json& token : pool.value("tokens", json::array())) {
+  for (const json& token : tokens) {
     const std::string revoked = text_of(token, "revoked_at");
     const std::string expires = text_of(token, "expires_at");
     const std::string names = text_of(token, "worker_names");
@@ -114,27 +119,37 @@ std::string render_tokens(const json& pool) {
   return render_columns(rows);
 }
 
-int show(const PoolFlags& flags, const ApiClient& api, bool only_tokens) {
+int show_tokens(const PoolFlags& flags, const ApiClient& api) {
+  const Result<json> tokens = tokens_of(flags, api);
+  if (!tokens.ok()) return report(tokens.error());
+  if (flags.json()) {
+    print_json({{"schema_version", 1}, {"tokens", tokens.value()}});
+  } else {
+    std::printf("%s", render_tokens(tokens.value()).c_str());
+  }
+  return kOk;
+}
+
+int show(const PoolFlags& flags, const ApiClient& api) {
   const Result<json> answer = api.get(pool_path(flags));
   if (!answer.ok()) return report(answer.error());
+  const Result<json> tokens = tokens_of(flags, api);
+  if (!tokens.ok()) return report(tokens.error());
   const json pool = answer.value().value("pool", json::object());
   if (flags.json()) {
-    print_json(only_tokens ? json{{"schema_version", 1}, {"tokens", pool["tokens"]}}
-                           : answer.value());
+    print_json({{"schema_version", 1}, {"pool", pool}, {"tokens", tokens.value()}});
     return kOk;
   }
-  if (!only_tokens) {
-    std::printf(
-        "pool %s: %s, %s of %s workers connected, lost after %lld s, reference polls %s, "
-        "shells %s, takes %s\n",
-        text_of(pool, "name").c_str(), pool.value("paused", false) ? "paused" : "running",
-        text_of(pool, "connected").c_str(), text_of(pool, "workers").c_str(),
-        static_cast<long long>(pool.value("lost_after_ms", std::int64_t{0}) / 1000),
-        pool.value("hold_reference_polls", true) ? "held" : "not held",
-        pool.value("record_shells", false) ? "recorded" : "not recorded",
-        untrusted_text(pool).c_str());
-  }
-  std::printf("%s", render_tokens(pool).c_str());
+  std::printf(
+      "pool %s: %s, %s of %s workers connected, lost after %lld s, reference polls %s, "
+      "shells %s, takes %s\n",
+      text_of(pool, "name").c_str(), pool.value("paused", false) ? "paused" : "running",
+      text_of(pool, "connected").c_str(), text_of(pool, "workers").c_str(),
+      static_cast<long long>(pool.value("lost_after_ms", std::int64_t{0}) / 1000),
+      pool.value("hold_reference_polls", true) ? "held" : "not held",
+      pool.value("record_shells", false) ? "recorded" : "not recorded",
+      untrusted_text(pool).c_str());
+  std::printf("%s", render_tokens(tokens.value()).c_str());
   return kOk;
 }
 
@@ -164,7 +179,7 @@ void add_token_commands(CLI::App& pool, Invocation& invocation, PoolFlags& flags
   CLI::App* const list_tokens = add_api_command(
       *token, invocation, flags, "list", "List a pool's tokens, without their secrets",
       "cirrus pool token list default",
-      [&flags](const ApiClient& api) { return show(flags, api, true); });
+      [&flags](const ApiClient& api) { return show_tokens(flags, api); });
   list_tokens->add_option("pool", flags.name, "pool")->required();
   CLI::App* const rotate = add_api_command(
       *token, invocation, flags, "rotate",
@@ -235,7 +250,7 @@ void add_pool_commands(CLI::App& root, Invocation& invocation) {
     return command;
   };
   one("show", "Show one pool and its tokens", "cirrus pool show default",
-      [](const ApiClient& api) { return show(flags, api, false); });
+      [](const ApiClient& api) { return show(flags, api); });
   settable(one("set", "Change how a pool behaves",
                "cirrus pool set macs --lost-after 30m --untrusted-isolations tart,vetu",
                [](const ApiClient& api) {

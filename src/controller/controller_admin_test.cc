@@ -79,10 +79,10 @@ TEST_F(ControllerAdmin, ARotatedRegistrationTokenOverlaps) {
   EXPECT_TRUE(old_token.register_now().ok()) << "good until the overlap is over";
   ScriptedWorker new_token(controller_->rpc_endpoint(), fresh, "w2");
   ASSERT_TRUE(new_token.register_now().ok());
-  const json pool = get("/api/v1/pools/default")["pool"];
-  ASSERT_EQ(pool["tokens"].size(), 2U);
+  const json tokens = get("/api/v1/registration-tokens?pool=default")["tokens"];
+  ASSERT_EQ(tokens.size(), 2U);
   int expiring = 0;
-  for (const json& token : pool["tokens"]) expiring += token["expires_at"].is_null() ? 0 : 1;
+  for (const json& token : tokens) expiring += token["expires_at"].is_null() ? 0 : 1;
   EXPECT_EQ(expiring, 1);
   EXPECT_EQ(call("GET", "/api/v1/pools/none").status, 404);
   EXPECT_EQ(call("POST", "/api/v1/pools/default/tokens", {{"overlap_seconds", -1}}).status, 400);

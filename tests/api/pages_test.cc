@@ -2,6 +2,7 @@
 // Lists that come in pages: what is there all along is on them once, whatever comes and goes.
 #include <functional>
 #include <set>
+#include <thread>
 
 #include "controller_case.h"
 
@@ -145,6 +146,37 @@ TEST_F(Pages, OfTokensBeginWithTheOldest) {
   });
   std::erase(seen, "later");
   EXPECT_EQ(seen, order) << "a revoked token stays in the list";
+}
+
+TEST_F(Pages, OfRegistrationTokensAreOfOnePoolOrOfAll) {
+  make_pool("macs");
+  const auto make = [this](const std::string& pool, const char* body) {
+    return json::parse(call("POST", "/api/v1/pools/" + pool + "/tokens", body).body);
+  };
+  for (int i = 0; i < 3; ++i) make("macs", "{}");
+  const std::string elsewhere = make("default", "{}")["id"];
+  const std::string route = "/api/v1/registration-tokens";
+  const List all = list_of(route, "tokens", "id");
+  const Words order = walk(all, 5000);
+  EXPECT_EQ(order.size(), 5U) << "and the one of the start";
+  expect_whole_at_any_size(all, order);
+  expect_refused(all, {"after=x", "after=1-", "after=99999999999999999999-a"});
+  EXPECT_EQ(call("GET", route + "?pool=none").status, 404);
+  json mine = get(route + "?pool=macs&limit=2");
+  Words found = words(all, mine);
+  ASSERT_EQ(found.size(), 2U);
+  const std::string place = mine["next_after"];
+  std::this_thread::sleep_for(std::chrono::milliseconds(2));  // Those of one stand as their ids do.
+  make("macs", R"({"overlap_seconds": 60, "note": "spring"})");
+  ASSERT_EQ(call("POST", route + "/" + found[0] + "/revoke", "{}").status, 202);
+  mine = get(route + "?pool=macs&limit=2&after=" + place);
+  ASSERT_EQ(mine["tokens"].size(), 2U);
+  EXPECT_TRUE(mine["next_after"].is_null());
+  EXPECT_FALSE(mine["tokens"][0]["expires_at"].is_null());
+  EXPECT_EQ(mine["tokens"][1]["note"], "spring");
+  EXPECT_EQ(mine["tokens"][1]["pool"], "macs");
+  for (const std::string& id : words(all, mine)) EXPECT_NE(id, elsewhere);
+  EXPECT_EQ(words(all, get(route + "?pool=macs&limit=1"))[0], found[0]) << "revoked ones stay";
 }
 
 TEST_F(Pages, OfArtifactsAreOfFilesAndAnArtifactGoesOn) {

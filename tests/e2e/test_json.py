@@ -35,7 +35,7 @@ TABLE = [
     ("cache delete a/b key", ("action", "cache.key=key"), 0),
     ("pool create macs", ("action", "pool.name=macs"), 0),
     ("pool list", ("pools",), 0),
-    ("pool show macs", ("pool.name=macs",), 0),
+    ("pool show macs", ("pool.name=macs", "tokens"), 0),
     ("pool set macs --lost-after 5m", ("action=pool.change", "pool.name=macs"), 0),
     ("pool pause macs", ("action", "pool.name=macs"), 0),
     ("pool resume macs", ("action", "pool.name=macs"), 0),

@@ -170,7 +170,7 @@ class Contexts(Case):
         self.assertEqual(self.complete("task", "logs", task, "m"), ["main"])
         self.assertEqual(self.complete("cache", "list", ""), ["test/repo"])
         self.assertEqual(self.complete("token", "revoke", "adm"), ["admin"])
-        token = self.api("GET", "/api/v1/pools/default")["pool"]["tokens"][0]["id"]
+        token = self.api("GET", "/api/v1/registration-tokens")["tokens"][0]["id"]
         self.assertEqual(self.complete("pool", "token", "revoke", ""), [token])
         self.assertEqual(self.complete("pool", "create", ""), [])
         self.assertEqual(self.complete("artifact", "get", task, ""), [])

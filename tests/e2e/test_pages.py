@@ -16,7 +16,7 @@ WORKER = {"pool": "default", "state": "idle", "disabled": False, "draining": Fal
           "connected": True, "labels": {}, "resources": {}, "resources_in_use": {}, "tasks": [],
           "last_seen_ms_ago": 5, "conflict": ""}
 POOL = {"paused": False, "hold_reference_polls": True, "lost_after_ms": 600000,
-        "untrusted_isolations": ["any"], "workers": 0, "connected": 0, "tokens": []}
+        "untrusted_isolations": ["any"], "workers": 0, "connected": 0}
 TOKEN = {"role": "reader", "repositories": [], "trusted": False, "created_at": None,
          "revoked_at": None}
 FINDING = {"level": "notice", "raw_details": "", "path": "a.c", "start_line": 1, "end_line": 1,
@@ -31,8 +31,8 @@ def artifact(name, *files):
 
 LISTS = {
     "/api/v1/workers": ("workers", [WORKER | {"name": f"w{n}"} for n in NUMBERS]),
-    "/api/v1/pools": ("pools", [POOL | {"name": f"p{n}", "tokens": [TOKEN | {"id": f"r{n}"}]}
-                                for n in NUMBERS]),
+    "/api/v1/pools": ("pools", [POOL | {"name": f"p{n}"} for n in NUMBERS]),
+    "/api/v1/registration-tokens": ("tokens", [TOKEN | {"id": f"r{n}"} for n in NUMBERS]),
     "/api/v1/tokens": ("tokens", [TOKEN | {"id": f"{n:02}", "name": f"t{n}"} for n in NUMBERS]),
     "/api/v1/caches/acme/app": ("caches", [
         {"key": f"k{n}", "size": n, "created_at": "", "used_at": "", "task_id": "1"}
@@ -93,6 +93,7 @@ class Pages(Case):
     def test_commands_print_all_pages_as_one_list(self):
         for command, field, name in (("worker list", "workers", "name"),
                                      ("pool list", "pools", "name"),
+                                     ("pool token list default", "tokens", "id"),
                                      ("token list", "tokens", "name"),
                                      ("cache list acme/app", "caches", "key"),
                                      ("task annotations 7", "annotations", "message")):

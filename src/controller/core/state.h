@@ -192,6 +192,11 @@ class State {
                                  Reply<NewToken> reply, Moment moment);
   void revoke_registration_token(const std::string& id, const Actor& actor, Reply<void> reply,
                                  Moment moment);
+  /// The first `most` of those made after `after`; `pool`: only of that one, empty: of all. Errors:
+  /// NotFound (no such pool).
+  Result<RegistrationTokenViews> view_registration_tokens(const std::string& pool,
+                                                          const TokenPlace& after,
+                                                          std::size_t most) const;
   struct ApiTokenRequest {
     std::string name;
     Role role = Role::Reader;
@@ -205,7 +210,7 @@ class State {
   void revoke_api_token(const std::string& id, const Actor& actor, Reply<void> reply,
                         Moment moment);
   /// The first `most` of those made after `after`.
-  ApiTokenViews view_api_tokens(const ApiTokenPlace& after, std::size_t most) const;
+  ApiTokenViews view_api_tokens(const TokenPlace& after, std::size_t most) const;
   /// `name`, or `name-2`, ... : the first that no live API token has.
   std::string free_token_name(const std::string& name) const;
   void set_worker_disabled(const std::string& pool, const std::string& name, bool disabled,

@@ -38,6 +38,29 @@ void apply_settings(const State::PoolSettings& settings, store::PoolRecord& pool
   if (settings.untrusted_isolations) pool.untrusted_isolations = *settings.untrusted_isolations;
   if (settings.record_shells) pool.record_shells = *settings.record_shells;
 }
+
+Error no_pool(const std::string& name) {
+  return error(Code::NotFound, "no pool '{:.128}'", name);
+}
+
+/// The first `most` of the tokens that were made after `after` and are `wanted`, the oldest first,
+/// with empty hashes.
+template <typename Token, typename Wanted>
+std::vector<Token> tokens_after(const std::map<std::string, Token>& tokens, const TokenPlace& after,
+                                std::size_t most, const Wanted& wanted) {
+  const auto place = [](const Token& token) { return std::tie(token.created_ms, token.id); };
+  std::vector<Token> views;
+  for (const auto& [id, token] : tokens) {
+    if (wanted(token) && place(token) > std::tie(after.created_ms, after.id)) {
+      views.push_back(token);
+      views.back().hash.clear();
+    }
+  }
+  std::sort(views.begin(), views.end(),
+            [&](const Token& a, const Token& b) { return place(a) < place(b); });
+  if (views.size() > most) views.resize(most);
+  return views;
+}
 }  // namespace
 
 std::string_view to_string(Role role) {
@@ -123,7 +146,7 @@ void State::change_pool(const std::string& name, const PoolSettings& settings, c
                         Reply<void> reply, Moment moment) {
   const auto found = pools_.find(name);
   if (found == pools_.end()) {
-    return answer<void>(std::move(reply), error(Code::NotFound, "no pool '{:.128}'", name));
+    return answer<void>(std::move(reply), no_pool(name));
   }
   const Status allowed = check_settings(settings);
   if (!allowed.ok()) return answer<void>(std::move(reply), allowed.error());
@@ -153,8 +176,7 @@ void State::change_pool(const std::string& name, const PoolSettings& settings, c
 void State::create_registration_token(const RegistrationTokenRequest& request, const Actor& actor,
                                       Reply<NewToken> reply, Moment moment) {
   if (!pools_.contains(request.pool)) {
-    return answer<NewToken>(std::move(reply),
-                            error(Code::NotFound, "no pool '{:.128}'", request.pool));
+    return answer<NewToken>(std::move(reply), no_pool(request.pool));
   }
   if (request.note.size() > kLongestNote) {
     return answer<NewToken>(
@@ -284,19 +306,16 @@ void State::revoke_api_token(const std::string& id, const Actor& actor, Reply<vo
   answer<void>(std::move(reply), Result<void>());
 }
 
-ApiTokenViews State::view_api_tokens(const ApiTokenPlace& after, std::size_t most) const {
-  ApiTokenViews views;
-  for (const auto& [id, token] : api_tokens_) {
-    if (std::tie(token.created_ms, id) > std::tie(after.created_ms, after.id)) {
-      views.push_back(token);
-      views.back().hash.clear();
-    }
-  }
-  std::sort(views.begin(), views.end(), [](const auto& a, const auto& b) {
-    return std::tie(a.created_ms, a.id) < std::tie(b.created_ms, b.id);
-  });
-  if (views.size() > most) views.resize(most);
-  return views;
+ApiTokenViews State::view_api_tokens(const TokenPlace& after, std::size_t most) const {
+  return tokens_after(api_tokens_, after, most, [](const auto&) { return true; });
+}
+
+Result<RegistrationTokenViews> State::view_registration_tokens(const std::string& pool,
+                                                               const TokenPlace& after,
+                                                               std::size_t most) const {
+  if (!pool.empty() && !pools_.contains(pool)) return no_pool(pool);
+  return tokens_after(registration_tokens_, after, most,
+                      [&](const auto& token) { return pool.empty() || token.pool == pool; });
 }
 
 std::string State::free_token_name(const std::string& name) const {

@@ -433,7 +433,7 @@ TEST(State, ARerunReopensWhatWasSkipped) {
 TEST(State, RevokingATokenEndsItsSessions) {
   StateHarness h;
   ASSERT_TRUE(h.register_worker("w").ok());
-  const std::string id = h.state().view_pools().at(0).tokens.at(0).id;
+  const std::string id = h.state().view_registration_tokens("default", {}, 1).value().at(0).id;
   const auto fresh = h.ask<State::NewToken>([&](State& s, auto reply, Moment now) {
     s.create_registration_token({"default", seconds(60), "", ""}, "test", std::move(reply), now);
   });

@@ -180,11 +180,6 @@ PoolView State::view_of_pool(const store::PoolRecord& pool) const {
     ++view.workers;
     if (at->second.polled && !at->second.silent) ++view.connected;
   }
-  for (const auto& [id, token] : registration_tokens_) {
-    if (token.pool != pool.name) continue;
-    view.tokens.push_back(token);
-    view.tokens.back().hash.clear();
-  }
   return view;
 }
 

@@ -65,14 +65,14 @@ struct PoolView {
   store::PoolRecord record;
   int workers = 0;
   int connected = 0;
-  std::vector<store::RegistrationTokenRecord> tokens;  ///< with empty hashes
 };
 
-/// API tokens, with empty hashes.
+/// Tokens, with empty hashes.
 using ApiTokenViews = std::vector<store::ApiTokenRecord>;
+using RegistrationTokenViews = std::vector<store::RegistrationTokenRecord>;
 
-/// A place among API tokens, which stand in the order they were made; by default before the first.
-struct ApiTokenPlace {
+/// A place among tokens, which stand in the order they were made; by default before the first.
+struct TokenPlace {
   std::int64_t created_ms = 0;
   std::string id;
 };

@@ -55,7 +55,7 @@ class Api {
   void route_pools(net::ServerRequest& request, const Parts& parts, const Answer& answer);
   void route_tokens(net::ServerRequest& request, const Parts& parts, const Answer& answer);
   void list_pools(const net::ServerRequest& request, const Answer& answer);
-  void list_tokens(const net::ServerRequest& request, const Answer& answer);
+  void list_tokens(const net::ServerRequest& request, bool api_tokens, const Answer& answer);
   void list_audit(const net::ServerRequest& request, const Answer& answer);
   void who_am_i(const net::ServerRequest& request, const Answer& answer);
   // In api_blobs.cc.

@@ -99,8 +99,8 @@ Result<core::State::ApiTokenRequest> read_token_request(const Fields& fields) {
 
 /// `1764417300123-0123abcd`: made at that moment, with that id; empty: before the first. Errors:
 /// InvalidArgument.
-Result<core::ApiTokenPlace> token_place(const std::string& text) {
-  core::ApiTokenPlace place;
+Result<core::TokenPlace> token_place(const std::string& text) {
+  core::TokenPlace place;
   if (text.empty()) return place;
   const char* const end = text.data() + text.size();
   const auto read = std::from_chars(text.data(), end, place.created_ms);
@@ -111,8 +111,20 @@ Result<core::ApiTokenPlace> token_place(const std::string& text) {
   return place;
 }
 
-std::string token_place_of(const store::ApiTokenRecord& token) {
-  return fmt::format("{}-{}", token.created_ms, token.id);
+/// Answers with a page of tokens, of which there are more where `found` has more than `most`.
+template <typename Tokens>
+void answer_with_tokens(core::State& state, Tokens found, std::size_t most,
+                        const std::shared_ptr<net::Responder>& answer) {
+  const bool more = found.size() > most;
+  if (more) found.pop_back();
+  const std::string next =
+      more ? fmt::format("{}-{}", found.back().created_ms, found.back().id) : "";
+  state.answer<Tokens>(
+      [answer, next](const Result<Tokens>& tokens) {
+        if (!tokens.ok()) return answer->respond(problem(tokens.error()));
+        answer->respond(json_response(200, tokens_json(tokens.value(), next)));
+      },
+      std::move(found));
 }
 
 core::Reply<core::State::NewToken> token_made(const std::shared_ptr<net::Responder>& answer) {
@@ -293,34 +305,32 @@ void Api::route_pools(net::ServerRequest& request, const Parts& parts, const Ans
   answer->respond(problem(404, "no such route"));
 }
 
-// GET /api/v1/tokens[?limit=&after=], the oldest first.
-void Api::list_tokens(const net::ServerRequest& request, const Answer& answer) {
+// GET /api/v1/tokens[?limit=&after=] and /api/v1/registration-tokens[?pool=&limit=&after=], the
+// oldest first.
+void Api::list_tokens(const net::ServerRequest& request, bool api_tokens, const Answer& answer) {
   const Result<std::int64_t> limit = number_of(request.query, "limit", 1000, 1, 5000);
   if (!limit.ok()) return answer->respond(problem(limit.error()));
-  const Result<core::ApiTokenPlace> after = token_place(text_of_query(request, "after"));
+  const Result<core::TokenPlace> after = token_place(text_of_query(request, "after"));
   if (!after.ok()) return answer->respond(problem(after.error()));
-  post(answer, [answer, after = after.value(), most = static_cast<std::size_t>(limit.value())](
-                   core::State& state, core::Moment) {
-    core::ApiTokenViews found = state.view_api_tokens(after, most + 1);
-    const bool more = found.size() > most;
-    if (more) found.pop_back();
-    state.answer<core::ApiTokenViews>(
-        [answer, more](const Result<core::ApiTokenViews>& tokens) {
-          if (!tokens.ok()) return answer->respond(problem(tokens.error()));
-          const std::string next = more ? token_place_of(tokens.value().back()) : "";
-          answer->respond(json_response(200, tokens_json(tokens.value(), next)));
-        },
-        std::move(found));
+  post(answer, [answer, api_tokens, pool = text_of_query(request, "pool"), after = after.value(),
+                most = static_cast<std::size_t>(limit.value())](core::State& state, core::Moment) {
+    if (api_tokens) {
+      return answer_with_tokens(state, state.view_api_tokens(after, most + 1), most, answer);
+    }
+    Result<core::RegistrationTokenViews> found =
+        state.view_registration_tokens(pool, after, most + 1);
+    if (!found.ok()) return answer->respond(problem(found.error()));
+    answer_with_tokens(state, std::move(found).value(), most, answer);
   });
 }
 
-// GET and POST /api/v1/tokens; POST /api/v1/tokens/{id}/revoke and
+// GET and POST /api/v1/tokens; GET /api/v1/registration-tokens; POST /api/v1/tokens/{id}/revoke and
 // /api/v1/registration-tokens/{id}/revoke
 void Api::route_tokens(net::ServerRequest& request, const Parts& parts, const Answer& answer) {
   const core::Actor actor = actor_of(request);
   const bool api_tokens = parts[2] == "tokens";
-  if (api_tokens && parts.size() == 3 && request.method == "GET") {
-    return list_tokens(request, answer);
+  if (parts.size() == 3 && request.method == "GET") {
+    return list_tokens(request, api_tokens, answer);
   }
   if (request.method != "POST") return answer->respond(problem(404, "no such route"));
   if (parts.size() == 5 && parts[4] == "revoke") {

@@ -140,15 +140,6 @@ json worker_value(const core::WorkerView& worker) {
 }
 
 json pool_value(const core::PoolView& pool) {
-  json tokens = json::array();
-  for (const store::RegistrationTokenRecord& token : pool.tokens) {
-    tokens.push_back({{"id", token.id},
-                      {"note", token.note},
-                      {"worker_names", token.worker_names},
-                      {"created_at", time_of(token.created_ms)},
-                      {"expires_at", time_of(token.expires_ms)},
-                      {"revoked_at", time_of(token.revoked_ms)}});
-  }
   return {{"name", pool.record.name},
           {"paused", pool.record.paused},
           {"hold_reference_polls", pool.record.hold_reference_polls},
@@ -156,8 +147,7 @@ json pool_value(const core::PoolView& pool) {
           {"untrusted_isolations", pool.record.untrusted_isolations.words()},
           {"record_shells", pool.record.record_shells},
           {"workers", pool.workers},
-          {"connected", pool.connected},
-          {"tokens", std::move(tokens)}};
+          {"connected", pool.connected}};
 }
 }  // namespace
 
@@ -283,6 +273,21 @@ std::string tokens_json(const core::ApiTokenViews& tokens, const std::string& ne
                     {"repositories", token.repositories},
                     {"trusted", token.trusted},
                     {"created_at", time_of(token.created_ms)},
+                    {"revoked_at", time_of(token.revoked_ms)}});
+  }
+  return text_of(
+      {{"schema_version", 1}, {"tokens", std::move(list)}, {"next_after", place_of(next_after)}});
+}
+
+std::string tokens_json(const core::RegistrationTokenViews& tokens, const std::string& next_after) {
+  json list = json::array();
+  for (const store::RegistrationTokenRecord& token : tokens) {
+    list.push_back({{"id", token.id},
+                    {"pool", token.pool},
+                    {"note", token.note},
+                    {"worker_names", token.worker_names},
+                    {"created_at", time_of(token.created_ms)},
+                    {"expires_at", time_of(token.expires_ms)},
                     {"revoked_at", time_of(token.revoked_ms)}});
   }
   return text_of(

@@ -33,6 +33,7 @@ std::string pool_json(const core::PoolView& pool);
 std::string identity_json(const core::ApiIdentity& identity);
 /// `{"schema_version":1,"tokens":[...]}`, without anything that is secret.
 std::string tokens_json(const core::ApiTokenViews& tokens, const std::string& next_after);
+std::string tokens_json(const core::RegistrationTokenViews& tokens, const std::string& next_after);
 std::string audit_json(const std::vector<store::AuditRecord>& entries);
 /// `{"schema_version":1,"id":...,"token":...}`: the only time a token is shown.
 std::string token_json(const core::State::NewToken& token);

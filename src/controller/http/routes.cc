@@ -71,6 +71,7 @@ const std::vector<Route>& routes() {
       {"POST", "/api/v1/pools/{pool}/pause", Role::Operator, kSmallBody},
       {"POST", "/api/v1/pools/{pool}/resume", Role::Operator, kSmallBody},
       {"POST", "/api/v1/pools/{pool}/tokens", Role::Admin, kSmallBody},
+      {"GET", "/api/v1/registration-tokens", Role::Reader},
       {"POST", "/api/v1/registration-tokens/{id}/revoke", Role::Admin, kSmallBody},
       // Who may do what, and who did what, is nothing for everybody.
       {"GET", "/api/v1/tokens", Role::Admin},
