@@ -376,7 +376,7 @@ TEST_F(Unpack, T01_DevicesAndPipesAreLeftOut) {
     tar[156] = type;
     unsigned sum = 0;
     std::fill_n(tar.begin() + 148, 8, ' ');
-    for (int i = 0; i < 512; ++i) sum += static_cast<unsigned char>(tar[i]);
+    for (const char byte : tar.substr(0, 512)) sum += static_cast<unsigned char>(byte);
     const std::string digits = fmt::format("{:06o}", sum);
     std::copy_n(digits.begin(), 6, tar.begin() + 148);
     tar[154] = '\0';
