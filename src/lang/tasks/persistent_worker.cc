@@ -106,6 +106,27 @@ Located<std::uint32_t> whole(Scope& scope, const Node& field, std::int64_t high)
   return static_cast<std::uint32_t>(CIRRUS_TRY(scope.integer(field, 0, high)));
 }
 
+/// Reads a field that both kinds of VMs have. Returns whether it is one of those.
+template <typename Vm>
+Located<bool> read_vm_field(Scope& scope, const Node& field, Vm& result) {
+  if (field.name == "image") {
+    result.set_image(CIRRUS_TRY(scope.expanded(field)));
+  } else if (field.name == "user") {
+    result.set_user(CIRRUS_TRY(scope.expanded(field)));
+  } else if (field.name == "password") {
+    result.set_password(CIRRUS_TRY(scope.expanded(field)));
+  } else if (field.name == "port") {
+    result.set_port(CIRRUS_TRY(whole(scope, field, kMax16)));
+  } else if (field.name == "cpu") {
+    result.set_cpu(CIRRUS_TRY(whole(scope, field, kMax32)));
+  } else if (field.name == "memory") {
+    result.set_memory(CIRRUS_TRY(scope.megabytes(field)));
+  } else {
+    return false;
+  }
+  return true;
+}
+
 Located<pb::Isolation::Tart> parse_tart(Scope& scope, const Node& node) {
   scope.expect_fields(node, kTartFields);
   const bool ours = scope.session().options.our_extensions;
@@ -113,19 +134,8 @@ Located<pb::Isolation::Tart> parse_tart(Scope& scope, const Node& node) {
   result.set_user("admin");
   result.set_password("admin");
   for (const Node* child : fields_of(node)) {
-    if (child->name == "image") {
-      result.set_image(CIRRUS_TRY(scope.expanded(*child)));
-    } else if (child->name == "user") {
-      result.set_user(CIRRUS_TRY(scope.expanded(*child)));
-    } else if (child->name == "password") {
-      result.set_password(CIRRUS_TRY(scope.expanded(*child)));
-    } else if (child->name == "port") {
-      result.set_port(CIRRUS_TRY(whole(scope, *child, kMax16)));
-    } else if (child->name == "cpu") {
-      result.set_cpu(CIRRUS_TRY(whole(scope, *child, kMax32)));
-    } else if (child->name == "memory") {
-      result.set_memory(CIRRUS_TRY(scope.megabytes(*child)));
-    } else if (child->name == "softnet") {
+    if (CIRRUS_TRY(read_vm_field(scope, *child, result))) continue;
+    if (child->name == "softnet") {
       result.set_softnet(CIRRUS_TRY(scope.condition(*child)));
     } else if (child->name == "display") {
       result.set_display(CIRRUS_TRY(scope.expanded(*child)));
@@ -149,19 +159,8 @@ Located<pb::Isolation::Vetu> parse_vetu(Scope& scope, const Node& node) {
   result.set_user("admin");
   result.set_password("admin");
   for (const Node* child : fields_of(node)) {
-    if (child->name == "image") {
-      result.set_image(CIRRUS_TRY(scope.expanded(*child)));
-    } else if (child->name == "user") {
-      result.set_user(CIRRUS_TRY(scope.expanded(*child)));
-    } else if (child->name == "password") {
-      result.set_password(CIRRUS_TRY(scope.expanded(*child)));
-    } else if (child->name == "port") {
-      result.set_port(CIRRUS_TRY(whole(scope, *child, kMax16)));
-    } else if (child->name == "cpu") {
-      result.set_cpu(CIRRUS_TRY(whole(scope, *child, kMax32)));
-    } else if (child->name == "memory") {
-      result.set_memory(CIRRUS_TRY(scope.megabytes(*child)));
-    } else if (child->name == "disk_size") {
+    if (CIRRUS_TRY(read_vm_field(scope, *child, result))) continue;
+    if (child->name == "disk_size") {
       result.set_disk_size(CIRRUS_TRY(whole(scope, *child, kMax16)));
     } else if (child->name == "networking") {
       const Node* bridged = ours ? child->child("bridged") : nullptr;
