@@ -9,6 +9,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/clock.h"
+#include "base/guarded.h"
 #include "net/http_client.h"
 #include "os/files.h"
 #include "os/loopback.h"
@@ -283,16 +285,20 @@ TEST_F(HttpServerTest, AStreamLearnsThatItsReaderLeft) {
 }
 
 TEST_F(HttpServerTest, StopsWhileRequestsAreOpen) {
-  std::shared_ptr<Responder> kept;
+  Guarded<std::shared_ptr<Responder>> kept;
   start(admit_all(), [&](const ServerRequest&, const std::shared_ptr<Responder>& responder) {
-    kept = responder;
+    kept.update([&](std::shared_ptr<Responder>& value) { value = responder; });
   });
   HttpRequest request;
   request.url = "http://127.0.0.1:" + std::to_string(server_->port()) + "/";
   Thread asking([&](const StopToken&) { EXPECT_FALSE(client_.send(request).ok()); });
-  for (int i = 0; i < 500 && !kept; ++i) wait_for(StopToken(), std::chrono::milliseconds(10));
+  const auto responder = kept.wait_until(
+      StopToken(), system_clock().now() + std::chrono::seconds(10),
+      [](const std::shared_ptr<Responder>& value) { return value != nullptr; },
+      [](const std::shared_ptr<Responder>& value, bool) { return value; });
   server_->stop();
-  kept->respond({200, {}, "too late"});
+  ASSERT_NE(responder, nullptr);
+  responder->respond({200, {}, "too late"});
 }
 
 TEST(HttpTypes, DecodesWhatArrivesInUrls) {
