@@ -74,7 +74,7 @@ std::string bytes_of(const pb::Message& message) {
 
 std::string hex_of(const std::string& bytes) {
   std::string text;
-  for (const unsigned char c : bytes) text += fmt::format("{:02x}", c);
+  for (const char c : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(c));
   return text;
 }
 

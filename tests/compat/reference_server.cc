@@ -246,8 +246,8 @@ struct ReferenceServer::Running {
 
 ReferenceServer::ReferenceServer(int port)
     : port_(port),
-      workers_(std::make_unique<Workers>(state)),
-      agents_(std::make_unique<Agents>(state)),
+      workers_(std::make_unique<Workers>(book)),
+      agents_(std::make_unique<Agents>(book)),
       running_(std::make_unique<Running>()) {
   listen();
 }

@@ -52,7 +52,7 @@ class ReferenceServer {
   /// Ends the process' listening and its connections, keeps the state and listens again.
   void restart();
 
-  Guarded<State> state;
+  Guarded<State> book;  ///< what it heard and what it is to answer
 
  private:
   class Workers;

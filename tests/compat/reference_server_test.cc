@@ -41,7 +41,7 @@ class ReferenceServerTest : public ::testing::Test {
             .ok());
   }
   ~ReferenceServerTest() override {
-    EXPECT_THAT(server_.state.with([](State& s) { return s.complaints; }), IsEmpty());
+    EXPECT_THAT(server_.book.with([](State& s) { return s.complaints; }), IsEmpty());
     if (HasFailure()) {
       for (const std::string& line : trace()) std::printf("%s\n", line.c_str());
       const Result<std::string> log = os::read_file(root_.path() / "worker.log");
@@ -81,7 +81,7 @@ class ReferenceServerTest : public ::testing::Test {
   /// Scripts a task and puts it into the next poll's answer.
   void assign(const std::string& id,
               const std::vector<std::pair<std::string, std::vector<std::string>>>& steps) {
-    server_.state.update([&](State& state) {
+    server_.book.update([&](State& state) {
       pb::CommandsResponse& commands = state.commands[id];
       commands.set_servertoken("server");
       commands.set_timeout_in_seconds(60);
@@ -103,12 +103,12 @@ class ReferenceServerTest : public ::testing::Test {
     });
   }
   void fail_next(const std::string& method, int code, int times = 1) {
-    server_.state.update([&](State& state) {
+    server_.book.update([&](State& state) {
       for (int i = 0; i < times; ++i) state.failures[method].push_back(code);
     });
   }
   bool saw(const std::string& line) {
-    return server_.state.wait_until(
+    return server_.book.wait_until(
         StopToken(), soon(),
         [&](State& state) {
           return std::find(state.trace.begin(), state.trace.end(), line) != state.trace.end();
@@ -116,7 +116,7 @@ class ReferenceServerTest : public ::testing::Test {
         [](State&, bool reached) { return reached; });
   }
   std::vector<std::string> trace() {
-    return server_.state.with([](State& state) { return state.trace; });
+    return server_.book.with([](State& state) { return state.trace; });
   }
   /// The lines of the trace that do not begin with `Poll`.
   std::vector<std::string> trace_without_polls() {
@@ -125,10 +125,10 @@ class ReferenceServerTest : public ::testing::Test {
     return lines;
   }
   std::string streamed(const std::string& name) {
-    return server_.state.with([&](State& state) { return state.streamed[name]; });
+    return server_.book.with([&](State& state) { return state.streamed[name]; });
   }
   std::string saved(const std::string& name) {
-    return server_.state.with([&](State& state) { return state.saved[name]; });
+    return server_.book.with([&](State& state) { return state.saved[name]; });
   }
   std::filesystem::path file(const char* name) const { return root_.path() / name; }
 
@@ -150,7 +150,7 @@ TEST_F(ReferenceServerTest, ATaskRunsInTheOrderTheReferenceExpects) {
   EXPECT_EQ(streamed("42 main"), "echo one\none\n");
   EXPECT_EQ(saved("42 main"), "echo one\none\n");
   EXPECT_EQ(saved("42 check"), "echo two\ntwo\n");
-  server_.state.with([](State& state) {
+  server_.book.with([](State& state) {
     const auto& results = state.finished["42"].command_results();
     ASSERT_GE(results.size(), 2);
     EXPECT_EQ(results[results.size() - 1].status(), pb::Status::COMPLETED);
@@ -165,11 +165,11 @@ TEST_F(ReferenceServerTest, ATaskRunsInTheOrderTheReferenceExpects) {
 
 TEST_F(ReferenceServerTest, TheIntervalIsTheServersWord) {
   start_worker();
-  ASSERT_TRUE(server_.state.wait_until(
+  ASSERT_TRUE(server_.book.wait_until(
       StopToken(), soon(), [](State& state) { return state.polls.size() >= 3; },
       [](State&, bool reached) { return reached; }));
   // Nothing is held, so a worker that did not wait would have polled a thousand times.
-  EXPECT_LE(server_.state.with([](State& state) { return state.polls.size(); }), 4U);
+  EXPECT_LE(server_.book.with([](State& state) { return state.polls.size(); }), 4U);
 }
 
 TEST_F(ReferenceServerTest, RegistersAgainWhenTheServerForgotItAndTheTaskGoesOn) {
@@ -177,9 +177,9 @@ TEST_F(ReferenceServerTest, RegistersAgainWhenTheServerForgotItAndTheTaskGoesOn)
                  {"while [ ! -e " + file("go").string() + " ]; do sleep 0.05; done", "echo end"}}});
   start_worker();
   ASSERT_TRUE(saw("Poll 42"));
-  server_.state.update([](State& state) { state.sessions.clear(); });
+  server_.book.update([](State& state) { state.sessions.clear(); });
   ASSERT_TRUE(saw("Poll 42 ! UNAUTHENTICATED"));
-  ASSERT_TRUE(server_.state.wait_until(
+  ASSERT_TRUE(server_.book.wait_until(
       StopToken(), soon(), [](State& state) { return state.registrations == 2; },
       [](State&, bool reached) { return reached; }));
   ASSERT_TRUE(os::write_file(file("go"), "").ok());
@@ -189,10 +189,10 @@ TEST_F(ReferenceServerTest, RegistersAgainWhenTheServerForgotItAndTheTaskGoesOn)
 
 TEST_F(ReferenceServerTest, AnEndIsNotLostWithTheSessionItWasToBeReportedIn) {
   assign("42", {{"main", {"while [ ! -e " + file("go").string() + " ]; do sleep 0.05; done"}}});
-  server_.state.update([](State& state) { state.interval = 3600; });
+  server_.book.update([](State& state) { state.interval = 3600; });
   start_worker();
   ASSERT_TRUE(saw("Updates 42 main=EXECUTING"));
-  server_.state.update([](State& state) {
+  server_.book.update([](State& state) {
     state.sessions.clear();
     state.interval = 1;
   });
@@ -202,11 +202,11 @@ TEST_F(ReferenceServerTest, AnEndIsNotLostWithTheSessionItWasToBeReportedIn) {
 }
 
 TEST_F(ReferenceServerTest, AServerWithoutSessionsIsRegisteredAtBeforeEveryPoll) {
-  server_.state.update([](State& state) { state.stateless = true; });
+  server_.book.update([](State& state) { state.stateless = true; });
   assign("42", {{"main", {"echo one"}}});
   start_worker();
   ASSERT_TRUE(saw("TaskStopped 42"));
-  ASSERT_TRUE(server_.state.wait_until(
+  ASSERT_TRUE(server_.book.wait_until(
       StopToken(), soon(), [](State& state) { return state.polls.size() >= 3; },
       [](State&, bool reached) { return reached; }));
   std::vector<std::string> lines = trace();
@@ -273,10 +273,10 @@ TEST_F(ReferenceServerTest, AServerThatSaysGoAwayAgainAndAgainLosesNothing) {
   start_worker();
   ASSERT_TRUE(saw("Updates 42 main=EXECUTING"));
   for (int i = 0; i < 8; ++i) {
-    const std::size_t polls = server_.state.with([](State& state) { return state.polls.size(); });
+    const std::size_t polls = server_.book.with([](State& state) { return state.polls.size(); });
     server_.restart();
     // Until the worker is back, so that each storm hits a connection.
-    ASSERT_TRUE(server_.state.wait_until(
+    ASSERT_TRUE(server_.book.wait_until(
         StopToken(), soon(), [&](State& state) { return state.polls.size() > polls; },
         [](State&, bool reached) { return reached; }));
   }
@@ -295,7 +295,7 @@ TEST_F(ReferenceServerTest, AStopOrderMayComeUnderTheOldNameAlone) {
   pb::PollResponse stop;
   stop.add_old_task_ids_to_stop(42);
   stop.add_tasks_to_stop("7");  // unknown
-  server_.state.update([&](State& state) { state.replies.push_back(stop); });
+  server_.book.update([&](State& state) { state.replies.push_back(stop); });
   EXPECT_TRUE(saw("TaskStopped 42"));
 }
 
@@ -312,7 +312,7 @@ TEST_F(ReferenceServerTest, ATaskTheServerTookBackIsForgotten) {
 
 TEST_F(ReferenceServerTest, TheTraceOfABuildReachesItsScripts) {
   assign("42", {{"main", {"echo \"$TRACEPARENT|$TRACESTATE\""}}});
-  server_.state.update([](State& state) {
+  server_.book.update([](State& state) {
     auto& task = *state.replies.back().mutable_tasks_to_start(0);
     task.set_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     task.set_tracestate("vendor=value");
@@ -335,7 +335,7 @@ TEST_F(ReferenceServerTest, WhatAServerLacksIsNoFailure) {
 
 TEST_F(ReferenceServerTest, AWrongServerTokenIsRefusedBeforeAnythingRuns) {
   assign("42", {{"main", {"touch " + file("ran").string()}}});
-  server_.state.update([](State& state) { state.commands["42"].set_servertoken("other"); });
+  server_.book.update([](State& state) { state.commands["42"].set_servertoken("other"); });
   start_worker();
   ASSERT_TRUE(saw("TaskStopped 42"));
   EXPECT_FALSE(std::filesystem::exists(file("ran")));
@@ -344,7 +344,7 @@ TEST_F(ReferenceServerTest, AWrongServerTokenIsRefusedBeforeAnythingRuns) {
 TEST_F(ReferenceServerTest, ShutdownIsAnOrder) {
   pb::PollResponse shutdown;
   shutdown.set_shutdown(true);
-  server_.state.update([&](State& state) { state.replies.push_back(shutdown); });
+  server_.book.update([&](State& state) { state.replies.push_back(shutdown); });
   start_worker();
   const Result<os::ExitStatus> end = worker_->wait(StopToken(), soon());
   ASSERT_TRUE(end.ok());

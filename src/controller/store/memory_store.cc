@@ -200,7 +200,8 @@ Result<std::vector<RemovedBuildRecord>> MemoryStore::list_removable(const Remova
         return a->finished_ms < b->finished_ms;
       });
     }
-    if (found.size() > static_cast<std::size_t>(query.limit)) found.resize(query.limit);
+    const auto most = static_cast<std::size_t>(query.limit);
+    if (found.size() > most) found.resize(most);
     std::vector<RemovedBuildRecord> removable;
     for (const BuildRecord* build : found) {
       RemovedBuildRecord record;
