@@ -11,7 +11,6 @@ namespace cirrus::cli {
 using nlohmann::json;
 
 namespace {
-/// The largest pages that lists have.
 /// `path` with pages as large as they can be.
 std::string in_whole_pages(const std::string& path) {
   return path + (path.find('?') == std::string::npos ? "?" : "&") + "limit=5000";
